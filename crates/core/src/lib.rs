@@ -1,0 +1,27 @@
+//! What Tandem decides, and the words in which it does: records, keys, positions, maps, states, the seam to
+//! apps. No I/O, no runtime, no clock, no randomness: the same input gives the same answer, always.
+
+mod change;
+mod check;
+pub mod connect;
+mod fault;
+mod key;
+mod name;
+mod net;
+mod position;
+mod row;
+mod schema;
+mod value;
+mod write;
+
+pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind};
+pub use check::{Finding, Severity};
+pub use fault::{Fault, FaultClass};
+pub use key::{IntegrationKey, KeyHash};
+pub use name::{AppName, BadTableName, MapName, StreamName, TableName};
+pub use net::{Net, NetTable, net};
+pub use position::{Epoch, JournalId, LaneId, Position, Seq, WallTime};
+pub use row::{Cell, Row};
+pub use schema::{ColumnSchema, ForeignKey, Relation, RelationColumn, TableSchema, UniqueKey};
+pub use value::{Kind, Value};
+pub use write::{Target, Write, WriteOp};

@@ -1,0 +1,66 @@
+//! Places: in a source's log ([`Position`]), in our journal ([`Seq`]).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// The source's own resume token. Opaque: only the connector that made it reads it. The engine never compares
+/// two of them; a capture opened at P delivers only what is after P, or reports a gap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Position(pub Bytes);
+
+/// Our dense number of a journaled change, from 1 on, per stream. All ordering uses it. Zero is *before the
+/// first*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// Before the first change.
+    pub const ZERO: Seq = Seq(0);
+
+    /// The number that follows.
+    #[must_use]
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
+impl std::fmt::Display for Seq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The identity of one data folder, new for each: 128 random bits. In every watermark, so that a lost, emptied
+/// or exchanged folder is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JournalId(pub u128);
+
+impl std::fmt::Display for JournalId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// How often the engine has started on its data folder; stored on both sides, so that a forgotten older
+/// process can no longer write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+/// A lane's number within its stream. Never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaneId(pub u64);
+
+impl std::fmt::Display for LaneId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A moment on the wall clock, in microseconds since 1970 UTC. To show and to measure ages, never to order by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WallTime(pub i64);
