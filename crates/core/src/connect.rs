@@ -63,10 +63,30 @@ pub trait Connector: Send + Sync {
 /// What maps need of an app: the question of [`Connector::check`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Tables to capture, with the columns that old rows must name (integration keys).
-    pub captured: Vec<(TableName, Vec<Arc<str>>)>,
-    /// Tables to write, with the columns that are written and the integration key among them.
-    pub written: Vec<(TableName, Vec<Arc<str>>, Vec<Arc<str>>)>,
+    /// Tables to capture.
+    pub captured: Vec<CaptureNeed>,
+    /// Tables to write.
+    pub written: Vec<WriteNeed>,
+}
+
+/// A table to capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureNeed {
+    /// The table.
+    pub table: TableName,
+    /// The columns that old rows must name: the integration key.
+    pub key: Vec<Arc<str>>,
+}
+
+/// A table to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteNeed {
+    /// The table.
+    pub table: TableName,
+    /// The columns that are written, the integration key included.
+    pub columns: Vec<Arc<str>>,
+    /// The integration key: must be unique there.
+    pub key: Vec<Arc<str>>,
 }
 
 /// Puts tables into capture and takes them out.
