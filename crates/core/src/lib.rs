@@ -4,8 +4,11 @@
 mod change;
 mod check;
 pub mod connect;
+mod dependents;
 mod fault;
 mod key;
+pub mod lifecycle;
+pub mod map;
 mod name;
 mod net;
 mod position;
@@ -16,6 +19,7 @@ mod write;
 
 pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind};
 pub use check::{Finding, Severity};
+pub use dependents::Dependents;
 pub use fault::{Fault, FaultClass};
 pub use key::{IntegrationKey, KeyHash};
 pub use name::{AppName, BadTableName, MapName, StreamName, TableName};

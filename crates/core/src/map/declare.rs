@@ -1,0 +1,95 @@
+//! What a person declares: a left and a right table, and what belongs together in them.
+
+use crate::{AppName, MapName, StreamName, TableName};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A pairing of a left and a right table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableMap {
+    /// Its name.
+    pub name: MapName,
+    /// Which way records go.
+    pub direction: Direction,
+    /// One side.
+    pub left: Side,
+    /// The other.
+    pub right: Side,
+    /// Which columns belong together.
+    pub columns: Columns,
+    /// Maps that must be live for this one to be: its parents.
+    pub depends_on: Vec<MapName>,
+    /// What becomes of deletes while the map is paused.
+    pub deletes: Deletes,
+}
+
+/// One side of a map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// The app.
+    pub app: AppName,
+    /// The table in it.
+    pub table: TableName,
+    /// The integration key: the columns that say which record it is, in the same order on both sides.
+    pub key: Vec<Arc<str>>,
+}
+
+/// Which way records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From left to right.
+    ToRight,
+    /// From right to left.
+    ToLeft,
+    /// Both ways.
+    Both,
+}
+
+/// Which columns belong together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Columns {
+    /// Those that have the same name on both sides.
+    SameNames,
+    /// These.
+    Pairs(Vec<ColumnPair>),
+}
+
+/// A left and a right column that hold the same thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnPair {
+    /// The column on the left.
+    pub left: Arc<str>,
+    /// The column on the right.
+    pub right: Arc<str>,
+}
+
+/// What becomes of deletes in the source while the map is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletes {
+    /// Refused in the source, with an error that names the map.
+    #[default]
+    Reject,
+    /// Queued and replayed.
+    Queue,
+}
+
+impl TableMap {
+    /// Source and destination of each of the map's flows.
+    pub fn flows(&self) -> Vec<(&Side, &Side)> {
+        match self.direction {
+            Direction::ToRight => vec![(&self.left, &self.right)],
+            Direction::ToLeft => vec![(&self.right, &self.left)],
+            Direction::Both => vec![(&self.left, &self.right), (&self.right, &self.left)],
+        }
+    }
+
+    /// The streams that the map's flows belong to.
+    pub fn streams(&self) -> Vec<StreamName> {
+        let stream =
+            |(from, to): (&Side, &Side)| StreamName { source: from.app.clone(), destination: to.app.clone() };
+        self.flows().into_iter().map(stream).collect()
+    }
+}

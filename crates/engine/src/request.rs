@@ -1,0 +1,76 @@
+//! What is asked of the engine, and what it answers. The same types for a person, a rule and a test.
+
+use serde::{Deserialize, Serialize};
+use tandem_core::lifecycle::{Action, Phase};
+use tandem_core::{Fault, Finding, MapName};
+
+/// An action on one or several maps, all or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// What to do.
+    pub action: Action,
+    /// To which maps. Dependents that must go along are added by the engine.
+    pub maps: Vec<MapName>,
+    /// Who asks: a user, a token, a rule.
+    pub actor: String,
+    /// Why, in their words; may be empty.
+    pub reason: String,
+}
+
+/// What an accepted request did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Its number in the activity log.
+    pub id: u64,
+    /// Every map that it touches, dependents included, with the state it is in now. A pause or a resume takes
+    /// effect after this: [`Engine::wait`](crate::Engine::wait).
+    pub maps: Vec<(MapName, Phase)>,
+    /// What a person should know, such as checks that only warned.
+    pub warnings: Vec<Finding>,
+}
+
+/// Why a request was not accepted. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// There is no such map.
+    #[error("there is no map {0}")]
+    UnknownMap(MapName),
+    /// The state of at least one map does not allow it.
+    #[error("nothing was changed: {}", show_blockers(.0))]
+    State(Vec<Blocker>),
+    /// A check found what stands in the way.
+    #[error("nothing was changed: {}", .0.iter().map(|f| format!("{}: {}", f.place, f.message)).collect::<Vec<_>>().join("; "))]
+    Check(Vec<Finding>),
+    /// An app answered with a fault.
+    #[error("nothing was changed: {0}")]
+    App(Fault),
+    /// This version of Tandem cannot do it yet.
+    #[error("nothing was changed: {0}")]
+    Unsupported(String),
+    /// Our own disk failed: Tandem stops rather than go on over a hole.
+    #[error("nothing was changed: {0}")]
+    Disk(String),
+    /// It was not done in time; what was begun goes on.
+    #[error("timed out: {0}")]
+    TimedOut(String),
+    /// The engine is shutting down.
+    #[error("the engine is shutting down")]
+    ShuttingDown,
+}
+
+/// A map that stands in the way of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// The map.
+    pub map: MapName,
+    /// The state that it is in.
+    pub state: String,
+    /// What would have to be so.
+    pub needs: String,
+}
+
+fn show_blockers(blockers: &[Blocker]) -> String {
+    let shown: Vec<String> =
+        blockers.iter().map(|b| format!("{} is {} and {}", b.map, b.state, b.needs)).collect();
+    shown.join("; ")
+}

@@ -1,0 +1,163 @@
+//! What the engine shows: maps, apps, queues, activity. Snapshots; nothing in here moves anything.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tandem_core::lifecycle::{Action, MapState};
+use tandem_core::map::TableMap;
+use tandem_core::{
+    AppName, Fault, IntegrationKey, MapName, OpKind, Relation, Row, Seq, StreamName, WallTime,
+};
+
+/// Everything that the engine shows of itself, as of one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The maps, by name.
+    pub maps: Vec<MapView>,
+    /// The apps, by name.
+    pub apps: Vec<AppView>,
+}
+
+/// A map as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapView {
+    /// What was declared.
+    pub map: TableMap,
+    /// Its state, with holds.
+    pub state: MapState,
+    /// What may be asked of it now.
+    pub allowed: Vec<Action>,
+    /// Named troubles and health facts, worst first.
+    pub conditions: Vec<Condition>,
+    /// Its flows; none while it is not running.
+    pub flows: Vec<FlowView>,
+    /// Maps that depend on it, directly or not.
+    pub dependents: Vec<MapName>,
+}
+
+/// One direction of a map as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowView {
+    /// Where it goes from and to.
+    pub stream: StreamName,
+    /// Everything up to here is applied or set aside.
+    pub applied_seq: Seq,
+    /// The last change that is durable in the journal.
+    pub head_seq: Seq,
+    /// What is captured and not applied.
+    pub queue: QueueStats,
+    /// Changes applied since the engine started.
+    pub applied: u64,
+    /// Changes set aside as errors, since the map was run.
+    pub errors: u64,
+}
+
+/// The queue of a flow, exactly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStats {
+    /// Changes.
+    pub records: u64,
+    /// Bytes that they take in the journal.
+    pub bytes: u64,
+    /// When the oldest was captured.
+    pub oldest_at: Option<WallTime>,
+}
+
+/// A named trouble or health fact about a map. Not a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Its name, such as `DestinationConnected`.
+    pub kind: ConditionKind,
+    /// Whether it holds.
+    pub status: bool,
+    /// In a sentence.
+    pub reason: String,
+    /// Since when.
+    pub since: WallTime,
+    /// What a person can do about it.
+    pub fix: Option<String>,
+}
+
+/// The conditions that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ConditionKind {
+    /// The source's log is being read.
+    SourceConnected,
+    /// The destination answers.
+    DestinationConnected,
+    /// The source no longer has what comes next, or a watermark is not where we left it.
+    GapDetected,
+    /// One table stands in the way of this map, and it was taken out so that others go on.
+    Stalled,
+    /// Records were set aside.
+    ErrorsOpen,
+    /// Our own disk failed: nothing more is acknowledged.
+    DiskFailed,
+}
+
+/// An app as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppView {
+    /// Its name.
+    pub app: AppName,
+    /// The last fault that is not mended.
+    pub fault: Option<Fault>,
+    /// Whether its log is being read now.
+    pub capturing: bool,
+}
+
+/// A queued record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedRecord {
+    /// Its number.
+    pub seq: Seq,
+    /// The source transaction that it belongs to, as the source names it.
+    pub transaction: Arc<str>,
+    /// What happened.
+    pub op: OpKind,
+    /// Which record, if the log says so.
+    pub key: Option<IntegrationKey>,
+    /// Bytes that it takes in the journal.
+    pub bytes: u32,
+    /// When the source committed it, by the source's clock.
+    pub committed_at: WallTime,
+    /// When it was captured, by ours.
+    pub captured_at: WallTime,
+    /// The columns of the source, for the rows.
+    pub relation: Arc<Relation>,
+    /// The record before.
+    pub old: Option<Row>,
+    /// The record after.
+    pub new: Option<Row>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in order.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` if this is the last.
+    pub next: Option<u64>,
+}
+
+/// An entry of the activity log: every action and every step that the engine took by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityEntry {
+    /// Its number, rising.
+    pub id: u64,
+    /// When.
+    pub at: WallTime,
+    /// What: `map.paused`, `map.resumed`, `source.gap_detected` …
+    pub event: String,
+    /// The map, if it is about one.
+    pub map: Option<MapName>,
+    /// Who: a user, a rule, or `tandem`.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// The state before.
+    pub from: Option<String>,
+    /// The state after.
+    pub to: Option<String>,
+    /// Counts and Seqs, as text; never a value of a record.
+    pub detail: String,
+}
