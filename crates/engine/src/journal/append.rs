@@ -448,7 +448,10 @@ impl Journal {
         let (seq, before) = (self.tail.next, out.len());
         self.tail.next = seq.next();
         match entry {
-            Entry::Barrier(barrier) => put_barrier(out, *barrier),
+            Entry::Barrier(barrier) => {
+                self.barriers.entry(*barrier).or_insert(seq);
+                put_barrier(out, *barrier);
+            }
             Entry::Change(change) => {
                 let id = ids.next().expect("each change's relation was numbered before");
                 put_change(out, id, &change.op, None);
