@@ -98,6 +98,14 @@ struct Ended {
     outcome: Option<(LaneRun, LaneEnd)>,
 }
 
+/// How long a fault may block a lane. What waits for another map is known to wait, and holds nobody up.
+fn patience(fault: Option<&Fault>) -> Duration {
+    match fault.map(|fault| fault.class) {
+        Some(FaultClass::Reference) => Duration::ZERO,
+        _ => STALL_AFTER,
+    }
+}
+
 /// Why the actor ends.
 enum Over {
     Shutdown,
@@ -374,7 +382,7 @@ impl StreamActor {
         let blocked: Vec<(LaneId, BTreeSet<FlowId>)> = self
             .lanes
             .iter()
-            .filter(|(_, lane)| !lane.blamed.is_empty() && lane.retry.lasts(now) >= STALL_AFTER)
+            .filter(|(_, lane)| !lane.blamed.is_empty() && lane.retry.lasts(now) >= patience(lane.retry.fault()))
             .map(|(id, lane)| (*id, lane.blamed.clone()))
             .collect();
         for (lane, mut flows) in blocked {
@@ -595,9 +603,12 @@ impl StreamActor {
         let live = self.parts.record.live();
         let met: Vec<LaneId> = self.lanes.iter().filter(|(_, lane)| lane.met).map(|(id, _)| *id).collect();
         for lane in met {
+            if self.slot(live).retry.fault().is_some() || self.fenced.is_none() {
+                // The live lane stands, and nobody overtakes it: the other stands with it.
+                continue;
+            }
             self.slot(lane).met = false;
-            let live_blocked = self.slot(live).retry.fault().is_some() || self.fenced.is_none();
-            if live_blocked || self.parts.record.lane(lane).is_none() {
+            if self.parts.record.lane(lane).is_none() {
                 continue;
             }
             if self.stop(live, PAUSE_TIMEOUT).await || self.slot(live).retry.fault().is_some() {
