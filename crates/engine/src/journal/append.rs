@@ -174,7 +174,7 @@ impl Journal {
             let catalog = self.shared.look();
             let known = |spec: &&Arc<FlowSpec>| catalog.flows.get(&spec.flow) != Some(spec);
             let fresh: Vec<_> = self.flows.iter().filter(known).cloned().collect();
-            let shelved = catalog.shelves.iter().flat_map(|(_, shelf)| &shelf.segments);
+            let shelved = catalog.shelves.values().flat_map(|shelf| &shelf.segments);
             (catalog.sealed.iter().chain(shelved).cloned().collect::<Vec<_>>(), fresh)
         };
         for segment in &sealed {

@@ -34,6 +34,9 @@ mod sidecar;
 mod sync;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use append::Journal;
 pub use error::JournalError;
 pub use reader::{Piece, PieceEnd, ReadLimit, Reader};

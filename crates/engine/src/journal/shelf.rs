@@ -258,7 +258,7 @@ impl ShelfWriter {
         }
     }
 
-    fn end(&self, out: &mut Vec<u8>, start: usize, kind: FrameKind, first: Seq) {
+    fn end(&self, out: &mut [u8], start: usize, kind: FrameKind, first: Seq) {
         let payload = out.get(start + FRAME_HEADER..).unwrap_or_default();
         let header = FrameHeader {
             kind,
