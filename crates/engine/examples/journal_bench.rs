@@ -181,7 +181,7 @@ fn sqlite(folder: &Path, group: usize, rows: usize) -> Outcome {
     loop {
         let mut page = db.prepare_cached(
             "SELECT seq, key, captured_at, tx, position, op, row FROM queue
-             WHERE seq > ? AND flow = 1 ORDER BY seq LIMIT 1000",
+             WHERE seq > ? AND +flow = 1 ORDER BY seq LIMIT 1000",
         )?;
         let mut found = page.query([after])?;
         let before = seen;

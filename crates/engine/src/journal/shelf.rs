@@ -252,7 +252,7 @@ impl ShelfWriter {
         (body, entries + group.found.len())
     }
 
-    fn close(&mut self, out: &mut Vec<u8>) {
+    fn close(&mut self, out: &mut [u8]) {
         if let Some((start, first, _)) = self.whole.take() {
             self.end(out, start, FrameKind::Whole, first);
         }

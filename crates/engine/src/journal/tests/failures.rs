@@ -3,7 +3,7 @@
 use super::*;
 use crate::disk::FailWith;
 
-const SMALL: Settings = Settings { segment_bytes: 700, frame_bytes: 200 };
+const SMALL: Settings = Settings { segment_bytes: 700, frame_bytes: 200, ahead_bytes: 100 };
 
 /// Appends and syncs until the first error; returns what was acknowledged, and the journal with the error.
 fn run(disk: &SimulatedDisk) -> (u64, Option<(Journal, JournalError)>) {
@@ -13,7 +13,7 @@ fn run(disk: &SimulatedDisk) -> (u64, Option<(Journal, JournalError)>) {
         Err(_) => return (0, None),
     };
     let a = relation("a", &["id", "name"]);
-    let mut go = |journal: &mut Journal, acked: &mut u64| -> Result<(), JournalError> {
+    let go = |journal: &mut Journal, acked: &mut u64| -> Result<(), JournalError> {
         journal.set_flows(vec![spec(1, "a", "id", 0)])?;
         for number in 1..=20 {
             let entries = (0..3).map(|id| insert(&a, id, "a name of some length")).collect();

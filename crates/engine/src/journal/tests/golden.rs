@@ -10,7 +10,7 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn format_1_never_changes() {
     let disk = SimulatedDisk::new(1);
-    let settings = Settings { segment_bytes: 1 << 20, frame_bytes: 60 };
+    let settings = Settings { segment_bytes: 1 << 20, frame_bytes: 60, ahead_bytes: 0 };
     let mut journal = open(&disk, settings).unwrap();
     let a = relation("a", &["id", "name"]);
     let all = Row::of([

@@ -58,6 +58,7 @@ impl Model {
         let settings = Settings {
             segment_bytes: 1_000 + random.below(4_000),
             frame_bytes: 100 + random.below(600) as usize,
+            ahead_bytes: (random.below(2) * random.below(3_000)) as usize,
         };
         let journal = open(&disk, settings).unwrap();
         let relations = vec![
@@ -138,8 +139,10 @@ impl Model {
             let ends = self.random.below(5) > 0;
             self.number += 1;
             let mut commit = commit(self.number);
-            commit.mark =
-                (self.number % 3 == 0).then(|| Mark { stream: "crm→erp".into(), seq: Seq(self.number) });
+            commit.mark = self
+                .number
+                .is_multiple_of(3)
+                .then(|| Mark { stream: "crm→erp".into(), seq: Seq(self.number) });
             fragments.push(Fragment { entries, commit: ends.then_some(commit) });
         }
         self.journal.append(&fragments, WallTime(self.clock)).unwrap();
@@ -349,7 +352,7 @@ impl Model {
 
     fn apply(&mut self) {
         let durable = self.journal.durable();
-        for (_, applied) in &mut self.applied {
+        for applied in self.applied.values_mut() {
             if self.random.below(3) == 0 {
                 applied.0 += self.random.below(durable.0.saturating_sub(applied.0) + 1);
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SMALL: Settings = Settings { segment_bytes: 500, frame_bytes: 120 };
+const SMALL: Settings = Settings { segment_bytes: 500, frame_bytes: 120, ahead_bytes: 50 };
 
 fn journal(disk: &SimulatedDisk) -> Journal {
     let mut journal = open(disk, SMALL).unwrap();
@@ -156,7 +156,8 @@ fn a_transaction_of_many_frames_is_read_in_pieces_and_names_its_commit_from_the_
 #[test]
 fn many_records_of_one_key_and_keys_that_are_not_there_are_told_from_each_other() {
     let disk = SimulatedDisk::new(1);
-    let mut journal = open(&disk, Settings { segment_bytes: 40_000, frame_bytes: 4_000 }).unwrap();
+    let mut journal =
+        open(&disk, Settings { segment_bytes: 40_000, frame_bytes: 4_000, ahead_bytes: 0 }).unwrap();
     journal.set_flows(vec![spec(1, "a", "id", 0)]).unwrap();
     let a = relation("a", &["id", "name"]);
     let mut wanted = Vec::new();

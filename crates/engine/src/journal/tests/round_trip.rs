@@ -89,7 +89,7 @@ proptest! {
         reopened in any::<bool>(),
     ) {
         let disk = SimulatedDisk::new(7);
-        let settings = Settings { frame_bytes, segment_bytes: 600 };
+        let settings = Settings { frame_bytes, segment_bytes: 600, ahead_bytes: 30 };
         let mut journal = open(&disk, settings).unwrap();
         // One flow for each table, since a flow follows one.
         let mut tables: Vec<TableName> = Vec::new();
