@@ -44,8 +44,10 @@ pub struct Journal {
 /// How far the log is written.
 #[derive(Debug, Clone)]
 pub(super) struct Tail {
-    /// Bytes in the file.
+    /// Where what is written ends.
     pub len: u64,
+    /// The file's length: behind what is written there are zeros.
+    pub filled: u64,
     /// Where the last frame ends behind which no transaction is open.
     pub settled_len: u64,
     /// The Seq that comes next.
@@ -177,7 +179,7 @@ impl Journal {
             let catalog = self.shared.look();
             let known = |spec: &&Arc<FlowSpec>| catalog.flows.get(&spec.flow) != Some(spec);
             let fresh: Vec<_> = self.flows.iter().filter(known).cloned().collect();
-            let shelved = catalog.shelves.iter().flat_map(|(_, shelf)| &shelf.segments);
+            let shelved = catalog.shelves.values().flat_map(|shelf| &shelf.segments);
             (catalog.sealed.iter().chain(shelved).cloned().collect::<Vec<_>>(), fresh)
         };
         for segment in &sealed {
@@ -512,10 +514,16 @@ impl Journal {
         if self.draft.out.is_empty() {
             return Ok(());
         }
-        let written = self.file.append(&self.draft.out);
+        let (len, behind) = (self.draft.out.len(), self.tail.len + self.draft.out.len() as u64);
+        if behind > self.tail.filled {
+            let ahead = self.shared.settings.ahead_bytes;
+            self.draft.out.resize(len + ahead, 0);
+            self.tail.filled = behind + ahead as u64;
+        }
+        let written = self.file.write_at(self.tail.len, &self.draft.out);
         let written = written.map_err(|error| JournalError::io("append to", &self.path, &error));
         self.shared.health.watch(written)?;
-        self.tail.len += self.draft.out.len() as u64;
+        self.tail.len = behind;
         self.draft.out.clear();
         self.draft.out.shrink_to(4 * WRITE_AT_ONCE);
         let mut catalog = self.shared.change();
@@ -537,6 +545,10 @@ impl Journal {
             // A segment without a Seq is not sealed: it could not be told from the one that follows.
             return Ok(());
         }
+        if self.tail.filled > self.tail.len {
+            let cut = self.file.truncate(self.tail.len);
+            self.shared.health.watch(cut.map_err(|error| JournalError::io("seal", &self.path, &error)))?;
+        }
         self.shared.health.sync(&*self.file, &self.path)?;
         let rolled = self.begin_next();
         let (fresh, sealed) = self.shared.health.watch(rolled)?;
@@ -551,7 +563,7 @@ impl Journal {
         self.path = Arc::clone(&fresh.path);
         (self.number, self.base, self.seed) = (fresh.number, fresh.base, fresh.seed);
         self.header_len = fresh.header_len;
-        self.tail.len = fresh.header_len;
+        (self.tail.len, self.tail.filled) = (fresh.header_len, fresh.header_len);
         self.tail.settled_len = fresh.header_len;
         self.book = RelationBook::default();
         let mut catalog = self.shared.change();

@@ -22,6 +22,7 @@ mod catalog;
 mod cursor;
 mod entry;
 mod error;
+mod filter;
 mod format;
 mod index;
 mod reader;
@@ -33,6 +34,9 @@ mod shelf;
 mod sidecar;
 mod sync;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use append::Journal;
 pub use error::JournalError;
@@ -67,11 +71,14 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// A frame is closed behind this many bytes: what appending and reading hold in memory.
     pub frame_bytes: usize,
+    /// So much of the file is filled with zeros ahead of what is written. A sync that does not change the file's
+    /// length leaves the file system's own journal alone, which other writers of the disk keep busy.
+    pub ahead_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, frame_bytes: 256 << 10 }
+        Self { segment_bytes: 16 << 20, frame_bytes: 256 << 10, ahead_bytes: 1 << 20 }
     }
 }
 

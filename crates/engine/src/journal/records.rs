@@ -109,7 +109,7 @@ impl Records {
             if found.len() >= limit {
                 break;
             }
-            found.extend(part.find(&*self.shared.disk, flow, key, after)?);
+            found.extend(part.find((&*self.shared.disk, &self.shared.filters), flow, key, after)?);
         }
         found.extend(newest);
         found.truncate(limit);

@@ -8,7 +8,8 @@
 //! damage. All segments but the last were synced whole before the next was made: a bad frame in them is damage.
 //! In the last one, the first bad frame ends what there is, if nothing says that those bytes were synced: not
 //! the file `synced`, not a good frame before it, not a good frame behind it (each one says how far its writer
-//! knew the file to be synced). Behind that point, and behind the last commit, the file is cut.
+//! knew the file to be synced). Behind that point, and behind the last commit, the file is cut. (The zeros that the writer fills the file with ahead of itself look like a bad
+//! frame, and are cut the same way.)
 //!
 //! What is kept behind the last point known as synced may sit in the page cache of an earlier failed write and
 //! never have reached the disk. It is written once more, as it is, and synced, before it counts.
@@ -158,6 +159,7 @@ fn begin(disk: &Arc<dyn Disk>, dir: &str, identity: &Identity) -> Result<Opened,
     let mark = open_mark(&**disk, dir, false)?;
     let tail = Tail {
         len: active.len,
+        filled: active.len,
         settled_len: active.len,
         next: Seq(1),
         committed: Seq::ZERO,
@@ -274,6 +276,7 @@ fn open_active(
     let mut found = Survivors {
         tail: Tail {
             len: header_len,
+            filled: header_len,
             settled_len: header_len,
             next: header.base,
             committed: Seq(header.base.0 - 1),

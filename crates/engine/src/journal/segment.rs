@@ -1,6 +1,7 @@
 //! A sealed segment: a file that nobody writes any more, of the journal or of a shelf, with its sidecar.
 
 use super::cursor::{Frames, Members, SegmentCursor, Step};
+use super::filter::{Filter, FilterBudget};
 use super::format::{NoSegment, SEGMENT_HEADER_MAX, SegmentHeader};
 use super::index::{RecordMark, SegmentIndex, notes_of, routes, seek};
 use super::sidecar::{self, Extent, FlowSummary, KEY_ENTRY, Section, Summary};
@@ -26,9 +27,11 @@ pub(crate) struct Sealed {
     /// Where capture resumes behind it.
     pub position: Option<Position>,
     summary: RwLock<Arc<Summary>>,
-    /// Key sections whose checksum was found good since we started.
-    checked: Mutex<Vec<Section>>,
+    /// Key sections whose checksum was found good since we started, with their filters.
+    checked: Mutex<Vec<Checked>>,
 }
+
+type Checked = (Section, Option<Arc<Filter>>);
 
 impl Sealed {
     pub(crate) fn new(place: Place, extent: Extent, position: Option<Position>, summary: Summary) -> Self {
@@ -156,7 +159,7 @@ impl Sealed {
     /// The Seqs beyond `after` of the flow's records that have the key, rising.
     pub(crate) fn find(
         &self,
-        disk: &dyn Disk,
+        (disk, budget): (&dyn Disk, &FilterBudget),
         flow: FlowId,
         key: KeyHash,
         after: Seq,
@@ -165,24 +168,34 @@ impl Sealed {
             let Some(known) = self.flow(flow).filter(|known| known.last > after) else {
                 return Ok(Vec::new());
             };
-            if self.is_checked(disk, known.keys)? {
-                return self.look_up(disk, known.keys, key, after);
+            match self.checked(disk, known.keys, budget)? {
+                Some((_, Some(filter))) if !filter.may_have(key.0) => return Ok(Vec::new()),
+                Some(_) => return self.look_up(disk, known.keys, key, after),
+                None => self.again(disk)?,
             }
-            self.again(disk)?;
         }
         Err(JournalError::corrupt(&sidecar_path(&self.path), 0, "a sidecar stays damaged"))
     }
 
-    fn is_checked(&self, disk: &dyn Disk, section: Section) -> Result<bool, JournalError> {
+    /// A section of keys whose checksum holds; `None` if it does not.
+    fn checked(
+        &self,
+        disk: &dyn Disk,
+        section: Section,
+        budget: &FilterBudget,
+    ) -> Result<Option<Checked>, JournalError> {
         let known = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().contains(&section) {
-            return Ok(true);
+        if let Some(found) = known().iter().find(|(known, _)| *known == section) {
+            return Ok(Some(found.clone()));
         }
-        let good = self.section(disk, section)?.is_some();
-        if good {
-            known().push(section);
-        }
-        Ok(good)
+        let Some(bytes) = self.section(disk, section)? else { return Ok(None) };
+        let hashes = bytes.chunks_exact(KEY_ENTRY as usize).map(|entry| {
+            let hash = entry.first_chunk().copied().unwrap_or_default();
+            u64::from_le_bytes(hash)
+        });
+        let checked = (section, Filter::of(hashes, budget).map(Arc::new));
+        known().push(checked.clone());
+        Ok(Some(checked))
     }
 
     /// Hashes are spread evenly, so that the place of one can be guessed to within a few entries: mostly one

@@ -252,13 +252,13 @@ impl ShelfWriter {
         (body, entries + group.found.len())
     }
 
-    fn close(&mut self, out: &mut Vec<u8>) {
+    fn close(&mut self, out: &mut [u8]) {
         if let Some((start, first, _)) = self.whole.take() {
             self.end(out, start, FrameKind::Whole, first);
         }
     }
 
-    fn end(&self, out: &mut Vec<u8>, start: usize, kind: FrameKind, first: Seq) {
+    fn end(&self, out: &mut [u8], start: usize, kind: FrameKind, first: Seq) {
         let payload = out.get(start + FRAME_HEADER..).unwrap_or_default();
         let header = FrameHeader {
             kind,
