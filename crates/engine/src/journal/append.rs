@@ -83,9 +83,18 @@ struct RelationBook {
     by_place: HashMap<usize, (Arc<Relation>, u32)>,
     by_value: HashMap<Arc<Relation>, u32>,
     routes: Vec<Vec<Route>>,
+    /// How many of them stand before the transaction that is open.
+    settled: usize,
 }
 
 impl RelationBook {
+    /// Forgets the relations from a number on: their frames are no more.
+    fn forget_from(&mut self, number: usize) {
+        self.routes.truncate(number);
+        self.by_value.retain(|_, id| (*id as usize) < number);
+        self.by_place.retain(|_, (_, id)| (*id as usize) < number);
+    }
+
     fn find(&mut self, relation: &Arc<Relation>) -> Option<u32> {
         let place = Arc::as_ptr(relation) as usize;
         if let Some((_, id)) = self.by_place.get(&place) {
@@ -260,10 +269,21 @@ impl Journal {
     /// deliver it again from its start.
     pub fn abandon_open(&mut self) -> Result<(), JournalError> {
         self.shared.health.check("abandon")?;
-        match self.tail.open {
-            None => Ok(()),
-            Some(_) => Err(JournalError::misuse("abandon", "a transaction is open")),
-        }
+        let Some(first) = self.tail.open.take() else { return Ok(()) };
+        let settled = self.tail.settled_len;
+        let cut = self.file.truncate(settled);
+        self.shared.health.watch(cut.map_err(|error| JournalError::io("cut", &self.path, &error)))?;
+        // What was cut must not come back under what is written in its place.
+        self.shared.health.sync(&*self.file, &self.path)?;
+        self.tail.next = first;
+        (self.tail.len, self.tail.filled) = (settled, settled);
+        self.draft = Draft::default();
+        self.book.forget_from(self.book.settled);
+        self.barriers.retain(|_, seq| *seq < first);
+        let mut catalog = self.shared.change();
+        catalog.active.len = settled;
+        catalog.active.index.forget_from(settled);
+        Ok(())
     }
 
     /// Takes the right to make durable what has been appended.
@@ -407,7 +427,10 @@ impl Journal {
         at: WallTime,
     ) -> Result<(), JournalError> {
         self.close_whole();
-        let transaction = *self.tail.open.get_or_insert(self.tail.next);
+        let transaction = *self.tail.open.get_or_insert_with(|| {
+            self.book.settled = self.book.routes.len();
+            self.tail.next
+        });
         let mut scratch = std::mem::take(&mut self.draft.scratch);
         let mut ids = std::mem::take(&mut self.draft.ids).into_iter();
         scratch.clear();

@@ -6,7 +6,7 @@
 
 use crate::world::{MAPS, table};
 use std::collections::{BTreeSet, HashMap};
-use tandem_connectors::memory::{Effect, MemoryApp};
+use tandem_connectors::memory::MemoryApp;
 use tandem_core::lifecycle::Phase;
 use tandem_core::{IntegrationKey, MapName, Seq, TableName};
 use tandem_engine::store::Store;
@@ -32,15 +32,19 @@ impl Oracle {
         }
     }
 
+    pub(crate) fn seen(&self) -> usize {
+        self.seen
+    }
+
     pub(crate) fn was_run(&self, map: &MapName) -> bool {
         self.run.contains(map)
     }
 
     /// Looks at what has happened since the last look.
-    pub(crate) fn look(&mut self, seed: u64, engine: &Engine, right: &MemoryApp) -> Vec<Effect> {
+    pub(crate) fn look(&mut self, seed: u64, engine: &Engine, right: &MemoryApp) {
         let history = right.effects_since(self.seen);
         self.seen += history.len();
-        for effect in history.clone() {
+        for effect in history {
             let map: MapName = (&*effect.table.name).into();
             assert!(
                 !self.paused.contains(&map),
@@ -66,7 +70,6 @@ impl Oracle {
                 self.run.insert(view.map.name.clone());
             }
         }
-        history
     }
 
     /// At rest: equal, and nothing was set aside.

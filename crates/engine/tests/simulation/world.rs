@@ -86,7 +86,7 @@ impl World {
         }
         right.record_history();
         let mut random = Random::new(seed);
-        left.set_batch(1 + random.below(8) as usize, 1_000 + random.below(4) as usize);
+        left.set_batch(1 + random.below(8) as usize, 1 + random.below(4) as usize);
         let env = SimEnv::new(seed);
         let mut world = Self {
             seed,
@@ -146,7 +146,7 @@ impl World {
             maps: MAPS.map(map).to_vec(),
             env: Arc::new(self.env.clone()),
         };
-        let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200 };
+        let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
         let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes: 0, journal };
         let engine =
             Engine::start_simulated(setup, Arc::new(self.disk.clone()), Arc::new(self.store.clone()), tuning);
@@ -202,13 +202,14 @@ impl World {
             self.oracle.answered(verb, &map, &answer);
         }
         if let Some(engine) = &self.engine {
-            let effects = self.oracle.look(self.seed, engine, &self.right);
+            let effects = self.right.effects_since(self.oracle.seen());
             for effect in effects.iter().filter(|_| self.tracing) {
                 eprintln!(
-                    "    -> lane {} seq {} {:?} {} {:?}",
-                    effect.lane, effect.seq, effect.verb, effect.table, effect.key
+                    "    -> commit {} lane {} seq {} {:?} {} {:?}",
+                    effect.commit, effect.lane, effect.seq, effect.verb, effect.table, effect.key
                 );
             }
+            self.oracle.look(self.seed, engine, &self.right);
         }
     }
 
@@ -327,6 +328,9 @@ impl World {
             app.come_back();
             app.heal();
         }
+        // One more change, so that a source that forgot what was acknowledged is told again.
+        let last = vec![Value::Int(99), Value::Int(0), Value::from("last")];
+        self.left.transaction(|t| t.insert(&table("items"), last)).expect("nobody else uses this key");
         let mut asked = Duration::ZERO;
         for turn in 0..200_000u64 {
             let now = tandem_engine::env::Env::now(&self.env);
