@@ -14,11 +14,12 @@
 //! What is kept behind the last point known as synced may sit in the page cache of an earlier failed write and
 //! never have reached the disk. It is written once more, as it is, and synced, before it counts.
 
-use super::append::{Opened, Tail, create};
+use super::append::{Opened, Tail};
 use super::catalog::{Active, Catalog};
 use super::cursor::{FrameFault, Frames, Members, SegmentCursor, Step};
 use super::format::{FRAME_HEADER, FRAME_MAGIC, FrameHeader, NoFrame, SegmentHeader, seed};
 use super::index::SegmentIndex;
+use super::roll::create;
 use super::segment::{Place, Sealed, read_header, read_sidecar, scan, sidecar_path};
 use super::sidecar::Extent;
 use super::sync::Settled;

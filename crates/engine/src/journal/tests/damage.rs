@@ -7,7 +7,7 @@ const SEGMENT: &str = "streams/erp-crm/000000000001.log";
 const MARK: &str = "streams/erp-crm/synced";
 
 fn settings() -> Settings {
-    Settings { segment_bytes: 1 << 20, frame_bytes: 90, ahead_bytes: 150 }
+    Settings { segment_bytes: 1 << 20, frame_bytes: 90, ahead_bytes: 9_000 }
 }
 
 fn flows() -> Vec<FlowSpec> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::disk::FailWith;
 
-const SMALL: Settings = Settings { segment_bytes: 700, frame_bytes: 200, ahead_bytes: 100 };
+const SMALL: Settings = Settings { segment_bytes: 700, frame_bytes: 200, ahead_bytes: 1_500 };
 
 /// Appends and syncs until the first error; returns what was acknowledged, and the journal with the error.
 fn run(disk: &SimulatedDisk) -> (u64, Option<(Journal, JournalError)>) {

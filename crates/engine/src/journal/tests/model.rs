@@ -58,7 +58,7 @@ impl Model {
         let settings = Settings {
             segment_bytes: 1_000 + random.below(4_000),
             frame_bytes: 100 + random.below(600) as usize,
-            ahead_bytes: (random.below(2) * random.below(3_000)) as usize,
+            ahead_bytes: (random.below(2) * random.below(20_000)) as usize,
         };
         let journal = open(&disk, settings).unwrap();
         let relations = vec![
