@@ -15,8 +15,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tandem_core::{Entry, Fragment, Position, Relation, Seq, WallTime};
 
-/// Bytes that are gathered before they are written, beyond one frame.
-const WRITE_AT_ONCE: usize = 1 << 20;
 /// So many relations are remembered by where they lie in memory, beside by what they are.
 const KNOWN_PLACES: usize = 4096;
 
@@ -65,10 +63,8 @@ struct Draft {
     /// Where the frame of whole transactions starts that is being filled, and its first Seq.
     whole: Option<(usize, Seq, WallTime)>,
     scratch: Vec<u8>,
-    /// Records that wait for the write, or for their transaction's end.
+    /// Records that wait for the write.
     noted: Vec<Noted>,
-    /// How many of them are committed.
-    noted_committed: usize,
     seek: Vec<(Seq, u64)>,
     relations: Vec<u64>,
     ids: Vec<u32>,
@@ -185,18 +181,9 @@ impl Journal {
         let mut index = SegmentIndex::of(fresh.iter().cloned());
         let begins_here = |spec: &Arc<FlowSpec>| spec.from.next() >= self.tail.next;
         let range = (self.header_len, self.tail.len);
-        let open = if fresh.iter().all(begins_here) {
-            Vec::new()
-        } else {
-            scan(&self.file, &self.path, self.seed, range, &mut index, |_, _| {})?
-        };
-        let kept = |noted: &Noted| {
-            self.flows.iter().any(|spec| spec.flow == noted.flow)
-                && !fresh.iter().any(|spec| spec.flow == noted.flow)
-        };
-        self.draft.noted.retain(kept);
-        self.draft.noted.extend(open);
-        self.draft.noted.sort_by_key(|noted| noted.seq);
+        if !fresh.iter().all(begins_here) {
+            scan(&self.file, &self.path, self.seed, range, &mut index, |_, _| {})?;
+        }
         let mut catalog = self.shared.change();
         catalog.flows = self.flows.iter().map(|spec| (spec.flow, Arc::clone(spec))).collect();
         catalog.active.index.flows.retain(|flow, _| self.flows.iter().any(|spec| spec.flow == *flow));
@@ -225,7 +212,7 @@ impl Journal {
         }
         for (fragment, size) in fragments.iter().zip(sizes) {
             self.fragment(fragment, size, captured_at)?;
-            if self.draft.out.len() >= WRITE_AT_ONCE {
+            if self.draft.out.len() >= self.shared.settings.write_bytes() {
                 self.write()?;
             }
             if self.tail.open.is_none()
@@ -297,7 +284,6 @@ impl Journal {
     pub(super) fn forget_flow(&mut self, flow: FlowId) {
         self.flows.retain(|spec| spec.flow != flow);
         self.book.route_again(&self.flows);
-        self.draft.noted.retain(|noted| noted.flow != flow);
     }
 
     pub(super) fn settle(&mut self, place: Settled) -> Result<(), JournalError> {
@@ -408,7 +394,7 @@ impl Journal {
                 self.piece(&head, first, &scratch, FrameKind::Piece);
                 scratch.clear();
                 (head.entries, first) = (0, self.tail.next);
-                if self.draft.out.len() >= WRITE_AT_ONCE {
+                if self.draft.out.len() >= self.shared.settings.write_bytes() {
                     self.write()?;
                 }
             }
@@ -452,7 +438,6 @@ impl Journal {
         if let Some(commit) = commit {
             self.tail.position = Some(commit.position.clone());
             self.tail.committed = Seq(self.tail.next.0 - 1);
-            self.draft.noted_committed = self.draft.noted.len();
         }
     }
 
@@ -510,15 +495,14 @@ impl Journal {
         self.shared.health.watch(written)?;
         self.tail.len = behind;
         self.draft.out.clear();
-        self.draft.out.shrink_to(4 * WRITE_AT_ONCE);
+        self.draft.out.shrink_to(4 * self.shared.settings.write_bytes());
         let mut catalog = self.shared.change();
         catalog.head = self.tail.committed;
         catalog.active.len = self.tail.len;
         let index = &mut catalog.active.index;
         self.draft.seek.drain(..).for_each(|(first, offset)| index.note_frame(first, offset));
         index.relations.append(&mut self.draft.relations);
-        let committed = std::mem::take(&mut self.draft.noted_committed);
-        self.draft.noted.drain(..committed).for_each(|noted| index.note(&noted));
+        self.draft.noted.drain(..).for_each(|noted| index.note(&noted));
         Ok(())
     }
 }

@@ -78,6 +78,13 @@ pub struct Settings {
     pub ahead_bytes: usize,
 }
 
+impl Settings {
+    /// So much is gathered before it is written.
+    fn write_bytes(&self) -> usize {
+        4 * self.frame_bytes
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self { segment_bytes: 16 << 20, frame_bytes: 256 << 10, ahead_bytes: 1 << 20 }

@@ -262,8 +262,8 @@ pub(crate) fn read_header(
     }
 }
 
-/// Reads a range of frames that must be good into an index. `uncommitted` gets what belongs to a transaction
-/// that is still open at the end; returns the last Seq, and the last position.
+/// Reads a range of frames that must be good into an index, records of a transaction that is still open at the
+/// end included. `each` gets the last Seq of each transaction, and each position.
 pub(crate) fn scan(
     file: &Arc<dyn DiskFile>,
     path: &Arc<str>,
@@ -271,13 +271,12 @@ pub(crate) fn scan(
     range: (u64, u64),
     index: &mut SegmentIndex,
     mut each: impl FnMut(Option<Seq>, Option<Position>),
-) -> Result<Vec<super::index::Noted>, JournalError> {
+) -> Result<(), JournalError> {
     let specs: Vec<Arc<FlowSpec>> = index.flows.values().map(|flow| Arc::clone(&flow.spec)).collect();
     let members = Members::new(specs.iter().map(|spec| (spec.table.clone(), spec.flow, spec.from)));
     let frames = Frames::new(Arc::clone(file), Arc::clone(path), seed, range.0, range.1);
     let mut cursor = SegmentCursor::new(frames, Arc::new(members));
     let mut by_relation = std::collections::HashMap::new();
-    let mut open = Vec::new();
     let mut seen_frame = 0;
     while let Some(step) = cursor.next()? {
         let (offset, ..) = cursor.frame();
@@ -302,14 +301,14 @@ pub(crate) fn scan(
                         continue;
                     };
                     let bytes = found.entry.len();
-                    open.extend(notes_of(routes, slot, found.seq, bytes, group.captured_at, &change));
+                    let notes = notes_of(routes, slot, found.seq, bytes, group.captured_at, &change);
+                    notes.iter().for_each(|noted| index.note(noted));
                 }
                 if let Some(commit) = &group.commit {
-                    open.drain(..).for_each(|noted| index.note(&noted));
                     each(Some(group.end), Some(commit.position.clone()));
                 }
             }
         }
     }
-    Ok(open)
+    Ok(())
 }
