@@ -14,11 +14,12 @@
 //! What is kept behind the last point known as synced may sit in the page cache of an earlier failed write and
 //! never have reached the disk. It is written once more, as it is, and synced, before it counts.
 
-use super::append::{Opened, Tail, create};
+use super::append::{Opened, Tail};
 use super::catalog::{Active, Catalog};
 use super::cursor::{FrameFault, Frames, Members, SegmentCursor, Step};
 use super::format::{FRAME_HEADER, FRAME_MAGIC, FrameHeader, NoFrame, SegmentHeader, seed};
 use super::index::SegmentIndex;
+use super::roll::create;
 use super::segment::{Place, Sealed, read_header, read_sidecar, scan, sidecar_path};
 use super::sidecar::Extent;
 use super::sync::Settled;
@@ -250,10 +251,9 @@ fn open_sealed(
     }
     let mut index = SegmentIndex::default();
     let mut last = Seq(header.base.0 - 1);
-    let open = scan(&file, &path, seed, (header_len, len), &mut index, |end, _| {
+    scan(&file, &path, seed, (header_len, len), &mut index, |end, _| {
         last = end.unwrap_or(last);
     })?;
-    debug_assert!(open.is_empty(), "no flow is known yet");
     let extent = Extent { seed, base: header.base, last, len };
     let summary = super::sidecar::build(extent, &index).1;
     Ok(Sealed::new(place, extent, None, summary))

@@ -485,7 +485,7 @@ impl StreamActor {
             .filter(|member| member.flow.related().any(|other| !members.contains_key(other)))
             .map(|member| member.flow.flow)
             .collect();
-        let waits_beyond = members
+        let waits_beyond: BTreeMap<FlowId, Seq> = members
             .values()
             .filter_map(|member| {
                 let outside = member.flow.dependents.iter().filter(|other| !members.contains_key(other));
@@ -495,6 +495,7 @@ impl StreamActor {
             })
             .collect();
         let leaders = self.leaders(lane, plan);
+        tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?waits_beyond, "a run begins");
         let leaders = leaders.into_iter().map(|leader| self.slot(leader).progress.subscribe()).collect();
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
         let (orders, ended, env) =
@@ -604,6 +605,7 @@ impl StreamActor {
             return;
         };
         let moved = run.progress.borrow().cursor;
+        tracing::trace!(%stream, lane = %ended.lane, cursor = %moved, ?end, "a run has ended");
         slot.connection = run.apply;
         slot.trial = run.trial;
         slot.position = run.position;

@@ -146,6 +146,7 @@ impl LaneRun {
                 Ok(piece) => piece,
                 Err(error) => return LaneEnd::Unreadable(error),
             };
+            tracing::trace!(lane = %self.lane, %cursor, %bound, through = %piece.through, records = piece.records.len(), end = ?piece.end, "piece");
             if matches!(piece.end, PieceEnd::Head) {
                 self.wait().await;
                 continue;

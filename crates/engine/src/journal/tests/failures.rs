@@ -3,7 +3,7 @@
 use super::*;
 use crate::disk::FailWith;
 
-const SMALL: Settings = Settings { segment_bytes: 700, frame_bytes: 200, ahead_bytes: 100 };
+const SMALL: Settings = Settings { segment_bytes: 700, frame_bytes: 200, ahead_bytes: 1_500 };
 
 /// Appends and syncs until the first error; returns what was acknowledged, and the journal with the error.
 fn run(disk: &SimulatedDisk) -> (u64, Option<(Journal, JournalError)>) {
@@ -99,9 +99,13 @@ fn a_ticket_that_failed_on_another_thread_is_not_covered_up_by_the_roll() {
     let mut journal = open(&disk, SMALL).unwrap();
     let a = relation("a", &["id", "name"]);
     journal.append(&[transaction(1, vec![insert(&a, 1, "one")])], WallTime(1)).unwrap();
-    let ticket = journal.sync_ticket();
+    let (ticket, second) = (journal.sync_ticket(), journal.sync_ticket());
     disk.fail_sync(1, FailWith::Broken);
     let synced = std::thread::spawn(|| ticket.sync()).join().unwrap();
+    // The disk itself would say that this one went well.
+    let second = second.sync();
+    assert!(second.outcome.as_ref().unwrap_err().is_poisoned());
+    assert!(journal.synced(second).is_err());
     // The roll would sync the same file, and that sync would succeed.
     let large: Vec<Fragment> =
         (2..60).map(|number| transaction(number, vec![insert(&a, 1, "a longer name")])).collect();

@@ -58,7 +58,7 @@ impl Model {
         let settings = Settings {
             segment_bytes: 1_000 + random.below(4_000),
             frame_bytes: 100 + random.below(600) as usize,
-            ahead_bytes: (random.below(2) * random.below(3_000)) as usize,
+            ahead_bytes: (random.below(2) * random.below(20_000)) as usize,
         };
         let journal = open(&disk, settings).unwrap();
         let relations = vec![
@@ -414,7 +414,7 @@ impl Model {
 #[test]
 fn it_holds_what_a_plain_list_holds_through_crashes_shelves_and_reclaim() {
     let (mut crashes, mut cut, mut reclaimed, mut shelf_reads) = (0, 0, 0, 0);
-    let seeds = std::env::var("JOURNAL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    let seeds = std::env::var("JOURNAL_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
     for seed in 0..seeds {
         let run = std::panic::catch_unwind(|| {
             let mut model = Model::new(seed);
