@@ -271,9 +271,15 @@ impl Journal {
         self.draft = Draft::default();
         self.book.forget_from(self.book.settled);
         self.barriers.retain(|_, seq| *seq < first);
+        // Records were noted as they were written, those of the cut part too: note the others again.
+        let mut index = SegmentIndex::of(self.flows.iter().cloned());
+        scan(&self.file, &self.path, self.seed, (self.header_len, settled), &mut index, |_, _| {})?;
         let mut catalog = self.shared.change();
         catalog.active.len = settled;
         catalog.active.index.forget_from(settled);
+        catalog.active.index.flows = index.flows;
+        drop(catalog);
+        self.shared.forget_lists();
         Ok(())
     }
 

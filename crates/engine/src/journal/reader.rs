@@ -41,7 +41,7 @@ pub enum PieceEnd {
     /// The end of a source transaction. The piece holds whole transactions, or the rest of one of which the
     /// pieces before were `Open`.
     Whole {
-        /// The source's position behind that transaction.
+        /// The source's position behind that transaction; empty if nothing of it was read.
         position: Position,
     },
     /// The middle of a transaction that is larger than the limit; the next piece goes on with it. The piece
@@ -127,7 +127,13 @@ impl Reader {
         let mut end = PieceEnd::Head;
         while let Some(mut group) = self.take_group()? {
             if group.end > limit.through {
+                let beyond = group.records.front().is_none_or(|next| next.seq > limit.through);
                 self.pending = Some(group);
+                if records.is_empty() && !self.inside && beyond && self.through < limit.through {
+                    // A shelf's next group may be far away: up to the limit there is nothing for the members.
+                    self.through = limit.through;
+                    boundary = boundary.or_else(|| Some(Position::default()));
+                }
                 break;
             }
             let fits =

@@ -149,7 +149,8 @@ impl Batch {
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.
     pub(super) fn position(&self) -> Position {
         match &self.end {
-            PieceEnd::Whole { position } => position.clone(),
+            PieceEnd::Whole { position } if !position.0.is_empty() => position.clone(),
+            PieceEnd::Whole { .. } => self.start.clone(),
             PieceEnd::Open | PieceEnd::Head => self.start.clone(),
         }
     }
