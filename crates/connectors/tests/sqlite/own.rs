@@ -12,7 +12,7 @@ use super::{Sqlite, sqlite};
 use bytes::Bytes;
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
-use tandem_core::connect::{Advance, Capture, CaptureNeed, Connector, Needs, Part, Plan, WriteNeed};
+use tandem_core::connect::{Advance, Capture, CaptureNeed, Needs, Part, Plan, WriteNeed};
 use tandem_core::{FaultClass, Kind, Op, Position, Seq, Severity, TableName, Value, WriteOp};
 
 fn table(name: &str) -> TableName {
@@ -22,12 +22,7 @@ fn table(name: &str) -> TableName {
 async fn fault_of(app: &Sqlite, from: &Position) -> FaultClass {
     match app.connector().open_capture(owner(), from).await {
         Err(fault) => fault.class,
-        Ok(mut capture) => loop {
-            match capture.next().await {
-                Err(fault) => break fault.class,
-                Ok(_) => continue,
-            }
-        },
+        Ok(mut capture) => next_fault(&mut *capture).await,
     }
 }
 
@@ -404,6 +399,24 @@ async fn an_app_keeps_writing_beside_our_catch_up() {
     assert_eq!(refused, 0, "the app is refused nothing");
     assert!(waits.len() > 50 && p99 < Duration::from_millis(500), "{} writes, p99 {p99:?}", waits.len());
     assert!(at >= 1_000, "and we get on");
+}
+
+#[tokio::test]
+async fn after_a_transaction_of_ours_the_lock_is_left_alone_as_long_as_it_was_held() {
+    let app = sqlite().await;
+    let (items, _source, _from) = with_items(&app).await;
+    let mut apply = fenced_apply(&app).await;
+    let target = target(&items);
+    let held = Duration::from_millis(200);
+    let writes = [upsert(1, &target, item(1, "ours"))];
+    let first = Part { begin: begin(0, true), writes: &writes, plan: Plan::Fast, commit: None };
+    apply.apply(first).await.unwrap();
+    tokio::time::sleep(held).await;
+    let commit = Some(Advance { to: Seq(1), position: Position(Bytes::new()) });
+    apply.apply(Part { begin: None, writes: &[], plan: Plan::Fast, commit }).await.unwrap();
+    let free = Instant::now();
+    done(&mut *apply, (1, 2), Plan::Fast, &[upsert(2, &target, item(2, "ours"))]).await;
+    assert!(free.elapsed() >= held, "taken again after {:?}", free.elapsed());
 }
 
 #[tokio::test]
