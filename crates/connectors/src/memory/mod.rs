@@ -8,6 +8,8 @@
 //! What real apps do to us is scripted: see [`Reaction`], [`MemoryApp::go_down`], [`MemoryApp::forget_acknowledged`],
 //! [`MemoryApp::recreate_slot`], [`MemoryApp::replace`], [`MemoryApp::step_back`].
 
+#![deny(clippy::indexing_slicing)]
+
 mod apply;
 mod capture;
 mod connector;

@@ -41,7 +41,7 @@ impl SqliteCapture {
             conn.busy_timeout(Duration::from_millis(50)).map_err(during("open database"))?;
             admit(&mut conn, owner)?;
             conn.execute_batch("PRAGMA synchronous = NORMAL").map_err(during("open database"))?;
-            let mut looker = Looker::new(conn, &path);
+            let mut looker = Looker::new(conn, owner, &path);
             looker.find(behind)?;
             Ok(looker)
         })
@@ -146,6 +146,7 @@ impl Capture for SqliteCapture {
 /// compared with, and it keeps the numbers rising.
 fn trim(looker: &mut Looker, place: Place) -> Result<i64, Fault> {
     let failed = during("trim the change table");
+    looker.still_ours()?;
     let any: bool = looker
         .conn
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM _tandem_changes WHERE id < ?1)")

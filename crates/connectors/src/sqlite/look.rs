@@ -1,13 +1,14 @@
 //! A look at the change table: what is new behind a place in it.
 
 use super::trouble::{during, fault};
-use super::{changes, value};
+use super::{changes, fenced, value};
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as StoredRow};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tandem_core::connect::Owner;
 use tandem_core::{
     BarrierId, Cell, Change, Commit, Entry, Fault, FaultClass, Fragment, Mark, Op, Position, Relation, Row,
     Seq, WallTime,
@@ -55,6 +56,7 @@ pub(super) struct Unit {
 /// The connection that looks, and what it knows.
 pub(super) struct Looker {
     pub(super) conn: Connection,
+    owner: Owner,
     path: PathBuf,
     /// The file that was opened; whoever replaces it leaves us reading the old one.
     file: Option<(u64, u64)>,
@@ -69,10 +71,11 @@ fn gap(message: &str) -> Fault {
 }
 
 impl Looker {
-    pub(super) fn new(conn: Connection, path: &Path) -> Self {
+    pub(super) fn new(conn: Connection, owner: Owner, path: &Path) -> Self {
         let file = identity(path);
         Self {
             conn,
+            owner,
             path: path.to_owned(),
             file,
             schema_version: None,
@@ -84,6 +87,7 @@ impl Looker {
     /// Finds the row of a place, or the gap.
     pub(super) fn find(&mut self, place: Place) -> Result<(), Fault> {
         self.inspect()?;
+        self.still_ours()?;
         let nonce: Option<i64> = self
             .conn
             .prepare_cached("SELECT nonce FROM _tandem_changes WHERE id = ?1")
@@ -93,6 +97,17 @@ impl Looker {
             Some(nonce) if nonce == place.nonce => Ok(()),
             Some(_) => Err(gap("the file is another one: it was restored or replaced")),
             None => Err(gap("the position is not in the file: it was let go of, or the file was restored")),
+        }
+    }
+
+    /// Fails if another start or another data folder has taken the app over: what we would let go of, it may
+    /// still need.
+    pub(super) fn still_ours(&self) -> Result<(), Fault> {
+        match changes::owner(&self.conn)? {
+            Some(stored) if stored != self.owner => {
+                Err(fenced("read the log", "another engine has taken over"))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -16,6 +16,8 @@
 //!   that have one.
 //! * **Foreign keys are enforced** in our connections and judged when our transaction ends.
 
+#![deny(clippy::indexing_slicing)]
+
 mod apply;
 mod capture;
 mod changes;

@@ -43,10 +43,9 @@ fn classify(operation: &str, error: &Error) -> Fault {
         | ErrorCode::OperationInterrupted
         | ErrorCode::OperationAborted => FaultClass::Unavailable,
         ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => FaultClass::Setup,
-        ErrorCode::Unknown if message.contains("no such") || message.contains("has no column") => {
-            FaultClass::Schema
-        }
-        // A trigger of the app, or a statement of one, said no.
+        // A table, column or function that is not there, also in a trigger of the app: its functions live in the
+        // app's connections, and not in ours.
+        ErrorCode::Unknown => FaultClass::Schema,
         _ => FaultClass::Internal,
     };
     fault(class, operation, &message).code(failure.extended_code.to_string())

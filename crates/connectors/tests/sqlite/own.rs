@@ -12,8 +12,10 @@ use super::{Sqlite, sqlite};
 use bytes::Bytes;
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
-use tandem_core::connect::{Advance, Capture, CaptureNeed, Needs, Part, Plan, WriteNeed};
-use tandem_core::{FaultClass, Kind, Op, Position, Seq, Severity, TableName, Value, WriteOp};
+use tandem_core::connect::{Advance, Capture, CaptureNeed, Needs, Owner, Part, Plan, WriteNeed};
+use tandem_core::{
+    Epoch, FaultClass, JournalId, Kind, Op, Position, Seq, Severity, TableName, Value, WriteOp,
+};
 
 fn table(name: &str) -> TableName {
     TableName { schema: None, name: name.into() }
@@ -132,6 +134,18 @@ async fn a_restored_file_is_a_gap_even_if_it_has_grown_past_the_position() {
     // What the backup has is still there.
     let mut again = super::conformance::capture(&app, &from).await;
     assert_eq!(say(&read_changes(&mut *again, 38).await).len(), 38);
+}
+
+#[tokio::test]
+async fn a_capture_that_was_taken_over_lets_go_of_nothing() {
+    let app = sqlite().await;
+    let (items, source, mut old, at) = reading(&app).await;
+    drop(source);
+    let other = Owner { journal: JournalId(8), epoch: Epoch(1) };
+    let _taken = insist("take over", async || app.connector().open_source(other).await).await;
+    assert_eq!(old.acknowledge(&at).await.unwrap_err().class, FaultClass::Fenced);
+    app.run(vec![insert(&items.name, item(2, "b"))]).await;
+    assert_eq!(next_fault(&mut *old).await, FaultClass::Fenced);
 }
 
 #[tokio::test]
