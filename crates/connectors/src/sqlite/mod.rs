@@ -14,7 +14,13 @@
 //!   `PRAGMA recursive_triggers = ON`. A replaced row of the same key is captured right all the same (the new
 //!   row says everything); one that goes because of *another* unique key is not seen. `check` warns of tables
 //!   that have one.
-//! * **Foreign keys are enforced** in our connections and judged when our transaction ends.
+//! * **Schema changes**: ADD COLUMN is followed. SQLite itself refuses DROP COLUMN while our triggers name the
+//!   column, and RENAME rewrites them, which is a gap: take the table out of capture for such a migration.
+//! * **Foreign keys are enforced** in our connections, and judged when *our* transaction ends: SQLite cannot check
+//!   deferred keys at a savepoint, so a source transaction that only a later one of the same batch makes whole
+//!   passes.
+//! * **One engine at a time**: a lock file beside the database (`…-tandem-lock`), held by the operating system, and
+//!   a row in the database that names the owner.
 
 #![deny(clippy::indexing_slicing)]
 
