@@ -5,3 +5,5 @@
 //! connector that keeps all of them.
 
 pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

@@ -115,7 +115,7 @@ impl MemoryCapture {
     }
 
     /// What there is, or nothing if the log has to grow first. Moves only with what it returns.
-    fn read(&mut self, world: &World) -> Option<Captured> {
+    fn read(&mut self, world: &mut World) -> Option<Captured> {
         let mut captured = Captured::default();
         let mut room = world.batch_entries;
         while room > 0 {
@@ -142,6 +142,9 @@ impl MemoryCapture {
             (self.number, self.reported) = (world.log.head, world.log.head);
             captured.idle = Some(world.log.position(world.log.head));
         }
+        let upto =
+            world.log.after(self.number).filter(|_| self.within > 0).map_or(self.number, |open| open.number);
+        world.log.seen = world.log.seen.max(upto);
         (!captured.fragments.is_empty() || captured.idle.is_some()).then_some(captured)
     }
 }
@@ -154,7 +157,7 @@ impl Capture for MemoryCapture {
             let captured = poll_fn(|context| {
                 let mut world = line.app.world();
                 line.stands(&world)?;
-                match self.read(&world) {
+                match self.read(&mut world) {
                     Some(captured) => Poll::Ready(Ok::<_, Fault>(captured)),
                     None => {
                         world.wait(context.waker());

@@ -28,6 +28,8 @@ pub(super) struct Log {
     pub(super) transactions: VecDeque<Logged>,
     /// Let go of through here; `None` while nothing is captured.
     pub(super) acknowledged: Option<u64>,
+    /// The last number that a capture has seen.
+    pub(super) seen: u64,
 }
 
 /// Acknowledged transactions that the log keeps.

@@ -8,6 +8,8 @@
 //! What real apps do to us is scripted: see [`Reaction`], [`MemoryApp::go_down`], [`MemoryApp::forget_acknowledged`],
 //! [`MemoryApp::recreate_slot`], [`MemoryApp::replace`], [`MemoryApp::step_back`].
 
+#![deny(clippy::indexing_slicing)]
+
 mod apply;
 mod capture;
 mod connector;
@@ -323,7 +325,7 @@ impl MemoryApp {
     }
 
     /// The app loses its last `commits` transactions, ours with their watermarks, as under asynchronous commit.
-    /// Returns how many it lost: no more than are [kept](MemoryApp::keep_commits).
+    /// If a capture has seen one of them, its position is a gap from then on. Returns how many it lost: no more than are [kept](MemoryApp::keep_commits).
     pub fn step_back(&self, commits: usize) -> usize {
         let mut guard = self.world();
         let world = &mut *guard;
@@ -346,9 +348,10 @@ impl MemoryApp {
             world.log.head = commit.number - 1;
             lost += 1;
         }
-        // A capture may have seen what is gone: the numbers are given again, so the log is another one.
-        if lost > 0 && !world.captured.is_empty() {
+        // If a capture has seen what is gone, its numbers must not be given again: the log is another one.
+        if world.log.seen > world.log.head {
             world.log.incarnation += 1;
+            world.log.seen = 0;
         }
         drop(guard);
         self.break_connections();

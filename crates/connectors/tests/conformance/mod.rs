@@ -24,7 +24,7 @@ use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Owner, Source};
 use tandem_core::{BarrierId, Change, Commit, Entry, Epoch, JournalId, Op, Position, Row, TableName, Value};
 
 /// How long anything may take before it counts as never.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where apps differ.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +99,10 @@ pub trait Fixture: Send + Sync {
     fn rows<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, Vec<Vec<Value>>>;
     /// Breaks every connection of ours, as a restart of the app does.
     fn break_connections(&self) -> BoxFuture<'_, ()>;
+    /// Whether connections can break at all: those to a file cannot, and are dropped by the tests instead.
+    fn can_break(&self) -> bool {
+        true
+    }
     /// What of ours is in the app: names of objects, empty if there is nothing.
     fn left_behind(&self) -> BoxFuture<'_, Vec<String>>;
     /// Types by the app's own name, each with values that must come through unchanged.

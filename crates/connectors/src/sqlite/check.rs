@@ -1,0 +1,124 @@
+//! What in the database stands against the needs of maps, and the SQL that mends it.
+
+use super::schema::{self, Affinity, Table, quoted};
+use super::trouble::during;
+use rusqlite::Connection;
+use tandem_core::connect::{CaptureNeed, Needs, WriteNeed};
+use tandem_core::{Fault, FaultClass, Finding, TableName};
+
+/// A file that cannot be used as it is, as a finding; one that cannot be reached stays a fault.
+pub(super) fn unusable(fault: Fault) -> Result<Finding, Fault> {
+    let named = fault.code.as_deref() == Some("file_missing");
+    if !named && !matches!(fault.class, FaultClass::Setup | FaultClass::Permission) {
+        return Err(fault);
+    }
+    let code = fault.code.clone().unwrap_or_else(|| "unusable".to_owned());
+    let finding = Finding::error(&code, "app", fault.message);
+    Ok(match fault.fix {
+        Some(fix) => finding.fix(fix),
+        None => finding,
+    })
+}
+
+pub(super) fn findings(conn: &Connection, needs: &Needs) -> Result<Vec<Finding>, Fault> {
+    let mut findings = Vec::new();
+    if conn.is_readonly("main").map_err(during("check database"))? {
+        let message = "the database is read-only to us: capture and writes both need to write to it";
+        findings.push(Finding::error("read_only", "app", message));
+    }
+    for need in &needs.captured {
+        if let Some(table) = plain_table(conn, &need.table, &mut findings)? {
+            captured(&table, need, &mut findings);
+        }
+    }
+    for need in &needs.written {
+        if let Some(table) = plain_table(conn, &need.table, &mut findings)? {
+            written(&table, need, &mut findings);
+        }
+    }
+    findings.dedup();
+    Ok(findings)
+}
+
+fn plain_table(
+    conn: &Connection,
+    name: &TableName,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Table>, Fault> {
+    let place = name.to_string();
+    let Some(table) = schema::read(conn, name)? else {
+        findings.push(Finding::error("table_missing", place, "the table is not there"));
+        return Ok(None);
+    };
+    if table.kind != "table" {
+        let message = format!("it is a {}: only plain tables can be mapped", table.kind);
+        findings.push(Finding::error("not_a_table", place, message));
+        return Ok(None);
+    }
+    Ok(Some(table))
+}
+
+fn captured(table: &Table, need: &CaptureNeed, findings: &mut Vec<Finding>) {
+    let name = &need.table;
+    for column in &need.key {
+        match table.schema.column(column) {
+            None => findings.push(column_missing(name, column)),
+            Some(known) if known.generated => {
+                let message = "a generated column cannot be captured, so it cannot be part of the key";
+                findings.push(Finding::error("column_generated", format!("{name}.{column}"), message));
+            }
+            Some(_) => {}
+        }
+    }
+    if !table.schema.unique_keys.is_empty() {
+        let message = "INSERT OR REPLACE that removes a row by a unique key other than the primary key is not \
+                       seen, unless the app's connections set recursive_triggers";
+        let finding = Finding::warning("replace_unseen", name.to_string(), message);
+        findings.push(finding.fix("PRAGMA recursive_triggers = ON; -- in each connection of the app"));
+    }
+}
+
+fn written(table: &Table, need: &WriteNeed, findings: &mut Vec<Finding>) {
+    let name = &need.table;
+    for column in &need.columns {
+        let place = format!("{name}.{column}");
+        let known =
+            table.schema.columns.iter().zip(&table.affinities).find(|(known, _)| known.name == *column);
+        let Some((known, affinity)) = known else {
+            findings.push(column_missing(name, column));
+            continue;
+        };
+        if known.generated {
+            findings.push(Finding::error("column_generated", place, "a generated column cannot be written"));
+        } else if *affinity == Affinity::Numeric && !known.type_name.to_ascii_uppercase().contains("INT") {
+            let message = format!(
+                "SQLite turns text that looks like a number into a number in a column of type {}: exact \
+                 decimals with a fraction will be set aside",
+                known.type_name
+            );
+            let finding = Finding::warning("inexact_column", place, message);
+            findings
+                .push(finding.fix("declare the column TEXT (SQLite cannot change a column's type in place)"));
+        }
+    }
+    let required = table.schema.columns.iter().filter(|column| {
+        !column.nullable && !column.has_default && !column.generated && !need.columns.contains(&column.name)
+    });
+    for column in required {
+        let message = "new records need a value for this column, and no map writes it";
+        findings.push(Finding::error("column_required", format!("{name}.{}", column.name), message));
+    }
+    if need.key.iter().all(|column| table.schema.column(column).is_some())
+        && !table.schema.is_unique(&need.key)
+    {
+        let columns: Vec<_> = need.key.iter().map(|column| quoted(column)).collect();
+        let index = quoted(&format!("{}_key", name.name));
+        let fix = format!("CREATE UNIQUE INDEX {index} ON {} ({});", quoted(&name.name), columns.join(", "));
+        let finding = Finding::error("key_not_unique", name.to_string(), "the integration key is not unique");
+        findings.push(finding.fix(fix));
+    }
+}
+
+fn column_missing(table: &TableName, column: &str) -> Finding {
+    Finding::error("column_missing", format!("{table}.{column}"), "the column is not there")
+}
