@@ -1,0 +1,180 @@
+//! The watermark: `tandem.watermark`, one row for each stream and lane, in the app that is written to.
+//!
+//! The first statement of every destination transaction compares the row and sets it, and *raises* if it is not
+//! exactly one: so all that was sent behind it fails with it, and a transaction of an engine that has been
+//! replaced, or one that is sent twice, changes nothing.
+
+use super::error::fault;
+use super::owner::{drop_if_empty, ensure_schema, table_exists};
+use super::pipeline::Pipeline;
+use tandem_core::connect::{Advance, Begin, Owner, Watermark};
+use tandem_core::{Epoch, Fault, FaultClass, JournalId, LaneId, Seq};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Statement};
+
+/// The row is inserted only if no later start of this data folder has been here.
+const FIRST: &str = "INSERT INTO tandem.watermark (stream, lane, journal, epoch, seq, position)
+    SELECT $1, $2, $3, $4, $5, ''::bytea WHERE NOT EXISTS (
+        SELECT FROM tandem.watermark WHERE stream = $1 AND journal = $3 AND epoch > $4)
+    ON CONFLICT (stream, lane) DO NOTHING";
+
+/// Compares and sets. Anything but one row is a division by zero: an error, and the end of the transaction.
+const MOVE: &str = "WITH moved AS (
+        UPDATE tandem.watermark SET seq = $6, position = $7, updated_at = now()
+        WHERE stream = $1 AND lane = $2 AND journal = $3 AND epoch = $4 AND seq = $5 RETURNING 1)
+    SELECT 1 / count(*) FROM moved";
+
+/// Compares and locks, for a transaction that comes in several parts.
+const HOLD: &str = "WITH held AS (
+        UPDATE tandem.watermark SET updated_at = now()
+        WHERE stream = $1 AND lane = $2 AND journal = $3 AND epoch = $4 AND seq = $5 RETURNING 1)
+    SELECT 1 / count(*) FROM held";
+
+/// Sets what [`HOLD`] has locked.
+const ADVANCE: &str = "WITH moved AS (
+        UPDATE tandem.watermark SET seq = $5, position = $6, updated_at = now()
+        WHERE stream = $1 AND lane = $2 AND journal = $3 AND epoch = $4 RETURNING 1)
+    SELECT 1 / count(*) FROM moved";
+
+/// Division by zero: what the statements above raise.
+pub(super) const REFUSED: &str = "22012";
+
+/// The statements about one stream's rows.
+#[derive(Debug)]
+pub(super) struct Marks {
+    stream: String,
+    owner: Owner,
+    first: Statement,
+    moves: Statement,
+    hold: Statement,
+    advance: Statement,
+}
+
+impl Marks {
+    /// Makes the table if need be, and prepares.
+    pub(super) async fn open(client: &Client, stream: &str, owner: Owner) -> Result<Self, Fault> {
+        ensure(client).await?;
+        let prepare = async |sql: &str, types: &[Type]| {
+            client.prepare_typed(sql, types).await.map_err(|error| fault("prepare the watermark", &error))
+        };
+        use Type as T;
+        let row = [T::TEXT, T::INT8, T::TEXT, T::INT8];
+        let with = |more: &[Type]| [&row, more].concat();
+        Ok(Self {
+            stream: stream.to_owned(),
+            owner,
+            first: prepare(FIRST, &with(&[T::INT8])).await?,
+            moves: prepare(MOVE, &with(&[T::INT8, T::INT8, T::BYTEA])).await?,
+            hold: prepare(HOLD, &with(&[T::INT8])).await?,
+            advance: prepare(ADVANCE, &with(&[T::INT8, T::BYTEA])).await?,
+        })
+    }
+
+    /// Sends the comparison, and with `advance` the move.
+    pub(super) async fn begin(&self, pipeline: &mut Pipeline<'_>, begin: Begin, advance: Option<&Advance>) {
+        if begin.first {
+            pipeline.parameters(self.first.clone(), self.row(begin.lane, vec![number(begin.from)])).await;
+        }
+        match advance {
+            Some(advance) => {
+                let more = vec![number(begin.from), number(advance.to), Box::new(advance.position.0.to_vec())];
+                pipeline.parameters(self.moves.clone(), self.row(begin.lane, more)).await;
+            }
+            None => pipeline.parameters(self.hold.clone(), self.row(begin.lane, vec![number(begin.from)])).await,
+        }
+    }
+
+    /// Sends the move of a row that an earlier part has locked.
+    pub(super) async fn advance(&self, pipeline: &mut Pipeline<'_>, lane: LaneId, advance: &Advance) {
+        let more: Parameters = vec![number(advance.to), Box::new(advance.position.0.to_vec())];
+        pipeline.parameters(self.advance.clone(), self.row(lane, more)).await;
+    }
+
+    fn row(&self, lane: LaneId, more: Parameters) -> Parameters {
+        let mut row: Parameters = vec![
+            Box::new(self.stream.clone()),
+            Box::new(signed(lane.0)),
+            Box::new(self.owner.journal.to_string()),
+            Box::new(signed(self.owner.epoch.0)),
+        ];
+        row.extend(more);
+        row
+    }
+
+    /// Raises our rows to our epoch, and returns all rows of the stream.
+    pub(super) async fn fence(&self, client: &Client) -> Result<Vec<Watermark>, Fault> {
+        const OPERATION: &str = "fence older starts";
+        ensure(client).await?;
+        let failed = |error: tokio_postgres::Error| fault(OPERATION, &error);
+        // One statement: the rows are locked, and raised only if none is ahead of us.
+        let sql = "WITH ours AS (
+                SELECT lane, epoch FROM tandem.watermark WHERE stream = $1 AND journal = $2 FOR UPDATE),
+            raised AS (
+                UPDATE tandem.watermark w SET epoch = $3, updated_at = now() FROM ours
+                WHERE w.stream = $1 AND w.lane = ours.lane AND w.epoch < $3
+                    AND NOT EXISTS (SELECT FROM ours WHERE epoch > $3))
+            SELECT coalesce(max(epoch), 0) FROM ours";
+        let (journal, epoch) = (self.owner.journal.to_string(), signed(self.owner.epoch.0));
+        let row = client.query_one(sql, &[&self.stream, &journal, &epoch]).await.map_err(failed)?;
+        if row.get::<_, i64>(0) > epoch {
+            let message = format!("a later start of this data folder ({}) writes here", row.get::<_, i64>(0));
+            return Err(Fault::new(FaultClass::Fenced, OPERATION, message)
+                .fix("end this process: a newer one is at work"));
+        }
+        let sql = "SELECT lane, journal, epoch, seq FROM tandem.watermark WHERE stream = $1 ORDER BY lane";
+        let rows = client.query(sql, &[&self.stream]).await.map_err(failed)?;
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
+        let read = |row: &tokio_postgres::Row| {
+            Some(Watermark {
+                lane: LaneId(unsigned(row.get(0))),
+                journal: JournalId(u128::from_str_radix(row.get(1), 16).ok()?),
+                epoch: Epoch(unsigned(row.get(2))),
+                seq: Seq(unsigned(row.get(3))),
+            })
+        };
+        let rows: Option<Vec<_>> = rows.iter().map(read).collect();
+        rows.ok_or_else(|| Fault::new(FaultClass::Internal, OPERATION, "tandem.watermark holds what is no row of ours"))
+    }
+
+    /// Removes rows, and the table with its last one.
+    pub(super) async fn retire(&self, client: &Client, lanes: &[LaneId]) -> Result<(), Fault> {
+        const OPERATION: &str = "retire lanes";
+        if !table_exists(client, "tandem.watermark").await? {
+            return Ok(());
+        }
+        let lanes: Vec<i64> = lanes.iter().map(|lane| signed(lane.0)).collect();
+        let sql = "DELETE FROM tandem.watermark WHERE stream = $1 AND journal = $2 AND lane = ANY ($3)";
+        let journal = self.owner.journal.to_string();
+        let removed = client.execute(sql, &[&self.stream, &journal, &lanes]).await;
+        removed.map_err(|error| fault(OPERATION, &error))?;
+        drop_if_empty(client, "watermark").await
+    }
+}
+
+type Parameters = Vec<Box<dyn ToSql + Send + Sync>>;
+
+fn number(seq: Seq) -> Box<dyn ToSql + Send + Sync> {
+    Box::new(signed(seq.0))
+}
+
+/// Numbers of ours start at zero and never come near the limit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Makes the table if it is not there.
+pub(super) async fn ensure(client: &Client) -> Result<(), Fault> {
+    if table_exists(client, "tandem.watermark").await? {
+        return Ok(());
+    }
+    ensure_schema(client).await?;
+    let sql = "CREATE TABLE IF NOT EXISTS tandem.watermark (
+        stream text NOT NULL, lane bigint NOT NULL, journal text NOT NULL, epoch bigint NOT NULL,
+        seq bigint NOT NULL, position bytea NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (stream, lane)) WITH (fillfactor = 50)";
+    match client.batch_execute(sql).await {
+        // Two sessions made it at once.
+        Err(error) if error.code().is_some_and(|code| matches!(code.code(), "23505" | "42P07")) => Ok(()),
+        other => other.map_err(|error| fault("make tandem.watermark", &error)),
+    }
+}
