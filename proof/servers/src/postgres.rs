@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const USER: &str = "postgres";
 const PASSWORD: &str = "tandem-proof";
 
+/// Folders are named after the process that uses them.
+const FOLDER_PREFIX: &str = "tandem-pg-";
+
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
@@ -59,7 +62,9 @@ impl PostgresServer {
     /// If PostgreSQL is not installed or does not start: a test cannot go on.
     pub fn start_new(options: PostgresOptions) -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new().prefix("tandem-pg-").tempdir().expect("a temporary folder");
+        sweep();
+        let prefix = format!("{FOLDER_PREFIX}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary folder");
         if let Some((uid, gid)) = system_user() {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).expect("root may change owners");
         }
@@ -186,7 +191,15 @@ impl PostgresServer {
         let password = self.folder.path().join("password");
         fs::write(&password, PASSWORD).expect("the temporary folder is ours");
         let mut initdb = self.program("initdb");
-        initdb.arg("-D").arg(self.data_folder()).args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "-N"]);
+        initdb.arg("-D").arg(self.data_folder()).args([
+            "-U",
+            USER,
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "-N",
+        ]);
         initdb.args(["--locale", "C.UTF-8", "--pwfile"]).arg(&password);
         let output = initdb.output().expect("initdb runs");
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
@@ -208,9 +221,11 @@ impl PostgresServer {
             ("max_wal_size", "512MB".to_owned()),
             ("fsync", on_off(self.options.fsync).to_owned()),
         ];
-        for (name, value) in fixed.iter().map(|(n, v)| (*n, v)).chain(
-            self.options.settings.iter().map(|(n, v)| (n.as_str(), v)),
-        ) {
+        for (name, value) in fixed
+            .iter()
+            .map(|(n, v)| (*n, v))
+            .chain(self.options.settings.iter().map(|(n, v)| (n.as_str(), v)))
+        {
             postgres.arg("-c").arg(format!("{name}={value}"));
         }
         postgres.stdout(Stdio::null()).stderr(log).stdin(Stdio::null());
@@ -238,7 +253,8 @@ impl PostgresServer {
 
     fn wait_until_ready(&mut self, deadline: Instant) -> Result<(), ExitStatus> {
         let config: Config = self.url("postgres").parse().expect("our own URL");
-        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         while Instant::now() < deadline {
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
                 return Err(status);
@@ -266,9 +282,25 @@ impl Drop for PostgresServer {
     }
 }
 
+/// Removes the folders of processes that are gone: a server in a `static` is never dropped.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX));
+        let process = rest.and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // Its server may still be stopping; what is left then goes the next time.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
-    assert!(sent.is_ok_and(|status| status.success()), "the postmaster is our child and has not been waited for");
+    assert!(
+        sent.is_ok_and(|status| status.success()),
+        "the postmaster is our child and has not been waited for"
+    );
 }
 
 fn wait(child: &mut Child) -> ExitStatus {
@@ -288,7 +320,9 @@ fn wait(child: &mut Child) -> ExitStatus {
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        })
         .filter(|(version, programs)| *version >= 15 && programs.join("initdb").exists())
         .max();
     match newest {

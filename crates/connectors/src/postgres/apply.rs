@@ -11,6 +11,7 @@ use super::error::fault;
 use super::exact::{Command, Exact, row_missing};
 use super::fast::{Bulk, bulks, patched};
 use super::marker;
+use super::names::shown;
 use super::pipeline::{Failed, Pipeline};
 use super::statements::{Form, PreparedTarget};
 use super::watermark::{Marks, REFUSED};
@@ -18,7 +19,9 @@ use super::{fast, schema};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::{Advance, Applied, Apply, ApplyFault, BoxFuture, Outcome, Owner, Part, Plan, Watermark};
+use tandem_core::connect::{
+    Advance, Applied, Apply, ApplyFault, BoxFuture, Outcome, Owner, Part, Plan, Watermark,
+};
 use tandem_core::{Fault, FaultClass, LaneId, Target, Value, Write, WriteOp, net};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
@@ -30,6 +33,9 @@ const SESSION: &str = "SET synchronous_commit = on; SET lock_timeout = 3000; SET
 
 /// How long any answer may take. Above the server's own limits: it ends only what has no server any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a rollback waits for what was sent before it.
+const ROLLBACK_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Tables kept prepared.
 const TARGETS_MAX: usize = 1_000;
@@ -78,7 +84,8 @@ impl PostgresApply {
         let client = endpoint.session(OPERATION).await?;
         client.batch_execute(SESSION).await.map_err(failed)?;
         let marks = Marks::open(&client, stream, owner).await?;
-        let row = client.query_one("SELECT current_setting('wal_level') = 'logical'", &[]).await.map_err(failed)?;
+        let row =
+            client.query_one("SELECT current_setting('wal_level') = 'logical'", &[]).await.map_err(failed)?;
         let mark = if row.get::<_, bool>(0) {
             let sql = "SELECT pg_logical_emit_message(true, $1, $2)";
             let statement = client.prepare_typed(sql, &[Type::TEXT, Type::TEXT]).await.map_err(failed)?;
@@ -95,7 +102,8 @@ impl PostgresApply {
             self.do_rollback().await.map_err(|fault| rolled_back(fault.into()))?;
         }
         if part.begin.is_some() != self.open.is_none() {
-            let message = if self.open.is_some() { "a transaction is open" } else { "no transaction is open" };
+            let message =
+                if self.open.is_some() { "a transaction is open" } else { "no transaction is open" };
             return Err(rolled_back(Fault::new(FaultClass::Internal, "apply", message).into()));
         }
         self.busy = true;
@@ -122,10 +130,9 @@ impl PostgresApply {
             self.targets.clear();
         }
         self.open = None;
-        if !halt.fault.class.breaks_connection() {
+        if halt.fault.code.is_some() || !halt.fault.class.breaks_connection() {
             // If this fails, the connection is broken and the transaction gone with it.
-            let _ = self.client.batch_execute("ROLLBACK").await;
-            self.busy = false;
+            self.busy = self.client.batch_execute("ROLLBACK").await.is_err();
         }
         let outcome = if halt.unknown { Outcome::Unknown } else { Outcome::RolledBack };
         Err(ApplyFault { fault: halt.fault, write: halt.write, outcome })
@@ -195,7 +202,8 @@ impl PostgresApply {
         }
         let last = pipeline.len();
         let counts = pipeline.finish().await.map_err(|failed| {
-            let table = failed.place.checked_sub(first).and_then(|nth| shapes.get(nth)).map(|(target, _)| target);
+            let table =
+                failed.place.checked_sub(first).and_then(|nth| shapes.get(nth)).map(|(target, _)| target);
             halt_of(failed, compared, sends_commit.then(|| last - 1), table.map(|target| &**target))
         })?;
         let written = counts.get(first..).unwrap_or_default();
@@ -270,13 +278,19 @@ impl PostgresApply {
     }
 
     async fn do_rollback(&mut self) -> Result<(), Fault> {
-        if self.busy {
-            // What was sent may be waiting for a lock; do not wait with it.
-            self.endpoint.cancel(&self.client).await;
-        }
         if self.busy || self.open.is_some() {
-            // The cancellation may hit the first try.
-            if self.client.batch_execute("ROLLBACK").await.is_err() {
+            let rollback = self.client.batch_execute("ROLLBACK");
+            tokio::pin!(rollback);
+            // What was sent before may be waiting for a lock: do not wait with it for long. Not cancelled at
+            // once, since a cancellation that finds nothing to cancel hits what comes next.
+            let rolled_back = match tokio::time::timeout(ROLLBACK_PATIENCE, &mut rollback).await {
+                Ok(rolled_back) => rolled_back,
+                Err(_) => {
+                    self.endpoint.cancel(&self.client).await;
+                    rollback.await
+                }
+            };
+            if rolled_back.is_err() {
                 let again = self.client.batch_execute("ROLLBACK").await;
                 again.map_err(|error| fault("roll back", &error))?;
             }
@@ -315,7 +329,7 @@ fn no_unique_key(target: &Target, prepared: &PreparedTarget) -> Fault {
     let message = format!("{}: nothing makes the integration key unique", target.table);
     Fault::new(FaultClass::Schema, "bind the map's columns", message)
         .code("42P10")
-        .table(target.table.to_string())
+        .table(shown(&target.table))
         .fix(format!("CREATE UNIQUE INDEX ON {} ({key});", prepared.destination.sql))
 }
 
@@ -324,16 +338,17 @@ fn halt_of(failed: Failed, compared: Option<usize>, commit: Option<usize>, table
     let refused = failed.error.code().is_some_and(|code| code.code() == REFUSED);
     if refused && compared == Some(failed.place) {
         let message = "the watermark is not where we left it: another engine or transaction has moved it";
-        return Fault::new(FaultClass::Fenced, "compare the watermark", message).into();
+        return Fault::new(FaultClass::Fenced, "compare the watermark", message).code("watermark_moved").into();
     }
     let mut fault = fault("apply", &failed.error);
     if fault.table.is_none() {
-        fault.table = table.map(|target| target.table.to_string());
+        fault.table = table.map(|target| shown(&target.table));
     }
     // A connection that breaks takes all answers with it, so COMMIT may have been done if it was sent. A server
     // that says that it shuts down has said it before it read on, unless it says so to the COMMIT itself.
     let silent = failed.error.as_db_error().is_none();
-    let unknown = commit.is_some_and(|commit| silent || (failed.place == commit && fault.class.breaks_connection()));
+    let unknown =
+        commit.is_some_and(|commit| silent || (failed.place == commit && fault.class.breaks_connection()));
     Halt { unknown, ..fault.into() }
 }
 

@@ -5,9 +5,9 @@
 //! those that the same transaction is going to write or delete, first get a value that nothing else has. If the
 //! column takes nulls, that is null.
 
-use super::statements::PreparedTarget;
 use super::names::quoted;
 use super::schema::DestinationColumn;
+use super::statements::PreparedTarget;
 use super::value::TextArray;
 use std::collections::HashSet;
 use tandem_core::{IntegrationKey, Target, Value, Write, WriteOp};

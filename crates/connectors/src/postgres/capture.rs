@@ -266,7 +266,8 @@ impl PostgresCapture {
 
     fn do_acknowledge(&mut self, position: &Position) -> Result<(), Fault> {
         let place = Place::read(position)?;
-        if place.system != self.place.system || place.birth != self.place.birth || place.lsn > self.place.lsn {
+        if place.system != self.place.system || place.birth != self.place.birth || place.lsn > self.place.lsn
+        {
             let message = "a position that this capture did not deliver";
             return Err(Fault::new(FaultClass::Internal, "acknowledge", message));
         }
@@ -358,7 +359,9 @@ impl Session<'_> {
         }
         if from.lsn > system.xlogpos.0 {
             let (end, ours) = (show_lsn(system.xlogpos.0), show_lsn(from.lsn));
-            return Err(gap(&format!("the server's log ends at {end}, before our position {ours}: it was restored")));
+            return Err(gap(&format!(
+                "the server's log ends at {end}, before our position {ours}: it was restored"
+            )));
         }
         if system.timeline == from.timeline {
             return Ok(system.timeline);
@@ -427,9 +430,8 @@ impl Session<'_> {
     }
 
     async fn query(&mut self, sql: &str) -> Result<Vec<QueryRow>, Fault> {
-        let asked = async {
-            self.client.simple_query(sql).await.map_err(|error| replication_fault(OPEN, &error))
-        };
+        let asked =
+            async { self.client.simple_query(sql).await.map_err(|error| replication_fault(OPEN, &error)) };
         within(CONNECT_TIMEOUT, OPEN, asked).await
     }
 }

@@ -57,7 +57,9 @@ impl Endpoint {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let path = || Some(PathBuf::from(percent_decoded(value)));
             match name {
-                "sslmode" => tls.mode = ssl_mode(value).ok_or_else(|| bad(format!("sslmode '{value}' is unknown")))?,
+                "sslmode" => {
+                    tls.mode = ssl_mode(value).ok_or_else(|| bad(format!("sslmode '{value}' is unknown")))?
+                }
                 "sslrootcert" => tls.ca_pem_path = path(),
                 "sslcert" => tls.client_cert_pem_path = path(),
                 "sslkey" => tls.client_key_pem_path = path(),
@@ -89,7 +91,10 @@ impl Endpoint {
             None => SETTINGS.to_owned(),
         };
         // TLS is done by us before the driver sees the stream.
-        config.options(settings).application_name("tandem").ssl_mode(tokio_postgres::config::SslMode::Disable);
+        config
+            .options(settings)
+            .application_name("tandem")
+            .ssl_mode(tokio_postgres::config::SslMode::Disable);
         Ok(Self { config, host, port, tls })
     }
 
@@ -115,7 +120,8 @@ impl Endpoint {
                 }
                 Host::Tcp(_) => {
                     let stream = self.stream(operation).await?;
-                    let (client, connection) = self.config.connect_raw(stream, NoTls).await.map_err(failed)?;
+                    let (client, connection) =
+                        self.config.connect_raw(stream, NoTls).await.map_err(failed)?;
                     tokio::spawn(connection);
                     Ok(client)
                 }
@@ -141,7 +147,8 @@ impl Endpoint {
 
     /// What a replication session needs to stream `slot`. Reports nothing above `start` as flushed until told.
     pub(super) fn replication(&self, slot: &str, start: u64) -> ReplicationConfig {
-        let password = self.config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+        let password =
+            self.config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
         let host = match &self.host {
             Host::Tcp(host) => host.clone(),
             Host::Unix(path) => path.to_string_lossy().into_owned(),
@@ -240,7 +247,12 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_refused_without_showing_its_password() {
-        for url in ["mysql://u:hush@h/d", "postgres://u:hush@h", "postgres://u:hush@h,i/d", "postgres://u:hush@h/d?x=1"] {
+        for url in [
+            "mysql://u:hush@h/d",
+            "postgres://u:hush@h",
+            "postgres://u:hush@h,i/d",
+            "postgres://u:hush@h/d?x=1",
+        ] {
             let fault = Endpoint::parse(url).unwrap_err();
             assert!(!format!("{fault:?}").contains("hush"), "{fault:?}");
         }

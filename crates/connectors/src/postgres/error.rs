@@ -64,7 +64,8 @@ pub(super) fn fault(operation: &str, error: &tokio_postgres::Error) -> Fault {
 
 fn of_server(operation: &str, error: &DbError) -> Fault {
     let code = error.code().code();
-    let message = if code.starts_with("22") { blank_quoted(error.message()) } else { error.message().to_owned() };
+    let message =
+        if code.starts_with("22") { blank_quoted(error.message()) } else { error.message().to_owned() };
     let mut fault = Fault::new(class_of(code), operation, message).code(code);
     if let Some(table) = error.table() {
         fault = fault.table(match error.schema() {
@@ -143,7 +144,8 @@ mod tests {
 
     #[test]
     fn an_outage_is_never_an_error_of_a_record() {
-        for code in ["08006", "57P01", "57P03", "53300", "53100", "40001", "40P01", "55P03", "57014", "25006"] {
+        for code in ["08006", "57P01", "57P03", "53300", "53100", "40001", "40P01", "55P03", "57014", "25006"]
+        {
             assert!(class_of(code).is_transient(), "{code}");
         }
         for code in ["23505", "23503", "22P02", "22001", "P0001", "ABC12", "54000", ""] {

@@ -8,7 +8,7 @@
 use super::apply::Halt;
 use super::aside::{Aside, aside, key_of};
 use super::error::fault;
-use super::names::{quoted, quoted_table};
+use super::names::{quoted, quoted_table, shown};
 use super::pipeline::{Failed, Pipeline};
 use super::statements::PreparedTarget;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -235,9 +235,9 @@ impl Exact<'_> {
                 }
                 waiting = still;
             }
-            let clash = left_out.values().find_map(|refusal| {
-                if may_move { self.aside_for(unit, refusal, &asides) } else { None }
-            });
+            let clash = left_out
+                .values()
+                .find_map(|refusal| if may_move { self.aside_for(unit, refusal, &asides) } else { None });
             if let Some(clash) = clash {
                 asides.push(clash);
                 self.undo(UNIT_UNDO).await?;
@@ -325,7 +325,8 @@ impl Exact<'_> {
         });
         let mut fault = fault("write a record", &failed.error);
         if fault.table.is_none() {
-            fault.table = write.and_then(|write| self.writes.get(write)).map(|write| write.target.table.to_string());
+            fault.table =
+                write.and_then(|write| self.writes.get(write)).map(|write| shown(&write.target.table));
         }
         if fault.class != FaultClass::Application {
             return Err(Halt::at(fault, write));
@@ -335,7 +336,9 @@ impl Exact<'_> {
 
     fn aside_for(&self, unit: &Range<usize>, refusal: &Refusal, tried: &[Aside]) -> Option<Aside> {
         let (schema, table, name) = refusal.constraint.as_ref()?;
-        if refusal.fault.code.as_deref() != Some("23505") || tried.iter().any(|aside| aside.constraint == *name) {
+        if refusal.fault.code.as_deref() != Some("23505")
+            || tried.iter().any(|aside| aside.constraint == *name)
+        {
             return None;
         }
         let sql = format!("{}.{}", quoted(schema), quoted(table));
@@ -347,15 +350,21 @@ impl Exact<'_> {
 
     /// The write to name where a check at the end failed: the last one of its table.
     fn blame(&self, unit: &Range<usize>, refusal: &Refusal) -> Option<usize> {
-        let table = refusal.fault.table.as_deref();
         let of_table = |write: &usize| {
             let write = self.writes.get(*write);
-            write.is_some_and(|write| table == Some(write.target.table.to_string().as_str()))
+            write.is_some_and(|write| {
+                refusal.fault.table.as_deref() == Some(shown(&write.target.table).as_str())
+            })
         };
         unit.clone().rev().find(of_table).or_else(|| unit.clone().next_back())
     }
 
-    fn note_missing(&self, places: &[Option<usize>], counts: &[u64], refused: &mut Refused) -> Result<(), Halt> {
+    fn note_missing(
+        &self,
+        places: &[Option<usize>],
+        counts: &[u64],
+        refused: &mut Refused,
+    ) -> Result<(), Halt> {
         for (write, count) in places.iter().zip(counts) {
             let Some(write) = *write else { continue };
             if *count > 0 || !self.commands.get(write).is_some_and(|command| command.must_find) {
@@ -387,7 +396,7 @@ pub(super) fn row_missing(target: Option<&Target>) -> Fault {
     let fault = Fault::new(FaultClass::Application, "write a record", "the record to change is not there");
     let fault = fault.code("row_missing");
     match target {
-        Some(target) => fault.table(target.table.to_string()),
+        Some(target) => fault.table(shown(&target.table)),
         None => fault,
     }
 }
@@ -396,7 +405,9 @@ pub(super) fn row_missing(target: Option<&Target>) -> Fault {
 fn key_before(write: &Write) -> Option<IntegrationKey> {
     match &write.op {
         WriteOp::Upsert(row) => key_of(&write.target, row),
-        WriteOp::Patch { key, .. } | WriteOp::Rekey { old: key, .. } | WriteOp::Delete(key) => Some(key.clone()),
+        WriteOp::Patch { key, .. } | WriteOp::Rekey { old: key, .. } | WriteOp::Delete(key) => {
+            Some(key.clone())
+        }
     }
 }
 

@@ -74,8 +74,10 @@ fn columns<'v>(width: usize, rows: impl Iterator<Item = impl Iterator<Item = &'v
 
 /// Whether a target has the index that an upsert needs.
 pub(super) fn has_unique_key(target: &PreparedTarget) -> bool {
-    let names: Vec<&str> = target.key.iter().filter_map(|place| Some(target.columns.get(*place)?.name.as_str())).collect();
+    let names: Vec<&str> =
+        target.key.iter().filter_map(|place| Some(target.columns.get(*place)?.name.as_str())).collect();
     target.destination.unique.iter().any(|index| {
-        index.columns.len() == names.len() && index.columns.iter().all(|column| names.contains(&column.as_str()))
+        index.columns.len() == names.len()
+            && index.columns.iter().all(|column| names.contains(&column.as_str()))
     })
 }

@@ -11,8 +11,8 @@
 //! What we leave in an app: the schema `tandem` (owner of the slot, watermarks), the slot, the publication. All
 //! of it goes when the last table leaves capture and the last watermark is retired.
 
-mod aside;
 mod apply;
+mod aside;
 mod capture;
 mod check;
 mod connect;

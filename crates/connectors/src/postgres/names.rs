@@ -48,14 +48,14 @@ pub(super) fn quoted_table(table: &TableName) -> String {
     format!("{}.{}", quoted(schema_of(table)), quoted(&table.name))
 }
 
+/// A table as faults name it: always with its schema, as the server does.
+pub(super) fn shown(table: &TableName) -> String {
+    TableName { schema: Some(schema_of(table).into()), name: table.name.clone() }.to_string()
+}
+
 /// The schema of a table.
 pub(super) fn schema_of(table: &TableName) -> &str {
     table.schema.as_deref().unwrap_or("public")
-}
-
-/// Several names as a list of identifiers.
-pub(super) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

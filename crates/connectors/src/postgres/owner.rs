@@ -123,7 +123,9 @@ pub(super) async fn ensure_schema(client: &Client) -> Result<(), Fault> {
         if fault.class != FaultClass::Permission {
             return fault;
         }
-        fault.fix("GRANT CREATE ON DATABASE <database> TO <user>, or: CREATE SCHEMA tandem AUTHORIZATION <user>")
+        fault.fix(
+            "GRANT CREATE ON DATABASE <database> TO <user>, or: CREATE SCHEMA tandem AUTHORIZATION <user>",
+        )
     };
     let sql = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = 'tandem'";
     if client.query_opt(sql, &[]).await.map_err(failed)?.is_none() {
@@ -160,7 +162,9 @@ pub(super) async fn drop_if_empty(client: &Client, table: &str) -> Result<(), Fa
     match client.batch_execute(&block).await {
         Ok(()) => Ok(()),
         // A schema that somebody else made for us is not ours to drop; one that is in use stays.
-        Err(error) if error.code().is_some_and(|code| matches!(code.code(), "42501" | "2BP01" | "42P01")) => Ok(()),
+        Err(error) if error.code().is_some_and(|code| matches!(code.code(), "42501" | "2BP01" | "42P01")) => {
+            Ok(())
+        }
         Err(error) => Err(fault("remove our tables", &error)),
     }
 }

@@ -71,7 +71,11 @@ impl<'c> Pipeline<'c> {
     }
 
     /// Sends a prepared statement with parameters of the driver's own types.
-    pub(super) async fn parameters(&mut self, statement: Statement, parameters: Vec<Box<dyn ToSql + Send + Sync>>) {
+    pub(super) async fn parameters(
+        &mut self,
+        statement: Statement,
+        parameters: Vec<Box<dyn ToSql + Send + Sync>>,
+    ) {
         let client = self.client;
         self.send(async move {
             let parameters = parameters.iter().map(|parameter| &**parameter as &(dyn ToSql + Sync));

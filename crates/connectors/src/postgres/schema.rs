@@ -2,7 +2,7 @@
 //! ([`Destination`]).
 
 use super::error::fault;
-use super::names::{quoted_table, schema_of};
+use super::names::{quoted_table, schema_of, shown};
 use std::sync::Arc;
 use tandem_core::{ColumnSchema, Fault, FaultClass, ForeignKey, TableName, TableSchema, UniqueKey};
 use tokio_postgres::{Client, Row};
@@ -73,7 +73,7 @@ pub(super) async fn find(client: &Client, table: &TableName) -> Result<Option<(u
 
 /// The table as the engine wants to know it.
 pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Option<TableSchema>, Fault> {
-    let failed = |error: tokio_postgres::Error| fault(READ, &error).table(table.to_string());
+    let failed = |error: tokio_postgres::Error| fault(READ, &error).table(shown(table));
     let Some((oid, class)) = find(client, table).await? else { return Ok(None) };
     let sql = "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
             a.atthasdef OR a.attidentity <> '', a.attgenerated <> ''
@@ -119,7 +119,8 @@ pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Optio
         JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
         WHERE f.conrelid = $1 AND f.contype = 'f' AND f.conparentid = 0 ORDER BY f.conname";
     let foreign = client.query(sql, &[&oid]).await.map_err(failed)?;
-    let names = |row: &Row, column: usize| row.get::<_, Vec<String>>(column).into_iter().map(Arc::from).collect();
+    let names =
+        |row: &Row, column: usize| row.get::<_, Vec<String>>(column).into_iter().map(Arc::from).collect();
     let foreign_keys = foreign
         .iter()
         .map(|row| ForeignKey {
@@ -147,10 +148,10 @@ pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Optio
 
 /// The table as our statements need to know it.
 pub(super) async fn destination(client: &Client, table: &TableName) -> Result<Destination, Fault> {
-    let failed = |error: tokio_postgres::Error| fault(READ, &error).table(table.to_string());
+    let failed = |error: tokio_postgres::Error| fault(READ, &error).table(shown(table));
     let Some((oid, _)) = find(client, table).await? else {
         let message = format!("there is no table {table}");
-        return Err(Fault::new(FaultClass::Schema, READ, message).code("42P01").table(table.to_string()));
+        return Err(Fault::new(FaultClass::Schema, READ, message).code("42P01").table(shown(table)));
     };
     let sql = format!(
         "SELECT a.attname::text, pg_catalog.format_type(base.oid, -1), b.typname::text, NOT a.attnotnull,
@@ -174,7 +175,7 @@ pub(super) async fn destination(client: &Client, table: &TableName) -> Result<De
     };
     Ok(Destination {
         sql: quoted_table(table),
-        shown: table.to_string(),
+        shown: shown(table),
         columns: columns.iter().map(column).collect(),
         unique: indexes.iter().map(|row| UniqueIndex { name: row.get(0), columns: row.get(2) }).collect(),
     })

@@ -10,7 +10,7 @@
 
 use super::connect::Endpoint;
 use super::error::fault;
-use super::names::{literal, lock_key, quoted, quoted_table, schema_of};
+use super::names::{literal, lock_key, quoted, quoted_table, schema_of, shown};
 use super::position::{Place, parse_lsn};
 use super::{marker, owner};
 use std::sync::Arc;
@@ -60,7 +60,8 @@ impl PostgresSource {
         let deadline = Instant::now() + LINGER;
         let mut pause = FIRST_PAUSE;
         loop {
-            let row = self.client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await.map_err(failed)?;
+            let row =
+                self.client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]).await.map_err(failed)?;
             if row.get::<_, bool>(0) {
                 return Ok(());
             }
@@ -126,12 +127,17 @@ impl PostgresSource {
         let place = |start: &str, birth: u64, system: &str, timeline: i32| {
             let numbers = (parse_lsn(start), system.parse().ok(), u32::try_from(timeline).ok());
             let (Some(lsn), Some(system), Some(timeline)) = numbers else {
-                return Err(Fault::new(FaultClass::Internal, OPERATION, "the server's position is unreadable"));
+                return Err(Fault::new(
+                    FaultClass::Internal,
+                    OPERATION,
+                    "the server's position is unreadable",
+                ));
             };
             Ok(Place { system, timeline, birth, lsn })
         };
         for _ in 0..2 {
-            let sql = "SELECT s.confirmed_flush_lsn::text, s.plugin::text, s.database::text = current_database(),
+            let sql =
+                "SELECT s.confirmed_flush_lsn::text, s.plugin::text, s.database::text = current_database(),
                     (SELECT system_identifier::text FROM pg_control_system()),
                     (SELECT timeline_id FROM pg_control_checkpoint())
                 FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1";
@@ -168,11 +174,14 @@ impl PostgresSource {
         let failed = |error: tokio_postgres::Error| {
             let fault = fault(OPERATION, &error);
             match (fault.code.as_deref(), fault.class) {
-                (Some("55000"), _) => fault.fix("ALTER SYSTEM SET wal_level = logical; then restart PostgreSQL"),
+                (Some("55000"), _) => {
+                    fault.fix("ALTER SYSTEM SET wal_level = logical; then restart PostgreSQL")
+                }
                 (Some("57014"), _) => {
                     let message = "transactions that were open before it have not ended";
-                    Fault::new(FaultClass::Conflict, OPERATION, message)
-                        .fix("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL;")
+                    Fault::new(FaultClass::Conflict, OPERATION, message).fix(
+                        "SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL;",
+                    )
                 }
                 (_, FaultClass::Permission) => fault.fix("ALTER ROLE <user> REPLICATION;"),
                 _ => fault,
@@ -201,19 +210,25 @@ impl PostgresSource {
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE n.nspname = $1 AND c.relname = $2";
         let row = self.client.query_opt(sql, &[&schema_of(table), &&*table.name]).await;
-        let row = row.map_err(|error| fault(OPERATION, &error).table(table.to_string()))?;
-        let refuse = |class, message: &str| Fault::new(class, OPERATION, message).table(table.to_string());
+        let row = row.map_err(|error| fault(OPERATION, &error).table(shown(table)))?;
+        let refuse = |class, message: &str| Fault::new(class, OPERATION, message).table(shown(table));
         let name = quoted_table(table);
         let Some(row) = row else {
             return Err(refuse(FaultClass::Schema, &format!("there is no table {table}")));
         };
         let text = |column| row.get::<_, String>(column);
         if !matches!(text(0).as_str(), "r" | "p") {
-            return Err(refuse(FaultClass::Setup, &format!("{table} is no table that PostgreSQL can publish")));
+            return Err(refuse(
+                FaultClass::Setup,
+                &format!("{table} is no table that PostgreSQL can publish"),
+            ));
         }
         if text(1) != "p" {
-            return Err(refuse(FaultClass::Setup, &format!("{table} is unlogged or temporary: it leaves no log"))
-                .fix(format!("ALTER TABLE {name} SET LOGGED;")));
+            return Err(refuse(
+                FaultClass::Setup,
+                &format!("{table} is unlogged or temporary: it leaves no log"),
+            )
+            .fix(format!("ALTER TABLE {name} SET LOGGED;")));
         }
         if text(2) != "f" && !row.get::<_, bool>(3) {
             let message = format!("{table} has no replica identity: the log would not say which row changed");
@@ -299,8 +314,9 @@ impl PostgresSource {
             }
             if Instant::now() >= deadline {
                 let message = "transactions that were open before have not ended";
-                return Err(Fault::new(FaultClass::Conflict, OPERATION, message)
-                    .fix("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL;"));
+                return Err(Fault::new(FaultClass::Conflict, OPERATION, message).fix(
+                    "SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL;",
+                ));
             }
             sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
@@ -317,7 +333,7 @@ impl PostgresSource {
             match self.client.batch_execute(&sql).await {
                 // Named twice in one call.
                 Err(error) if error.code().is_some_and(|code| code.code() == "42710") => {}
-                other => other.map_err(|e| fault("put a table into capture", &e).table(table.to_string()))?,
+                other => other.map_err(|e| fault("put a table into capture", &e).table(shown(table)))?,
             }
         }
         Ok(())
@@ -340,10 +356,11 @@ impl PostgresSource {
         for table in tables {
             let row = self.client.query_one(sql, &[&schema_of(table), &&*table.name]).await;
             if let Some(pids) = row.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
-                let message = format!("{table} is being written by transactions that do not end (pids {pids})");
+                let message =
+                    format!("{table} is being written by transactions that do not end (pids {pids})");
                 return Fault::new(FaultClass::Conflict, fault.operation, message)
                     .code(fault.code.unwrap_or_default())
-                    .table(table.to_string())
+                    .table(shown(table))
                     .fix(format!("let them end, or: SELECT pg_terminate_backend(pid); for pid in ({pids})"));
             }
         }

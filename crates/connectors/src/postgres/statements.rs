@@ -6,7 +6,7 @@
 //! refuses.
 
 use super::error::fault;
-use super::names::quoted;
+use super::names::{quoted, shown};
 use super::schema::{Destination, DestinationColumn};
 use std::collections::HashMap;
 use tandem_core::{Fault, FaultClass, Target};
@@ -52,7 +52,7 @@ impl PreparedTarget {
                 let message = format!("{} has no column {name}", target.table);
                 return Err(Fault::new(FaultClass::Schema, OPERATION, message)
                     .code("42703")
-                    .table(target.table.to_string()));
+                    .table(shown(&target.table)));
             };
             columns.push(column.clone());
         }
@@ -70,8 +70,8 @@ impl PreparedTarget {
         }
         let (sql, types) = self.sql(form);
         let prepared = client.prepare_typed(&sql, &types).await;
-        let statement =
-            prepared.map_err(|error| fault("prepare a write", &error).table(self.destination.shown.clone()))?;
+        let statement = prepared
+            .map_err(|error| fault("prepare a write", &error).table(self.destination.shown.clone()))?;
         if self.statements.len() >= STATEMENTS_MAX {
             self.statements.clear();
         }
@@ -92,7 +92,8 @@ impl PreparedTarget {
                 (sql, key.len(), Type::TEXT_ARRAY)
             }
             Form::Delete => {
-                let sql = format!("DELETE FROM {} AS d WHERE {}", self.destination.sql, self.is_key_parameters(1));
+                let sql =
+                    format!("DELETE FROM {} AS d WHERE {}", self.destination.sql, self.is_key_parameters(1));
                 (sql, key.len(), Type::TEXT)
             }
             Form::Patches(set) => {
@@ -104,7 +105,9 @@ impl PreparedTarget {
                 (sql, key.len() + set.len(), Type::TEXT_ARRAY)
             }
             Form::Patch(set) => (self.update(set), key.len() + set.len(), Type::TEXT),
-            Form::Rekey(set) if set.len() < all.len() => (self.update(set), key.len() + set.len(), Type::TEXT),
+            Form::Rekey(set) if set.len() < all.len() => {
+                (self.update(set), key.len() + set.len(), Type::TEXT)
+            }
             Form::Rekey(set) => {
                 let select = self.select_one(&all, key.len() + 1);
                 let insert = self.insert(&format!("{select} WHERE NOT EXISTS (SELECT FROM moved)"));
@@ -133,8 +136,11 @@ impl PreparedTarget {
         let others = (0..self.columns.len()).filter(|place| !self.key.contains(place));
         let others: Vec<_> =
             names(&mut others.into_iter()).iter().map(|name| format!("{name} = excluded.{name}")).collect();
-        let action =
-            if others.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", others.join(", ")) };
+        let action = if others.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {}", others.join(", "))
+        };
         // An identity column takes what we bring, as a copy must.
         let overriding =
             if self.columns.iter().any(|c| c.identity_always) { " OVERRIDING SYSTEM VALUE" } else { "" };
@@ -156,8 +162,9 @@ impl PreparedTarget {
 
     fn assignments(&self, set: &[usize], value: impl Fn(usize, &str) -> String) -> String {
         let set = set.iter().filter_map(|place| self.columns.get(*place)).enumerate();
-        let set: Vec<_> =
-            set.map(|(nth, column)| format!("{} = {}", quoted(&column.name), value(nth, &column.cast))).collect();
+        let set: Vec<_> = set
+            .map(|(nth, column)| format!("{} = {}", quoted(&column.name), value(nth, &column.cast)))
+            .collect();
         if !set.is_empty() {
             return set.join(", ");
         }
@@ -176,7 +183,8 @@ impl PreparedTarget {
 
     fn key_sql(&self, value: impl Fn(usize, &str) -> String) -> String {
         let columns = self.key.iter().filter_map(|place| self.columns.get(*place)).enumerate();
-        let parts = columns.map(|(nth, column)| format!("d.{} = {}", quoted(&column.name), value(nth, &column.cast)));
+        let parts =
+            columns.map(|(nth, column)| format!("d.{} = {}", quoted(&column.name), value(nth, &column.cast)));
         parts.collect::<Vec<_>>().join(" AND ")
     }
 

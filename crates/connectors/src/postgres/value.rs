@@ -154,11 +154,6 @@ impl TextArray {
             place.copy_from_slice(&size.to_be_bytes());
         }
     }
-
-    /// Bytes that it occupies.
-    pub(super) fn len(&self) -> usize {
-        self.elements.len()
-    }
 }
 
 impl ToSql for TextArray {
@@ -192,7 +187,8 @@ mod tests {
 
     #[test]
     fn floats_are_written_so_that_they_read_back_to_the_same_bits() {
-        for number in [0.0, -0.0, 0.1, 1.5e300, 5e-324, f64::MAX, f64::NAN, f64::INFINITY, -1e15, 123_456.75] {
+        for number in [0.0, -0.0, 0.1, 1.5e300, 5e-324, f64::MAX, f64::NAN, f64::INFINITY, -1e15, 123_456.75]
+        {
             let text = written(&Value::Float(number));
             assert_eq!(Form::Float.read(text.clone().into()), Some(Value::Float(number)), "{text}");
         }

@@ -77,10 +77,13 @@ impl Marks {
         }
         match advance {
             Some(advance) => {
-                let more = vec![number(begin.from), number(advance.to), Box::new(advance.position.0.to_vec())];
+                let more =
+                    vec![number(begin.from), number(advance.to), Box::new(advance.position.0.to_vec())];
                 pipeline.parameters(self.moves.clone(), self.row(begin.lane, more)).await;
             }
-            None => pipeline.parameters(self.hold.clone(), self.row(begin.lane, vec![number(begin.from)])).await,
+            None => {
+                pipeline.parameters(self.hold.clone(), self.row(begin.lane, vec![number(begin.from)])).await
+            }
         }
     }
 
@@ -133,7 +136,9 @@ impl Marks {
             })
         };
         let rows: Option<Vec<_>> = rows.iter().map(read).collect();
-        rows.ok_or_else(|| Fault::new(FaultClass::Internal, OPERATION, "tandem.watermark holds what is no row of ours"))
+        rows.ok_or_else(|| {
+            Fault::new(FaultClass::Internal, OPERATION, "tandem.watermark holds what is no row of ours")
+        })
     }
 
     /// Removes rows, and the table with its last one.

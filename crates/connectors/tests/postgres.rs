@@ -1,0 +1,9 @@
+//! The PostgreSQL connector on real servers: what the conformance suite does not ask, since only PostgreSQL has it.
+#![cfg(feature = "postgres")]
+
+#[path = "postgres/apply.rs"]
+mod apply;
+#[path = "postgres/capture.rs"]
+mod capture;
+#[path = "postgres/world.rs"]
+mod world;
