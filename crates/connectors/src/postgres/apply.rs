@@ -338,7 +338,9 @@ fn halt_of(failed: Failed, compared: Option<usize>, commit: Option<usize>, table
     let refused = failed.error.code().is_some_and(|code| code.code() == REFUSED);
     if refused && compared == Some(failed.place) {
         let message = "the watermark is not where we left it: another engine or transaction has moved it";
-        return Fault::new(FaultClass::Fenced, "compare the watermark", message).code("watermark_moved").into();
+        return Fault::new(FaultClass::Fenced, "compare the watermark", message)
+            .code("watermark_moved")
+            .into();
     }
     let mut fault = fault("apply", &failed.error);
     if fault.table.is_none() {
