@@ -140,6 +140,10 @@ impl PostgresApply {
 
     async fn run(&mut self, part: &Part<'_>) -> Result<Applied, Halt> {
         self.bind(part.writes).await?;
+        if part.begin.is_some_and(|begin| begin.first) {
+            // The tables may have gone with the last lane.
+            self.marks.raise(&self.client).await?;
+        }
         if part.plan == Plan::Fast
             && let Some(net) = net(part.writes)
         {

@@ -12,22 +12,22 @@ use super::value::TextArray;
 use std::collections::HashSet;
 use tandem_core::{IntegrationKey, Target, Value, Write, WriteOp};
 
-/// A statement that moves rows aside, and the records that it may touch.
+/// A statement that moves rows aside. It returns which: numbers from 1, as places in `keys`.
 pub(super) struct Aside {
-    /// The constraint that it is for.
-    pub(super) constraint: String,
     pub(super) sql: String,
     pub(super) columns: Vec<TextArray>,
-    pub(super) keys: HashSet<IntegrationKey>,
+    /// The records that it may move.
+    pub(super) keys: Vec<IntegrationKey>,
 }
 
-/// What moves the rows aside that stand in the way of `writes` under a constraint of their table. `None`: it is
-/// no unique constraint that can be helped.
+/// What moves the rows aside that stand in the way of `writes` under a constraint of their table, but for those
+/// with the keys `fixed`. `None`: it is no unique constraint that can be helped.
 pub(super) fn aside(
     target: &Target,
     prepared: &PreparedTarget,
     constraint: &str,
     writes: &[&Write],
+    fixed: &HashSet<IntegrationKey>,
 ) -> Option<Aside> {
     let index = prepared.destination.unique.iter().find(|index| index.name == constraint)?;
     // One column of the constraint is enough to make the row different. Never one of the key, by which the
@@ -53,11 +53,15 @@ pub(super) fn aside(
             }
             WriteOp::Delete(key) => (Some(key.clone()), None),
         };
-        keys.insert(key?);
+        let key = key?;
+        if !fixed.contains(&key) {
+            keys.insert(key);
+        }
         if let Some(value) = value {
             values.push(value);
         }
     }
+    let keys: Vec<IntegrationKey> = keys.into_iter().collect();
     let width = target.key.len();
     let mut columns: Vec<TextArray> = (0..width).map(|_| TextArray::default()).collect();
     for key in &keys {
@@ -72,7 +76,8 @@ pub(super) fn aside(
     });
     let sql = format!(
         "UPDATE {table} AS d SET {name} = {spare} FROM unnest({arrays}) WITH ORDINALITY AS k({names}, n) \
-         WHERE {is_key} AND d.{name} IN (SELECT v::{cast} FROM unnest(${last}::text[]) AS v)",
+         WHERE {is_key} AND d.{name} IN (SELECT v::{cast} FROM unnest(${last}::text[]) AS v) \
+         RETURNING k.n",
         table = prepared.destination.sql,
         name = quoted(&column.name),
         arrays = arrays.join(", "),
@@ -81,7 +86,7 @@ pub(super) fn aside(
         cast = column.cast,
         last = width + 1,
     );
-    Some(Aside { constraint: constraint.to_owned(), sql, columns, keys })
+    Some(Aside { sql, columns, keys })
 }
 
 /// The key of a whole row.

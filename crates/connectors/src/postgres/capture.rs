@@ -7,7 +7,7 @@
 //! while nobody reads, so that a slow engine does not lose its connection. What is being assembled lives in
 //! `self` and not in a future: dropping `next` loses nothing.
 
-use super::connect::{CONNECT_TIMEOUT, Endpoint, within};
+use super::connect::{CONNECT_TIMEOUT, Endpoint, STATUS_INTERVAL, within};
 use super::error::replication_fault;
 use super::marker::{self, Marker};
 use super::names::literal;
@@ -39,7 +39,10 @@ const EPOCH_2000_MICROS: i64 = 946_684_800_000_000;
 
 /// One replication session.
 pub(super) struct PostgresCapture {
-    client: ReplicationClient,
+    /// Taken only by `drop`.
+    client: Option<ReplicationClient>,
+    /// What the server has been told, or is about to be.
+    acknowledged: u64,
     owner: Owner,
     slot: Arc<str>,
     decoder: Decoder,
@@ -103,7 +106,8 @@ impl PostgresCapture {
             }
         };
         Ok(Self {
-            client,
+            client: Some(client),
+            acknowledged: 0,
             owner,
             slot: slot.clone(),
             decoder: Decoder::default(),
@@ -129,18 +133,21 @@ impl PostgresCapture {
                 }
                 return Ok(self.take());
             }
+            let Some(client) = &mut self.client else {
+                return Err(Fault::new(FaultClass::Connection, READ, "the capture is closed"));
+            };
             // Unconstrained, since tokio would otherwise let us see only 128 messages at once.
-            let at_hand = tokio::task::unconstrained(self.client.recv()).now_or_never();
+            let at_hand = tokio::task::unconstrained(client.recv()).now_or_never();
             let received = match at_hand {
                 Some(received) => received,
                 None if !self.batch.fragments.is_empty() => return Ok(self.take()),
                 None if self.idle.is_some() && self.open.is_none() => {
-                    match timeout_at(self.idle_due, self.client.recv()).await {
+                    match timeout_at(self.idle_due, client.recv()).await {
                         Ok(received) => received,
                         Err(_) => return Ok(self.take()),
                     }
                 }
-                None => self.client.recv().await,
+                None => client.recv().await,
             };
             let handled = match received {
                 Ok(Some(event)) => self.handle(event),
@@ -271,7 +278,10 @@ impl PostgresCapture {
             let message = "a position that this capture did not deliver";
             return Err(Fault::new(FaultClass::Internal, "acknowledge", message));
         }
-        self.client.update_applied_lsn(Lsn(place.lsn));
+        self.acknowledged = self.acknowledged.max(place.lsn);
+        if let Some(client) = &self.client {
+            client.update_applied_lsn(Lsn(place.lsn));
+        }
         Ok(())
     }
 }
@@ -292,6 +302,24 @@ impl Batch {
 fn payload_len(op: &Op) -> usize {
     let rows = op.old_row().into_iter().chain(op.new_row());
     rows.map(|row| 32 * row.0.len() + row.payload_len()).sum()
+}
+
+/// An acknowledgement may still be on its way: the session ends behind it.
+impl Drop for PostgresCapture {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let acknowledged = self.acknowledged;
+        runtime.spawn(async move {
+            let metrics = client.metrics();
+            let sent = async {
+                while client.is_running() && metrics.last_applied_lsn().0 < acknowledged {
+                    sleep(STATUS_INTERVAL / 10).await;
+                }
+            };
+            let _ = tokio::time::timeout(10 * STATUS_INTERVAL, sent).await;
+        });
+    }
 }
 
 impl Capture for PostgresCapture {

@@ -26,7 +26,7 @@ const SETTINGS: &str = "-c DateStyle=ISO,YMD -c TimeZone=UTC -c IntervalStyle=is
     -c tcp_keepalives_count=3";
 
 /// How often an acknowledgement may be sent: the server's log is let go that much later at most.
-const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Messages that the transport reads ahead of us.
 const READ_AHEAD_MESSAGES: usize = 2048;

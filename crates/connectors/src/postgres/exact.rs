@@ -11,11 +11,11 @@ use super::error::fault;
 use super::names::{quoted, quoted_table, shown};
 use super::pipeline::{Failed, Pipeline};
 use super::statements::PreparedTarget;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use tandem_core::{Fault, FaultClass, IntegrationKey, Target, Value, Write, WriteOp};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
 /// Statements on their way at once.
@@ -54,8 +54,32 @@ pub(super) struct Exact<'a> {
 #[derive(Debug, Clone)]
 struct Refusal {
     fault: Fault,
-    /// Schema, table and name of the constraint.
-    constraint: Option<(String, String, String)>,
+    constraint: Option<Constraint>,
+}
+
+/// A constraint, as an error names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Constraint {
+    schema: String,
+    table: String,
+    name: String,
+}
+
+impl Constraint {
+    fn table_sql(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.table))
+    }
+}
+
+/// What is known about the clashes of unique values in a unit.
+#[derive(Debug, Default)]
+struct Clashes {
+    /// Rows are moved aside for these.
+    constraints: Vec<Constraint>,
+    /// The records that are not moved.
+    fixed: HashSet<IntegrationKey>,
+    /// Moving aside was itself refused: it is not tried again.
+    helpless: bool,
 }
 
 /// What one unit came to.
@@ -132,14 +156,13 @@ impl Exact<'_> {
         first_write: Option<usize>,
         refused: &mut Refused,
     ) -> Result<(), Halt> {
-        let (mut refusal, mut write) = (first.clone(), first_write);
-        let mut asides: Vec<Aside> = Vec::new();
-        while let Some(next) = self.aside_for(&unit, &refusal, &asides) {
-            asides.push(next);
-            let mut moved = Refused::new();
-            match self.run_aside(&unit, &asides, &mut moved).await? {
+        let (mut refusal, mut write) = (first, first_write);
+        let mut clashes = Clashes::default();
+        while self.adds_clash(&unit, &refusal, &mut clashes) {
+            let mut missing = Refused::new();
+            match self.run_aside(&unit, &clashes, &mut missing).await? {
                 None => {
-                    refused.extend(moved);
+                    refused.extend(missing);
                     return Ok(());
                 }
                 Some((again, at)) => (refusal, write) = (again, at),
@@ -149,7 +172,7 @@ impl Exact<'_> {
             let write = write.or_else(|| self.blame(&unit, &refusal));
             return Err(Halt::at(refusal.fault, write));
         }
-        let refused_here = self.run_rows(&unit, asides).await?;
+        let refused_here = self.run_rows(&unit, clashes).await?;
         refused.extend(refused_here);
         Ok(())
     }
@@ -158,11 +181,11 @@ impl Exact<'_> {
     async fn run_aside(
         &self,
         unit: &Range<usize>,
-        asides: &[Aside],
+        clashes: &Clashes,
         refused: &mut Refused,
     ) -> Result<Option<(Refusal, Option<usize>)>, Halt> {
         self.must(UNIT_BEGIN).await?;
-        if let Err(refusal) = self.move_aside(asides).await? {
+        if let Err(refusal) = self.move_aside(unit, clashes).await? {
             self.undo(UNIT_UNDO).await?;
             return Ok(Some((refusal, None)));
         }
@@ -188,68 +211,61 @@ impl Exact<'_> {
         }
     }
 
-    async fn move_aside(&self, asides: &[Aside]) -> Result<Result<(), Refusal>, Halt> {
-        for aside in asides {
+    /// Moves rows aside; returns the keys of those that moved.
+    async fn move_aside(
+        &self,
+        unit: &Range<usize>,
+        clashes: &Clashes,
+    ) -> Result<Result<HashSet<IntegrationKey>, Refusal>, Halt> {
+        let mut moved = HashSet::new();
+        for constraint in &clashes.constraints {
+            let Some(aside) = self.aside(unit, constraint, &clashes.fixed) else { continue };
             let types = vec![Type::TEXT_ARRAY; aside.columns.len()];
+            let parameters: Vec<_> =
+                aside.columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
             let sent = match self.client.prepare_typed(&aside.sql, &types).await {
-                Ok(statement) => self.client.execute_raw(&statement, &aside.columns).await.map(drop),
+                Ok(statement) => self.client.query(&statement, &parameters).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = sent {
-                let failed = Failed { place: 0, error, counts: Vec::new() };
-                return Ok(Err(self.refusal(failed, None)?));
+            match sent {
+                Ok(rows) => moved.extend(rows.iter().filter_map(|row| {
+                    let nth = usize::try_from(row.get::<_, i64>(0)).ok()?;
+                    aside.keys.get(nth.checked_sub(1)?).cloned()
+                })),
+                Err(error) => {
+                    let failed = Failed { place: 0, error, counts: Vec::new() };
+                    return Ok(Err(self.refusal(failed, None)?));
+                }
             }
         }
-        Ok(Ok(()))
+        Ok(Ok(moved))
     }
 
     /// Row by row, each in a savepoint. Deferred constraints that fail at the end are then checked row by row as
     /// well, with the rows of their tables behind all others, until nothing more gets through.
-    async fn run_rows(&self, unit: &Range<usize>, mut asides: Vec<Aside>) -> Result<Refused, Halt> {
-        let mut may_move = true;
-        let mut checked: BTreeSet<(String, String, String)> = BTreeSet::new();
+    ///
+    /// Each round that does not settle the unit learns something that it did not know: a constraint to move rows
+    /// aside for, a record not to move, a deferred constraint to check. So it ends.
+    async fn run_rows(&self, unit: &Range<usize>, mut clashes: Clashes) -> Result<Refused, Halt> {
+        let mut checked: BTreeSet<Constraint> = BTreeSet::new();
         loop {
             self.must(UNIT_BEGIN).await?;
-            if self.move_aside(&asides).await?.is_err() {
+            let Ok(moved) = self.move_aside(unit, &clashes).await? else {
                 self.undo(UNIT_UNDO).await?;
-                (asides, may_move) = (Vec::new(), false);
+                clashes = Clashes { helpless: true, ..Clashes::default() };
                 continue;
-            }
-            let is_last = |write: &usize| {
-                self.writes.get(*write).is_some_and(|write| {
-                    checked.iter().any(|(schema, table, _)| {
-                        quoted_table(&write.target.table) == format!("{}.{}", quoted(schema), quoted(table))
-                    })
-                })
             };
-            let (behind, before): (Vec<usize>, Vec<usize>) = unit.clone().partition(is_last);
-            let mut left_out = self.try_rows(&before, None).await?;
-            let check = check_sql(&checked);
-            let mut waiting = behind;
-            while !waiting.is_empty() {
-                let stopped = self.try_rows(&waiting, Some(&check)).await?;
-                let still: Vec<usize> = stopped.keys().copied().collect();
-                if still.len() == waiting.len() || still.is_empty() {
-                    left_out.extend(stopped);
-                    break;
-                }
-                waiting = still;
-            }
-            let clash = left_out
-                .values()
-                .find_map(|refusal| if may_move { self.aside_for(unit, refusal, &asides) } else { None });
-            if let Some(clash) = clash {
-                asides.push(clash);
+            let left_out = self.try_unit(unit, &checked).await?;
+            if left_out.values().any(|refusal| self.adds_clash(unit, refusal, &mut clashes)) {
                 self.undo(UNIT_UNDO).await?;
                 continue;
             }
             // A row that was moved aside and then not written would keep the value that nothing has.
-            let stranded = left_out.keys().any(|write| {
-                let key = self.writes.get(*write).and_then(|write| key_before(write));
-                key.is_some_and(|key| asides.iter().any(|aside| aside.keys.contains(&key)))
-            });
-            if stranded {
-                (asides, may_move) = (Vec::new(), false);
+            let key = |write: &usize| self.writes.get(*write).and_then(key_before);
+            let stranded: Vec<_> =
+                left_out.keys().filter_map(key).filter(|key| moved.contains(key)).collect();
+            if !stranded.is_empty() {
+                clashes.fixed.extend(stranded);
                 self.undo(UNIT_UNDO).await?;
                 continue;
             }
@@ -268,6 +284,32 @@ impl Exact<'_> {
                 _ => return Ok(unit.clone().map(|write| (write, refusal.fault.clone())).collect()),
             }
         }
+    }
+
+    /// The rows of a unit one by one; those under the constraints to check come last, again and again as long as
+    /// that lets one more through.
+    async fn try_unit(
+        &self,
+        unit: &Range<usize>,
+        checked: &BTreeSet<Constraint>,
+    ) -> Result<BTreeMap<usize, Refusal>, Halt> {
+        let comes_last = |write: &usize| {
+            let table = self.writes.get(*write).map(|write| quoted_table(&write.target.table));
+            checked.iter().any(|constraint| table == Some(constraint.table_sql()))
+        };
+        let (mut waiting, before): (Vec<usize>, Vec<usize>) = unit.clone().partition(comes_last);
+        let mut left_out = self.try_rows(&before, None).await?;
+        let check = check_sql(checked);
+        while !waiting.is_empty() {
+            let stopped = self.try_rows(&waiting, Some(&check)).await?;
+            let still: Vec<usize> = stopped.keys().copied().collect();
+            if still.len() == waiting.len() || still.is_empty() {
+                left_out.extend(stopped);
+                break;
+            }
+            waiting = still;
+        }
+        Ok(left_out)
     }
 
     /// Tries rows one by one, each undone if it is refused, with `check` behind each.
@@ -321,7 +363,8 @@ impl Exact<'_> {
     fn refusal(&self, failed: Failed, write: Option<usize>) -> Result<Refusal, Halt> {
         let constraint = failed.error.as_db_error().and_then(|error| {
             let part = |part: Option<&str>| part.map(str::to_owned);
-            Some((part(error.schema())?, part(error.table())?, part(error.constraint())?))
+            let (schema, table) = (part(error.schema())?, part(error.table())?);
+            Some(Constraint { schema, table, name: part(error.constraint())? })
         });
         let mut fault = fault("write a record", &failed.error);
         if fault.table.is_none() {
@@ -334,18 +377,31 @@ impl Exact<'_> {
         Ok(Refusal { fault, constraint })
     }
 
-    fn aside_for(&self, unit: &Range<usize>, refusal: &Refusal, tried: &[Aside]) -> Option<Aside> {
-        let (schema, table, name) = refusal.constraint.as_ref()?;
-        if refusal.fault.code.as_deref() != Some("23505")
-            || tried.iter().any(|aside| aside.constraint == *name)
-        {
-            return None;
+    /// Whether a refusal is a clash of unique values that moving rows aside may help, and is not known yet.
+    fn adds_clash(&self, unit: &Range<usize>, refusal: &Refusal, clashes: &mut Clashes) -> bool {
+        let Some(constraint) = &refusal.constraint else { return false };
+        let unique = refusal.fault.code.as_deref() == Some("23505");
+        if !unique || clashes.helpless || clashes.constraints.contains(constraint) {
+            return false;
         }
-        let sql = format!("{}.{}", quoted(schema), quoted(table));
+        if self.aside(unit, constraint, &clashes.fixed).is_none() {
+            return false;
+        }
+        clashes.constraints.push(constraint.clone());
+        true
+    }
+
+    fn aside(
+        &self,
+        unit: &Range<usize>,
+        constraint: &Constraint,
+        fixed: &HashSet<IntegrationKey>,
+    ) -> Option<Aside> {
+        let sql = constraint.table_sql();
         let writes: Vec<&Write> = self.writes.get(unit.clone())?.iter().collect();
         let target = writes.iter().find(|write| quoted_table(&write.target.table) == sql)?.target.clone();
         let writes: Vec<&Write> = writes.into_iter().filter(|write| write.target == target).collect();
-        aside(&target, self.targets.get(&target)?, name, &writes)
+        aside(&target, self.targets.get(&target)?, &constraint.name, &writes, fixed)
     }
 
     /// The write to name where a check at the end failed: the last one of its table.
@@ -425,9 +481,9 @@ fn units(writes: &[Write]) -> Vec<Range<usize>> {
     units
 }
 
-fn check_sql(constraints: &BTreeSet<(String, String, String)>) -> String {
+fn check_sql(constraints: &BTreeSet<Constraint>) -> String {
     let names: Vec<_> =
-        constraints.iter().map(|(schema, _, name)| format!("{}.{}", quoted(schema), quoted(name))).collect();
+        constraints.iter().map(|one| format!("{}.{}", quoted(&one.schema), quoted(&one.name))).collect();
     let names = names.join(", ");
     format!("SET CONSTRAINTS {names} IMMEDIATE; SET CONSTRAINTS {names} DEFERRED")
 }

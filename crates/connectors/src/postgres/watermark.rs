@@ -1,4 +1,6 @@
-//! The watermark: `tandem.watermark`, one row for each stream and lane, in the app that is written to.
+//! The watermark: `tandem.watermark`, one row for each stream and lane, in the app that is written to; and beside
+//! it `tandem.start`, one row for each stream and data folder with its latest start, so that an older start is
+//! refused before there is any lane.
 //!
 //! The first statement of every destination transaction compares the row and sets it, and *raises* if it is not
 //! exactly one: so all that was sent behind it fails with it, and a transaction of an engine that has been
@@ -12,10 +14,11 @@ use tandem_core::{Epoch, Fault, FaultClass, JournalId, LaneId, Seq};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
-/// The row is inserted only if no later start of this data folder has been here.
+/// The row is inserted only if we are the latest start of our data folder. The lock makes a later start wait
+/// until this transaction has ended, so that it sees the row and raises it.
 const FIRST: &str = "INSERT INTO tandem.watermark (stream, lane, journal, epoch, seq, position)
-    SELECT $1, $2, $3, $4, $5, ''::bytea WHERE NOT EXISTS (
-        SELECT FROM tandem.watermark WHERE stream = $1 AND journal = $3 AND epoch > $4)
+    SELECT $1, $2, $3, $4, $5, ''::bytea FROM (
+        SELECT FROM tandem.start WHERE stream = $1 AND journal = $3 AND epoch = $4 FOR SHARE) AS us
     ON CONFLICT (stream, lane) DO NOTHING";
 
 /// Compares and sets. Anything but one row is a division by zero: an error, and the end of the transaction.
@@ -104,26 +107,35 @@ impl Marks {
         row
     }
 
-    /// Raises our rows to our epoch, and returns all rows of the stream.
-    pub(super) async fn fence(&self, client: &Client) -> Result<Vec<Watermark>, Fault> {
+    /// Raises our rows to our epoch, unless a later start has been here.
+    pub(super) async fn raise(&self, client: &Client) -> Result<(), Fault> {
         const OPERATION: &str = "fence older starts";
         ensure(client).await?;
         let failed = |error: tokio_postgres::Error| fault(OPERATION, &error);
-        // One statement: the rows are locked, and raised only if none is ahead of us.
-        let sql = "WITH ours AS (
-                SELECT lane, epoch FROM tandem.watermark WHERE stream = $1 AND journal = $2 FOR UPDATE),
-            raised AS (
-                UPDATE tandem.watermark w SET epoch = $3, updated_at = now() FROM ours
-                WHERE w.stream = $1 AND w.lane = ours.lane AND w.epoch < $3
-                    AND NOT EXISTS (SELECT FROM ours WHERE epoch > $3))
-            SELECT coalesce(max(epoch), 0) FROM ours";
         let (journal, epoch) = (self.owner.journal.to_string(), signed(self.owner.epoch.0));
+        // First the start, and the rows in a statement of their own: it sees those of a transaction that the
+        // first one has waited for.
+        let sql = "INSERT INTO tandem.start AS s (stream, journal, epoch) VALUES ($1, $2, $3)
+            ON CONFLICT (stream, journal) DO UPDATE SET epoch = greatest(s.epoch, excluded.epoch)
+            RETURNING epoch";
         let row = client.query_one(sql, &[&self.stream, &journal, &epoch]).await.map_err(failed)?;
-        if row.get::<_, i64>(0) > epoch {
-            let message = format!("a later start of this data folder ({}) writes here", row.get::<_, i64>(0));
+        let latest: i64 = row.get(0);
+        if latest > epoch {
+            let message = format!("a later start of this data folder ({latest}) writes here");
             return Err(Fault::new(FaultClass::Fenced, OPERATION, message)
                 .fix("end this process: a newer one is at work"));
         }
+        let sql = "UPDATE tandem.watermark SET epoch = $3, updated_at = now()
+            WHERE stream = $1 AND journal = $2 AND epoch < $3";
+        client.execute(sql, &[&self.stream, &journal, &epoch]).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Raises our rows, and returns all rows of the stream.
+    pub(super) async fn fence(&self, client: &Client) -> Result<Vec<Watermark>, Fault> {
+        const OPERATION: &str = "read the watermarks";
+        let failed = |error: tokio_postgres::Error| fault(OPERATION, &error);
+        self.raise(client).await?;
         let sql = "SELECT lane, journal, epoch, seq FROM tandem.watermark WHERE stream = $1 ORDER BY lane";
         let rows = client.query(sql, &[&self.stream]).await.map_err(failed)?;
         let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
@@ -152,7 +164,12 @@ impl Marks {
         let journal = self.owner.journal.to_string();
         let removed = client.execute(sql, &[&self.stream, &journal, &lanes]).await;
         removed.map_err(|error| fault(OPERATION, &error))?;
-        drop_if_empty(client, "watermark").await
+        // A start without lanes fences nothing that its next first lane would not fence again.
+        let sql = "DELETE FROM tandem.start s WHERE s.stream = $1 AND NOT EXISTS (
+            SELECT FROM tandem.watermark w WHERE w.stream = s.stream AND w.journal = s.journal)";
+        client.execute(sql, &[&self.stream]).await.map_err(|error| fault(OPERATION, &error))?;
+        drop_if_empty(client, "watermark").await?;
+        drop_if_empty(client, "start").await
     }
 }
 
@@ -167,19 +184,33 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Makes the table if it is not there.
+/// Makes the tables if they are not there.
 pub(super) async fn ensure(client: &Client) -> Result<(), Fault> {
-    if table_exists(client, "tandem.watermark").await? {
-        return Ok(());
+    const TABLES: [(&str, &str); 2] = [
+        (
+            "tandem.start",
+            "CREATE TABLE IF NOT EXISTS tandem.start (
+                stream text NOT NULL, journal text NOT NULL, epoch bigint NOT NULL,
+                PRIMARY KEY (stream, journal))",
+        ),
+        (
+            "tandem.watermark",
+            "CREATE TABLE IF NOT EXISTS tandem.watermark (
+                stream text NOT NULL, lane bigint NOT NULL, journal text NOT NULL, epoch bigint NOT NULL,
+                seq bigint NOT NULL, position bytea NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(),
+                PRIMARY KEY (stream, lane)) WITH (fillfactor = 50)",
+        ),
+    ];
+    for (name, sql) in TABLES {
+        if table_exists(client, name).await? {
+            continue;
+        }
+        ensure_schema(client).await?;
+        match client.batch_execute(sql).await {
+            // Two sessions made it at once.
+            Err(error) if error.code().is_some_and(|code| matches!(code.code(), "23505" | "42P07")) => {}
+            other => other.map_err(|error| fault("make the watermark's tables", &error))?,
+        }
     }
-    ensure_schema(client).await?;
-    let sql = "CREATE TABLE IF NOT EXISTS tandem.watermark (
-        stream text NOT NULL, lane bigint NOT NULL, journal text NOT NULL, epoch bigint NOT NULL,
-        seq bigint NOT NULL, position bytea NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(),
-        PRIMARY KEY (stream, lane)) WITH (fillfactor = 50)";
-    match client.batch_execute(sql).await {
-        // Two sessions made it at once.
-        Err(error) if error.code().is_some_and(|code| matches!(code.code(), "23505" | "42P07")) => Ok(()),
-        other => other.map_err(|error| fault("make tandem.watermark", &error)),
-    }
+    Ok(())
 }
