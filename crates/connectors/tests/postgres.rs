@@ -5,5 +5,7 @@
 mod apply;
 #[path = "postgres/capture.rs"]
 mod capture;
+#[path = "postgres/check.rs"]
+mod check;
 #[path = "postgres/world.rs"]
 mod world;

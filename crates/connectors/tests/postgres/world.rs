@@ -31,7 +31,6 @@ pub(crate) fn server() -> &'static PostgresServer {
 
 /// A database of a test's own, as an app.
 pub(crate) struct App {
-    pub(crate) url: String,
     pub(crate) name: String,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) sql: Client,
@@ -48,7 +47,7 @@ pub(crate) async fn app_on(server: &PostgresServer, ddl: &str) -> App {
     let sql = server.connect(&name).await;
     sql.batch_execute(ddl).await.unwrap();
     let connector = Postgres::connector(&AppName::from(name.as_str()), &url).unwrap();
-    App { url, name, connector, sql }
+    App { name, connector, sql }
 }
 
 pub(crate) fn table(name: &str) -> TableName {
