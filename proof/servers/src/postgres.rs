@@ -94,6 +94,17 @@ impl PostgresServer {
         format!("postgres://{user}:{password}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
+    /// Copies a file (a certificate, a key) into the data folder, readable by the server alone.
+    pub fn install(&self, file: &Path, name: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let installed = self.data_folder().join(name);
+        fs::copy(file, &installed).expect("the data folder is ours");
+        fs::set_permissions(&installed, fs::Permissions::from_mode(0o600)).expect("the copy is ours");
+        if let Some((uid, gid)) = system_user() {
+            std::os::unix::fs::chown(&installed, Some(uid), Some(gid)).expect("root may change owners");
+        }
+    }
+
     /// Starts the server if it does not run, and waits until it serves.
     pub fn start(&mut self) {
         if self.child.is_some() {

@@ -29,7 +29,7 @@ const SETTINGS: &str = "-c DateStyle=ISO,YMD -c TimeZone=UTC -c IntervalStyle=is
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Messages that the transport reads ahead of us.
-const READ_AHEAD_MESSAGES: usize = 2048;
+const READ_AHEAD_MESSAGES: usize = 512;
 
 /// One message is one row. PostgreSQL's own limit for a value is 1 GB; a row above this is refused, not read.
 const ROW_BYTES_MAX: usize = 512 << 20;

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use tandem_core::{IntegrationKey, Net, Target, Value};
 
 /// Rows in one statement: more make it larger without making it faster.
-const ROWS_MAX: usize = 5_000;
+const ROWS_MAX: u64 = 5_000;
+
+/// Bytes in one statement; PostgreSQL takes no message above 1 GB, and keeps each in memory.
+const BYTES_MAX: usize = 16 << 20;
 
 /// One statement to send.
 pub(super) struct Bulk {
@@ -25,51 +28,63 @@ pub(super) struct Bulk {
 pub(super) fn bulks(net: &Net) -> Vec<Bulk> {
     let mut bulks = Vec::new();
     for table in net.tables.iter().rev() {
-        for keys in table.deletes.chunks(ROWS_MAX) {
-            let width = table.target.key.len();
-            let columns = columns(width, keys.iter().map(|key| key.values().iter()));
-            bulks.push(Bulk { target: table.target.clone(), form: Form::Deletes, columns, expected: None });
-        }
+        let rows = table.deletes.iter().map(|key| key.values().iter());
+        cut(&mut bulks, &table.target, &Form::Deletes, table.target.key.len(), rows);
     }
     for table in &net.tables {
-        for rows in table.upserts.chunks(ROWS_MAX) {
-            let columns = columns(table.target.columns.len(), rows.iter().map(|row| row.iter()));
-            bulks.push(Bulk { target: table.target.clone(), form: Form::Upserts, columns, expected: None });
-        }
+        let rows = table.upserts.iter().map(|row| row.iter());
+        cut(&mut bulks, &table.target, &Form::Upserts, table.target.columns.len(), rows);
         // Patches of one set of columns are one statement.
         let mut sets: BTreeMap<Vec<usize>, Vec<(&IntegrationKey, &Vec<Option<Value>>)>> = BTreeMap::new();
         for (key, values) in &table.patches {
             sets.entry(patched(&table.target, values)).or_default().push((key, values));
         }
         for (set, patches) in sets {
-            for patches in patches.chunks(ROWS_MAX) {
-                let width = table.target.key.len() + set.len();
-                let rows = patches.iter().map(|(key, values)| {
-                    let set = set.iter().filter_map(|place| values.get(*place)?.as_ref());
-                    key.values().iter().chain(set)
-                });
-                let columns = columns(width, rows);
-                let expected = Some(patches.len() as u64);
-                let form = Form::Patches(set.clone());
-                bulks.push(Bulk { target: table.target.clone(), form, columns, expected });
-            }
+            let rows = patches.iter().map(|(key, values)| {
+                let set = set.iter().filter_map(|place| values.get(*place)?.as_ref());
+                key.values().iter().chain(set)
+            });
+            let width = table.target.key.len() + set.len();
+            cut(&mut bulks, &table.target, &Form::Patches(set.clone()), width, rows);
         }
     }
     bulks
+}
+
+/// Turns rows into columns, and cuts them into statements.
+fn cut<'v>(
+    bulks: &mut Vec<Bulk>,
+    target: &Arc<Target>,
+    form: &Form,
+    width: usize,
+    rows: impl Iterator<Item = impl Iterator<Item = &'v Value>>,
+) {
+    let empty = || (0..width).map(|_| TextArray::default()).collect::<Vec<_>>();
+    let (mut columns, mut count, mut bytes) = (empty(), 0, 0);
+    let mut bulk = |columns: Vec<TextArray>, count: u64| {
+        let expected = matches!(form, Form::Patches(_)).then_some(count);
+        bulks.push(Bulk { target: target.clone(), form: form.clone(), columns, expected });
+    };
+    for row in rows {
+        for (column, value) in columns.iter_mut().zip(row) {
+            bytes += value.payload_len();
+            column.push(value);
+        }
+        count += 1;
+        if count >= ROWS_MAX || bytes >= BYTES_MAX {
+            bulk(std::mem::replace(&mut columns, empty()), count);
+            (count, bytes) = (0, 0);
+        }
+    }
+    if count > 0 {
+        bulk(columns, count);
+    }
 }
 
 /// The columns that a patch sets: those it names, without the key, which stands.
 pub(super) fn patched(target: &Target, values: &[Option<Value>]) -> Vec<usize> {
     let named = values.iter().enumerate().filter(|(_, value)| value.is_some()).map(|(place, _)| place);
     named.filter(|place| !target.key.contains(place)).collect()
-}
-
-fn columns<'v>(width: usize, rows: impl Iterator<Item = impl Iterator<Item = &'v Value>>) -> Vec<TextArray> {
-    let mut columns: Vec<TextArray> = (0..width).map(|_| TextArray::default()).collect();
-    for row in rows {
-        columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
-    }
-    columns
 }
 
 /// Whether a target has the index that an upsert needs.

@@ -50,7 +50,8 @@ impl Postgres {
     /// nothing yet.
     ///
     /// `sslmode` is `disable`, `prefer` (the default), `require`, `verify-ca` or `verify-full`; `sslrootcert`,
-    /// `sslcert` and `sslkey` name PEM files.
+    /// `sslcert` and `sslkey` name PEM files. `verify-ca` is stricter here than elsewhere: a certificate that
+    /// names another host is refused. Without `sslrootcert` the public authorities are trusted.
     ///
     /// # Errors
     ///

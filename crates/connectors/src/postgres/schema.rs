@@ -32,7 +32,7 @@ pub(super) struct DestinationColumn {
     pub(super) identity_always: bool,
 }
 
-/// A unique index without predicate and expressions.
+/// A unique index without predicate and expressions that is checked at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UniqueIndex {
     pub(super) name: String,
@@ -177,6 +177,11 @@ pub(super) async fn destination(client: &Client, table: &TableName) -> Result<De
         sql: quoted_table(table),
         shown: shown(table),
         columns: columns.iter().map(column).collect(),
-        unique: indexes.iter().map(|row| UniqueIndex { name: row.get(0), columns: row.get(2) }).collect(),
+        // A deferrable one cannot decide an upsert, and is checked at the end anyway.
+        unique: indexes
+            .iter()
+            .filter(|row| row.get(3))
+            .map(|row| UniqueIndex { name: row.get(0), columns: row.get(2) })
+            .collect(),
     })
 }

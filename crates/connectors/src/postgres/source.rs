@@ -203,10 +203,16 @@ impl PostgresSource {
     /// Refuses what the log would not show, or not well enough to find a record again.
     async fn refuse_uncapturable(&self, table: &TableName) -> Result<(), Fault> {
         const OPERATION: &str = "put a table into capture";
-        let sql = "SELECT c.relkind::text, c.relpersistence::text, c.relreplident::text,
-                EXISTS (SELECT FROM pg_catalog.pg_index i
-                        WHERE i.indrelid = c.oid AND (i.indisreplident
-                            OR c.relreplident = 'd' AND i.indisprimary AND i.indimmediate))
+        // Of a partitioned table each leaf has an identity of its own, and one without refuses the app's own
+        // updates as soon as it is published.
+        let sql = "SELECT c.relkind::text, c.relpersistence::text,
+                (SELECT min(format('%I.%I', ln.nspname, l.relname)) FROM pg_catalog.pg_class l
+                 JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace
+                 WHERE (l.oid = c.oid OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
+                    AND l.relkind = 'r' AND l.relreplident <> 'f'
+                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
+                        WHERE i.indrelid = l.oid AND (l.relreplident = 'i' AND i.indisreplident
+                            OR l.relreplident = 'd' AND i.indisprimary AND i.indimmediate)))
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE n.nspname = $1 AND c.relname = $2";
         let row = self.client.query_opt(sql, &[&schema_of(table), &&*table.name]).await;
@@ -230,10 +236,10 @@ impl PostgresSource {
             )
             .fix(format!("ALTER TABLE {name} SET LOGGED;")));
         }
-        if text(2) != "f" && !row.get::<_, bool>(3) {
-            let message = format!("{table} has no replica identity: the log would not say which row changed");
+        if let Some(bare) = row.get::<_, Option<String>>(2) {
+            let message = format!("{bare} has no replica identity: the log would not say which row changed");
             return Err(refuse(FaultClass::Setup, &message)
-                .fix(format!("ALTER TABLE {name} REPLICA IDENTITY FULL; (or USING INDEX a unique one)")));
+                .fix(format!("ALTER TABLE {bare} REPLICA IDENTITY FULL; (or USING INDEX a unique one)")));
         }
         Ok(())
     }

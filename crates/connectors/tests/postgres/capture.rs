@@ -79,7 +79,7 @@ async fn a_table_without_identity_is_refused_with_the_statement_that_mends_it() 
     let mut source = app.source().await;
     let fault = source.enter(&[table("t")], BarrierId(1)).await.unwrap_err();
     assert_eq!(fault.class, FaultClass::Setup);
-    assert!(fault.fix.unwrap().contains("ALTER TABLE \"public\".\"t\" REPLICA IDENTITY FULL"));
+    assert!(fault.fix.unwrap().contains("ALTER TABLE public.t REPLICA IDENTITY FULL"));
     let fault = source.enter(&[table("u")], BarrierId(1)).await.unwrap_err();
     assert!(fault.fix.unwrap().contains("SET LOGGED"));
     let fault = source.enter(&[table("nowhere")], BarrierId(1)).await.unwrap_err();
@@ -315,4 +315,30 @@ async fn every_type_arrives_as_its_own_text() {
     let types: Vec<_> = changes[0].relation.columns.iter().map(|column| &*column.type_name).collect();
     assert_eq!(types[1..4], ["numeric", "float8", "float4"]);
     assert_eq!(types[13..15], ["mood", "varchar"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_is_captured_as_one_and_refused_if_a_leaf_has_no_identity() {
+    let app = app("CREATE TABLE t (id int, part int) PARTITION BY LIST (part);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2);
+        ALTER TABLE t1 REPLICA IDENTITY FULL")
+    .await;
+    let mut source = app.source().await;
+    let fault = source.enter(&[table("t")], BarrierId(1)).await.unwrap_err();
+    assert_eq!(
+        fault.fix.unwrap(),
+        "ALTER TABLE public.t2 REPLICA IDENTITY FULL; (or USING INDEX a unique one)"
+    );
+    drop(source);
+    app.run(
+        "DROP TABLE t; CREATE TABLE t (id int, part int, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2)",
+    )
+    .await;
+    let mut tape = app.captured(&["t"]).await;
+    app.run("INSERT INTO t VALUES (1, 1); INSERT INTO t2 VALUES (2, 2); UPDATE t SET part = 2 WHERE id = 1")
+        .await;
+    let changes = tape.changes(4).await;
+    assert!(changes.iter().all(|change| change.relation.table == table("public.t")));
+    assert_eq!(shown(&changes), ["Insert - 1|1", "Insert - 2|2", "Delete 1|1 -", "Insert - 1|2"]);
 }
