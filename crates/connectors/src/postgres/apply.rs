@@ -22,7 +22,7 @@ use std::time::Duration;
 use tandem_core::connect::{
     Advance, Applied, Apply, ApplyFault, BoxFuture, Outcome, Owner, Part, Plan, Watermark,
 };
-use tandem_core::{Fault, FaultClass, LaneId, Target, Value, Write, WriteOp, net};
+use tandem_core::{Fault, FaultClass, LaneId, Seq, Target, Value, Write, WriteOp, net};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
@@ -41,6 +41,7 @@ const ROLLBACK_PATIENCE: Duration = Duration::from_millis(200);
 const TARGETS_MAX: usize = 1_000;
 
 const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
+const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";
 
 /// A session that writes.
 pub(super) struct PostgresApply {
@@ -53,6 +54,9 @@ pub(super) struct PostgresApply {
     targets: HashMap<Arc<Target>, PreparedTarget>,
     /// The lane whose transaction is open.
     open: Option<LaneId>,
+    /// The source transaction at the end of the last part, whose deferred constraints were not checked since it
+    /// may go on.
+    unchecked: Option<Seq>,
     /// A part is being done. Still set if its future was dropped.
     busy: bool,
 }
@@ -93,7 +97,16 @@ impl PostgresApply {
         } else {
             None
         };
-        Ok(Self { endpoint, client, marks, mark, targets: HashMap::new(), open: None, busy: false })
+        Ok(Self {
+            endpoint,
+            client,
+            marks,
+            mark,
+            targets: HashMap::new(),
+            open: None,
+            unchecked: None,
+            busy: false,
+        })
     }
 
     async fn do_apply(&mut self, part: Part<'_>) -> Result<Applied, ApplyFault> {
@@ -111,11 +124,13 @@ impl PostgresApply {
         let halt = match run {
             Ok(Ok(applied)) => {
                 self.busy = false;
-                self.open = match (part.commit, part.begin) {
+                self.open = match (&part.commit, part.begin) {
                     (Some(_), _) => None,
                     (None, Some(begin)) => Some(begin.lane),
                     (None, None) => self.open,
                 };
+                let last = part.writes.last().map(|write| write.transaction);
+                self.unchecked = if part.commit.is_some() || part.plan == Plan::Fast { None } else { last };
                 return Ok(applied);
             }
             Ok(Err(halt)) => halt,
@@ -236,9 +251,14 @@ impl PostgresApply {
             let compared = self.send_begin(&mut pipeline, part, part.commit.as_ref()).await;
             pipeline.finish().await.map_err(|failed| halt_of(failed, compared, None, None))?;
         }
+        let first = part.writes.first().map(|write| write.transaction);
+        if part.begin.is_none() && self.unchecked.is_some() && self.unchecked != first {
+            let checked = self.client.batch_execute(CHECK).await;
+            checked.map_err(|error| fault("check the transaction before", &error))?;
+        }
         let single = part.plan == Plan::Single;
-        let (client, targets) = (&self.client, &self.targets);
-        let exact = Exact { client, writes: part.writes, commands: &commands, targets, single };
+        let (client, targets, goes_on) = (&self.client, &self.targets, part.commit.is_none());
+        let exact = Exact { client, writes: part.writes, commands: &commands, targets, single, goes_on };
         let refused = exact.run().await?;
         if part.commit.is_some() {
             self.finish(part).await?;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tandem_core::{Fault, FaultClass};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
@@ -137,8 +138,10 @@ impl Endpoint {
             match &self.host {
                 Host::Unix(_) => token.cancel_query(NoTls).await.ok(),
                 Host::Tcp(_) => {
-                    let stream = self.stream("cancel").await.ok()?;
-                    token.cancel_query_raw(stream, NoTls).await.ok()
+                    let mut stream = self.stream("cancel").await.ok()?;
+                    token.cancel_query_raw(&mut stream, NoTls).await.ok()?;
+                    // The server closes once the signal is on its way: from then on it hits nothing else.
+                    stream.read(&mut [0]).await.ok().map(drop)
                 }
             }
         };

@@ -27,6 +27,7 @@ const ROWS: usize = 50;
 const UNIT_BEGIN: &str = "SAVEPOINT tandem_unit";
 const UNIT_END: &str =
     "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED; RELEASE SAVEPOINT tandem_unit";
+const UNIT_LEAVE: &str = "RELEASE SAVEPOINT tandem_unit";
 const UNIT_UNDO: &str = "ROLLBACK TO SAVEPOINT tandem_unit; RELEASE SAVEPOINT tandem_unit";
 const ROW_BEGIN: &str = "SAVEPOINT tandem_row";
 const ROW_END: &str = "RELEASE SAVEPOINT tandem_row";
@@ -48,6 +49,8 @@ pub(super) struct Exact<'a> {
     pub(super) targets: &'a HashMap<Arc<Target>, PreparedTarget>,
     /// Leave out what is refused instead of stopping.
     pub(super) single: bool,
+    /// The last source transaction may go on in the next part: its deferred constraints are not checked yet.
+    pub(super) goes_on: bool,
 }
 
 /// A statement that PostgreSQL refused.
@@ -126,7 +129,7 @@ impl Exact<'_> {
                 self.send(&mut pipeline, write).await;
                 places.push((nth, Some(write)));
             }
-            pipeline.text(UNIT_END).await;
+            pipeline.text(self.unit_end(unit)).await;
             places.push((nth, None));
         }
         let writes = places.iter().map(|(_, write)| *write).collect::<Vec<_>>();
@@ -195,7 +198,7 @@ impl Exact<'_> {
             self.send(&mut pipeline, write).await;
             places.push(Some(write));
         }
-        pipeline.text(UNIT_END).await;
+        pipeline.text(self.unit_end(unit)).await;
         places.push(None);
         match pipeline.finish().await {
             Ok(counts) => {
@@ -270,7 +273,7 @@ impl Exact<'_> {
                 continue;
             }
             let mut end = Pipeline::new(self.client);
-            end.text(UNIT_END).await;
+            end.text(self.unit_end(unit)).await;
             let Err(failed) = end.finish().await else {
                 return Ok(left_out.into_iter().map(|(write, refusal)| (write, refusal.fault)).collect());
             };
@@ -436,6 +439,10 @@ impl Exact<'_> {
 
     fn row_missing(&self, write: usize) -> Fault {
         row_missing(self.writes.get(write).map(|write| &*write.target))
+    }
+
+    fn unit_end(&self, unit: &Range<usize>) -> &'static str {
+        if self.goes_on && unit.end == self.writes.len() { UNIT_LEAVE } else { UNIT_END }
     }
 
     async fn must(&self, sql: &str) -> Result<(), Halt> {

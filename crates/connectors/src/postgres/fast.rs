@@ -24,6 +24,8 @@ pub(super) struct Bulk {
     pub(super) expected: Option<u64>,
 }
 
+type Patch<'a> = (&'a IntegrationKey, &'a Vec<Option<Value>>);
+
 /// What to send for a netted batch, in order.
 pub(super) fn bulks(net: &Net) -> Vec<Bulk> {
     let mut bulks = Vec::new();
@@ -35,7 +37,7 @@ pub(super) fn bulks(net: &Net) -> Vec<Bulk> {
         let rows = table.upserts.iter().map(|row| row.iter());
         cut(&mut bulks, &table.target, &Form::Upserts, table.target.columns.len(), rows);
         // Patches of one set of columns are one statement.
-        let mut sets: BTreeMap<Vec<usize>, Vec<(&IntegrationKey, &Vec<Option<Value>>)>> = BTreeMap::new();
+        let mut sets: BTreeMap<Vec<usize>, Vec<Patch<'_>>> = BTreeMap::new();
         for (key, values) in &table.patches {
             sets.entry(patched(&table.target, values)).or_default().push((key, values));
         }

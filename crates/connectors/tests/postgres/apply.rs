@@ -403,3 +403,33 @@ async fn our_transactions_carry_a_mark_that_only_we_read() {
         [("left→right", Seq(1)), ("left→right", Seq(2))]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_transaction_that_is_cut_into_parts_is_checked_at_its_own_end() {
+    let app = app("CREATE TABLE p (id int PRIMARY KEY);
+        CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p DEFERRABLE)")
+    .await;
+    let mut writer = app.writer().await;
+    let (p, c) = (target("p", &["id"], &[0]), target("c", &["id", "p"], &[0]));
+    let child = [write(&c, 1, upsert(&[int(1), int(1)]))];
+    let parent = [write(&p, 1, upsert(&[int(1)]))];
+    let begin = Begin { lane: LaneId(1), from: Seq(0), first: true };
+    let advance = Advance { to: Seq(2), position: Position::default() };
+    for plan in [Plan::Exact, Plan::Single] {
+        let part = Part { begin: Some(begin), writes: &child, plan, commit: None };
+        assert_eq!(writer.apply.apply(part).await.unwrap().refused, []);
+        // Another transaction comes: the one before can go on no more.
+        let next = [write(&p, 2, upsert(&[int(7)]))];
+        let fault =
+            writer.apply.apply(Part { begin: None, writes: &next, plan, commit: None }).await.unwrap_err();
+        assert_eq!((fault.fault.code.as_deref(), fault.write), (Some("23503"), None));
+    }
+    writer
+        .apply
+        .apply(Part { begin: Some(begin), writes: &child, plan: Plan::Exact, commit: None })
+        .await
+        .unwrap();
+    let part = Part { begin: None, writes: &parent, plan: Plan::Exact, commit: Some(advance) };
+    assert_eq!(writer.apply.apply(part).await.unwrap().refused, []);
+    assert_eq!(app.rows("SELECT * FROM c").await, ["1|1"]);
+}

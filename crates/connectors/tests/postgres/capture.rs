@@ -31,9 +31,7 @@ async fn a_writer_that_is_open_while_its_table_enters_is_delivered_whole_or_not_
         tokio::spawn(async move { source.enter(&[table("t")], BarrierId(2)).await.map(|_| source) });
     // Until the entering waits for the writer.
     let waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock' AND relation = 't'::regclass";
-    while app.rows(waits).await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    app.until(waits, true).await;
     writer.batch_execute("INSERT INTO t VALUES (2); COMMIT").await.unwrap();
     let _source = entering.await.unwrap().unwrap();
     writer.batch_execute("INSERT INTO t VALUES (3)").await.unwrap();
@@ -138,9 +136,7 @@ async fn a_slot_that_was_dropped_and_made_again_is_a_gap() {
     let (position, slot) = (tape.position.clone(), format!("tandem_{}", app.name));
     drop(tape);
     let active = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}' AND active");
-    while !app.rows(&active).await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    app.until(&active, false).await;
     app.run(&format!("SELECT pg_drop_replication_slot('{slot}')")).await;
     let fault = app.connector.open_capture(OURS, &position).await.err().unwrap();
     assert_eq!(fault.class, FaultClass::Gap);
@@ -341,4 +337,24 @@ async fn a_partitioned_table_is_captured_as_one_and_refused_if_a_leaf_has_no_ide
     let changes = tape.changes(4).await;
     assert!(changes.iter().all(|change| change.relation.table == table("public.t")));
     assert_eq!(shown(&changes), ["Insert - 1|1", "Insert - 2|2", "Delete 1|1 -", "Insert - 1|2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_the_server_has_thrown_away_is_a_gap() {
+    use tandem_proof_servers::{PostgresOptions, PostgresServer};
+    let settings = [("max_slot_wal_keep_size", "16MB"), ("max_wal_size", "32MB"), ("min_wal_size", "32MB")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let server =
+        PostgresServer::start_new(PostgresOptions { fsync: false, settings, ..PostgresOptions::default() });
+    let app = app_on(&server, "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE busy (a text)").await;
+    let position = app.captured(&["t"]).await.position;
+    let status = "SELECT wal_status FROM pg_replication_slots WHERE NOT active";
+    while app.rows(status).await != ["lost"] {
+        app.run("INSERT INTO busy SELECT repeat('x', 1000) FROM generate_series(1, 10000)").await;
+        app.run("SELECT pg_switch_wal(); CHECKPOINT").await;
+    }
+    let fault = app.connector.open_capture(OURS, &position).await.err().unwrap();
+    assert_eq!(fault.class, FaultClass::Gap);
+    assert!(fault.fix.unwrap().contains("max_slot_wal_keep_size"));
+    app.source().await.leave(&[table("t")]).await.unwrap();
 }

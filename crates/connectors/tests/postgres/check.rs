@@ -152,9 +152,7 @@ async fn a_table_that_we_may_not_lock_enters_behind_all_open_transactions() {
     let asks = format!(
         "SELECT 1 FROM pg_stat_activity WHERE usename = '{role}' AND query LIKE '%pg_snapshot_xmin%'"
     );
-    while app.rows(&asks).await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    app.until(&asks, true).await;
     assert!(!entering.is_finished());
     writer.batch_execute("INSERT INTO t VALUES (2); COMMIT").await.unwrap();
     let start = entering.await.unwrap().unwrap();

@@ -73,6 +73,16 @@ impl App {
         messages.into_iter().filter_map(row).collect()
     }
 
+    /// Asks until there are rows, or none.
+    pub(crate) async fn until(&self, sql: &str, some: bool) {
+        let asking = async {
+            while self.rows(sql).await.is_empty() == some {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never: {sql}"));
+    }
+
     pub(crate) async fn source(&self) -> Box<dyn Source> {
         self.connector.open_source(OURS).await.unwrap()
     }
