@@ -10,7 +10,6 @@ use super::connect::Endpoint;
 use super::error::fault;
 use super::exact::{Command, Exact, row_missing};
 use super::fast::{Bulk, bulks, patched};
-use super::marker;
 use super::names::shown;
 use super::pipeline::{Failed, Pipeline};
 use super::statements::{Form, PreparedTarget};
@@ -23,8 +22,7 @@ use tandem_core::connect::{
     Advance, Applied, Apply, ApplyFault, BoxFuture, Outcome, Owner, Part, Plan, Watermark,
 };
 use tandem_core::{Fault, FaultClass, LaneId, Seq, Target, Value, Write, WriteOp, net};
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Client;
 
 /// A lock that is not given within 3 s is a conflict, a statement that takes a minute too: so a pause never waits
 /// for one for ever. A commit is durable when it is acknowledged, whatever the database's default.
@@ -48,9 +46,6 @@ pub(super) struct PostgresApply {
     endpoint: Arc<Endpoint>,
     client: Client,
     marks: Marks,
-    /// What a transaction of ours says of itself in the log: the text up to the Seq, and the statement.
-    /// `None`: the log is not read by anyone who would want to know.
-    mark: Option<(String, Statement)>,
     targets: HashMap<Arc<Target>, PreparedTarget>,
     /// The lane whose transaction is open.
     open: Option<LaneId>,
@@ -88,20 +83,10 @@ impl PostgresApply {
         let client = endpoint.session(OPERATION).await?;
         client.batch_execute(SESSION).await.map_err(failed)?;
         let marks = Marks::open(&client, stream, owner).await?;
-        let row =
-            client.query_one("SELECT current_setting('wal_level') = 'logical'", &[]).await.map_err(failed)?;
-        let mark = if row.get::<_, bool>(0) {
-            let sql = "SELECT pg_logical_emit_message(true, $1, $2)";
-            let statement = client.prepare_typed(sql, &[Type::TEXT, Type::TEXT]).await.map_err(failed)?;
-            Some((marker::mark_start(owner.journal, stream), statement))
-        } else {
-            None
-        };
         Ok(Self {
             endpoint,
             client,
             marks,
-            mark,
             targets: HashMap::new(),
             open: None,
             unchecked: None,
@@ -288,15 +273,11 @@ impl PostgresApply {
         Some(pipeline.len() - 1)
     }
 
-    /// Sends the mark, the watermark if it was not moved at the beginning, and COMMIT as the last.
+    /// Sends the watermark's move, if it was not at the beginning, and COMMIT as the last.
     async fn send_commit(&self, pipeline: &mut Pipeline<'_>, part: &Part<'_>, moved: bool) {
         let Some(advance) = &part.commit else { return };
         if !moved && let Some(lane) = self.open {
             self.marks.advance(pipeline, lane, advance).await;
-        }
-        if let Some((text, statement)) = &self.mark {
-            let text = format!("{text}{}", advance.to);
-            pipeline.parameters(statement.clone(), vec![Box::new(marker::PREFIX), Box::new(text)]).await;
         }
         pipeline.text("COMMIT").await;
     }

@@ -152,7 +152,7 @@ impl PostgresCapture {
             let handled = match received {
                 Ok(Some(event)) => self.handle(event),
                 Ok(None) => Err(Fault::new(FaultClass::Connection, READ, "the server ended the stream")),
-                Err(error) => Err(replication_fault(READ, &error)),
+                Err(error) => Err(gone_wrong(replication_fault(READ, &error))),
             };
             if let Err(fault) = handled {
                 self.failed = Some(fault);
@@ -296,6 +296,15 @@ impl Batch {
 
     fn is_full(&self) -> bool {
         self.is_over() && !self.fragments.is_empty()
+    }
+}
+
+/// The log can be read only as it was published then: a publication that was dropped, even if it was made again,
+/// leaves a stretch that nobody can deliver.
+fn gone_wrong(fault: Fault) -> Fault {
+    match fault.code.as_deref() {
+        Some("42704") => Fault { class: FaultClass::Gap, ..fault },
+        _ => fault,
     }
 }
 

@@ -7,6 +7,7 @@
 //! replaced, or one that is sent twice, changes nothing.
 
 use super::error::fault;
+use super::marker;
 use super::owner::{drop_if_empty, ensure_schema, table_exists};
 use super::pipeline::Pipeline;
 use tandem_core::connect::{Advance, Begin, Owner, Watermark};
@@ -25,7 +26,7 @@ const FIRST: &str = "INSERT INTO tandem.watermark (stream, lane, journal, epoch,
 const MOVE: &str = "WITH moved AS (
         UPDATE tandem.watermark SET seq = $6, position = $7, updated_at = now()
         WHERE stream = $1 AND lane = $2 AND journal = $3 AND epoch = $4 AND seq = $5 RETURNING 1)
-    SELECT 1 / count(*) FROM moved";
+    SELECT 1 / count(*)";
 
 /// Compares and locks, for a transaction that comes in several parts.
 const HOLD: &str = "WITH held AS (
@@ -37,7 +38,7 @@ const HOLD: &str = "WITH held AS (
 const ADVANCE: &str = "WITH moved AS (
         UPDATE tandem.watermark SET seq = $5, position = $6, updated_at = now()
         WHERE stream = $1 AND lane = $2 AND journal = $3 AND epoch = $4 RETURNING 1)
-    SELECT 1 / count(*) FROM moved";
+    SELECT 1 / count(*)";
 
 /// Division by zero: what the statements above raise.
 pub(super) const REFUSED: &str = "22012";
@@ -51,6 +52,8 @@ pub(super) struct Marks {
     moves: Statement,
     hold: Statement,
     advance: Statement,
+    /// What a transaction of ours says of itself in the log, up to the Seq. `None`: this app's log is not read.
+    mark: Option<String>,
 }
 
 impl Marks {
@@ -60,6 +63,20 @@ impl Marks {
         let prepare = async |sql: &str, types: &[Type]| {
             client.prepare_typed(sql, types).await.map_err(|error| fault("prepare the watermark", &error))
         };
+        // The mark goes with the move: one statement less.
+        let row = client.query_one("SELECT current_setting('wal_level') = 'logical'", &[]).await;
+        let logical: bool = row.map_err(|error| fault("prepare the watermark", &error))?.get(0);
+        let moving = |sql: &str, next: usize| {
+            if logical {
+                format!("{sql}, pg_logical_emit_message(true, '{}', ${next}) FROM moved", marker::PREFIX)
+            } else {
+                format!("{sql} FROM moved")
+            }
+        };
+        let marked = |mut types: Vec<Type>| {
+            types.extend(logical.then_some(Type::TEXT));
+            types
+        };
         use Type as T;
         let row = [T::TEXT, T::INT8, T::TEXT, T::INT8];
         let with = |more: &[Type]| [&row, more].concat();
@@ -67,9 +84,10 @@ impl Marks {
             stream: stream.to_owned(),
             owner,
             first: prepare(FIRST, &with(&[T::INT8])).await?,
-            moves: prepare(MOVE, &with(&[T::INT8, T::INT8, T::BYTEA])).await?,
+            moves: prepare(&moving(MOVE, 8), &marked(with(&[T::INT8, T::INT8, T::BYTEA]))).await?,
             hold: prepare(HOLD, &with(&[T::INT8])).await?,
-            advance: prepare(ADVANCE, &with(&[T::INT8, T::BYTEA])).await?,
+            advance: prepare(&moving(ADVANCE, 7), &marked(with(&[T::INT8, T::BYTEA]))).await?,
+            mark: logical.then(|| marker::mark_start(owner.journal, stream)),
         })
     }
 
@@ -80,8 +98,8 @@ impl Marks {
         }
         match advance {
             Some(advance) => {
-                let more =
-                    vec![number(begin.from), number(advance.to), Box::new(advance.position.0.to_vec())];
+                let mut more: Parameters = vec![number(begin.from)];
+                more.extend(self.settled(advance));
                 pipeline.parameters(self.moves.clone(), self.row(begin.lane, more)).await;
             }
             None => {
@@ -92,8 +110,17 @@ impl Marks {
 
     /// Sends the move of a row that an earlier part has locked.
     pub(super) async fn advance(&self, pipeline: &mut Pipeline<'_>, lane: LaneId, advance: &Advance) {
-        let more: Parameters = vec![number(advance.to), Box::new(advance.position.0.to_vec())];
+        let more = self.settled(advance);
         pipeline.parameters(self.advance.clone(), self.row(lane, more)).await;
+    }
+
+    /// Where the row goes, and the mark if there is one.
+    fn settled(&self, advance: &Advance) -> Parameters {
+        let mut parameters: Parameters = vec![number(advance.to), Box::new(advance.position.0.to_vec())];
+        if let Some(mark) = &self.mark {
+            parameters.push(Box::new(format!("{mark}{}", advance.to)));
+        }
+        parameters
     }
 
     fn row(&self, lane: LaneId, more: Parameters) -> Parameters {

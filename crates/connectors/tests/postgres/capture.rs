@@ -358,3 +358,19 @@ async fn log_that_the_server_has_thrown_away_is_a_gap() {
     assert!(fault.fix.unwrap().contains("max_slot_wal_keep_size"));
     app.source().await.leave(&[table("t")]).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_was_dropped_and_made_again_is_a_gap() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY)").await;
+    let mut tape = app.captured(&["t"]).await;
+    let publication = format!("tandem_{}", app.name);
+    app.run(&format!("DROP PUBLICATION {publication}")).await;
+    app.run("INSERT INTO t VALUES (1)").await;
+    app.run(&format!("CREATE PUBLICATION {publication} FOR TABLE t")).await;
+    let fault = loop {
+        if let Err(fault) = tape.capture.next().await {
+            break fault;
+        }
+    };
+    assert_eq!(fault.class, FaultClass::Gap, "{fault:?}");
+}
