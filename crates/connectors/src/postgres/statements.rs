@@ -1,0 +1,201 @@
+//! The SQL of writes: built once per table and form, prepared once per session, with every name quoted and every
+//! value a parameter.
+//!
+//! Parameters are `text` or `text[]` and are cast to the column's type without its length or precision; the
+//! length is then checked by the assignment. A cast to `varchar(3)` would cut silently where an assignment
+//! refuses.
+
+use super::error::fault;
+use super::names::{quoted, shown};
+use super::schema::{Destination, DestinationColumn};
+use std::collections::HashMap;
+use tandem_core::{Fault, FaultClass, Target};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Statement};
+
+/// The form of a write. Lists of places name the target's columns that are set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// Many at once, with an array for each column.
+    Upserts,
+    Deletes,
+    Patches(Vec<usize>),
+    /// One, with a parameter for each column.
+    Upsert,
+    Delete,
+    Patch(Vec<usize>),
+    /// A key change; with all columns set it makes the record if there is none.
+    Rekey(Vec<usize>),
+}
+
+/// A target as its database has it, and the statements prepared for it.
+#[derive(Debug)]
+pub(super) struct PreparedTarget {
+    pub(super) destination: Destination,
+    /// The target's columns, in its order.
+    pub(super) columns: Vec<DestinationColumn>,
+    /// The places of the key among them.
+    pub(super) key: Vec<usize>,
+    statements: HashMap<Form, Statement>,
+}
+
+/// Statements kept per target: sets of columns vary, and each is one on the server.
+const STATEMENTS_MAX: usize = 64;
+
+impl PreparedTarget {
+    /// Binds the target's columns to the table by name.
+    pub(super) fn bind(target: &Target, destination: Destination) -> Result<Self, Fault> {
+        const OPERATION: &str = "bind the map's columns";
+        let mut columns = Vec::with_capacity(target.columns.len());
+        for name in &target.columns {
+            let Some(column) = destination.columns.iter().find(|column| column.name == **name) else {
+                let message = format!("{} has no column {name}", target.table);
+                return Err(Fault::new(FaultClass::Schema, OPERATION, message)
+                    .code("42703")
+                    .table(shown(&target.table)));
+            };
+            columns.push(column.clone());
+        }
+        let known = target.key.iter().all(|place| *place < columns.len());
+        if target.key.is_empty() || !known {
+            return Err(Fault::new(FaultClass::Internal, OPERATION, "the target has no key"));
+        }
+        Ok(Self { destination, columns, key: target.key.clone(), statements: HashMap::new() })
+    }
+
+    /// The statement of a form, prepared at its first use.
+    pub(super) async fn statement(&mut self, client: &Client, form: &Form) -> Result<Statement, Fault> {
+        if let Some(statement) = self.statements.get(form) {
+            return Ok(statement.clone());
+        }
+        let (sql, types) = self.sql(form);
+        let prepared = client.prepare_typed(&sql, &types).await;
+        let statement = prepared
+            .map_err(|error| fault("prepare a write", &error).table(self.destination.shown.clone()))?;
+        if self.statements.len() >= STATEMENTS_MAX {
+            self.statements.clear();
+        }
+        self.statements.insert(form.clone(), statement.clone());
+        Ok(statement)
+    }
+
+    fn sql(&self, form: &Form) -> (String, Vec<Type>) {
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        let key = &self.key;
+        let (sql, parameters, type_) = match form {
+            Form::Upserts => (self.insert(&self.select_many(&all)), all.len(), Type::TEXT_ARRAY),
+            Form::Upsert => (self.insert(&self.select_one(&all, 1)), all.len(), Type::TEXT),
+            Form::Deletes => {
+                let rows = unnest("k", key.len(), 1);
+                let table = &self.destination.sql;
+                let sql = format!("DELETE FROM {table} AS d USING {rows} WHERE {}", self.is_key("k"));
+                (sql, key.len(), Type::TEXT_ARRAY)
+            }
+            Form::Delete => {
+                let sql =
+                    format!("DELETE FROM {} AS d WHERE {}", self.destination.sql, self.is_key_parameters(1));
+                (sql, key.len(), Type::TEXT)
+            }
+            Form::Patches(set) => {
+                let rows = unnest("k", key.len() + set.len(), 1);
+                let value = |place: usize, cast: &str| format!("k.v{}::{cast}", key.len() + place);
+                let table = &self.destination.sql;
+                let set_sql = self.assignments(set, value);
+                let sql = format!("UPDATE {table} AS d SET {set_sql} FROM {rows} WHERE {}", self.is_key("k"));
+                (sql, key.len() + set.len(), Type::TEXT_ARRAY)
+            }
+            Form::Patch(set) => (self.update(set), key.len() + set.len(), Type::TEXT),
+            Form::Rekey(set) if set.len() < all.len() => {
+                (self.update(set), key.len() + set.len(), Type::TEXT)
+            }
+            Form::Rekey(set) => {
+                let select = self.select_one(&all, key.len() + 1);
+                let insert = self.insert(&format!("{select} WHERE NOT EXISTS (SELECT FROM moved)"));
+                let sql = format!("WITH moved AS ({} RETURNING 1) {insert}", self.update(set));
+                (sql, key.len() + set.len(), Type::TEXT)
+            }
+        };
+        (sql, vec![type_; parameters])
+    }
+
+    /// `UPDATE` by key: the key's parameters first, then those of the columns that are set.
+    fn update(&self, set: &[usize]) -> String {
+        let first = self.key.len() + 1;
+        let value = |place: usize, cast: &str| format!("${}::{cast}", first + place);
+        let assignments = self.assignments(set, value);
+        format!("UPDATE {} AS d SET {assignments} WHERE {}", self.destination.sql, self.is_key_parameters(1))
+    }
+
+    /// Inserts what `select` brings; a record that is there gets all columns but its key.
+    fn insert(&self, select: &str) -> String {
+        let names = |places: &mut dyn Iterator<Item = usize>| {
+            places.filter_map(|place| self.columns.get(place)).map(|c| quoted(&c.name)).collect::<Vec<_>>()
+        };
+        let all = names(&mut (0..self.columns.len())).join(", ");
+        let key = names(&mut self.key.iter().copied()).join(", ");
+        let others = (0..self.columns.len()).filter(|place| !self.key.contains(place));
+        let others: Vec<_> =
+            names(&mut others.into_iter()).iter().map(|name| format!("{name} = excluded.{name}")).collect();
+        let action = if others.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {}", others.join(", "))
+        };
+        // An identity column takes what we bring, as a copy must.
+        let overriding =
+            if self.columns.iter().any(|c| c.identity_always) { " OVERRIDING SYSTEM VALUE" } else { "" };
+        let table = &self.destination.sql;
+        format!("INSERT INTO {table} ({all}){overriding} {select} ON CONFLICT ({key}) DO {action}")
+    }
+
+    fn select_many(&self, places: &[usize]) -> String {
+        let casts: Vec<_> =
+            self.casts(places).enumerate().map(|(nth, cast)| format!("r.v{nth}::{cast}")).collect();
+        format!("SELECT {} FROM {}", casts.join(", "), unnest("r", places.len(), 1))
+    }
+
+    fn select_one(&self, places: &[usize], first: usize) -> String {
+        let casts: Vec<_> =
+            self.casts(places).enumerate().map(|(nth, cast)| format!("${}::{cast}", first + nth)).collect();
+        format!("SELECT {}", casts.join(", "))
+    }
+
+    fn assignments(&self, set: &[usize], value: impl Fn(usize, &str) -> String) -> String {
+        let set = set.iter().filter_map(|place| self.columns.get(*place)).enumerate();
+        let set: Vec<_> = set
+            .map(|(nth, column)| format!("{} = {}", quoted(&column.name), value(nth, &column.cast)))
+            .collect();
+        if !set.is_empty() {
+            return set.join(", ");
+        }
+        // Nothing to change, but the record must be there: touch it.
+        let key = self.key.first().and_then(|place| self.columns.get(*place));
+        key.map(|column| format!("{0} = d.{0}", quoted(&column.name))).unwrap_or_default()
+    }
+
+    fn is_key(&self, rows: &str) -> String {
+        self.key_sql(|nth, cast| format!("{rows}.v{nth}::{cast}"))
+    }
+
+    fn is_key_parameters(&self, first: usize) -> String {
+        self.key_sql(|nth, cast| format!("${}::{cast}", first + nth))
+    }
+
+    fn key_sql(&self, value: impl Fn(usize, &str) -> String) -> String {
+        let columns = self.key.iter().filter_map(|place| self.columns.get(*place)).enumerate();
+        let parts =
+            columns.map(|(nth, column)| format!("d.{} = {}", quoted(&column.name), value(nth, &column.cast)));
+        parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn casts(&self, places: &[usize]) -> impl Iterator<Item = &str> {
+        places.iter().filter_map(|place| self.columns.get(*place)).map(|column| column.cast.as_str())
+    }
+}
+
+/// Arrays as rows: `unnest($1, $2) AS r(v0, v1)`.
+fn unnest(alias: &str, columns: usize, first: usize) -> String {
+    let parameters: Vec<_> = (0..columns).map(|nth| format!("${}::text[]", first + nth)).collect();
+    let names: Vec<_> = (0..columns).map(|nth| format!("v{nth}")).collect();
+    format!("unnest({}) AS {alias}({})", parameters.join(", "), names.join(", "))
+}

@@ -1,0 +1,199 @@
+//! What `check` finds, and that its SQL mends it; and what works without a superuser's rights.
+
+use super::world::*;
+use tandem_connectors::postgres::Postgres;
+use tandem_core::connect::{CaptureNeed, Needs, Plan, WriteNeed};
+use tandem_core::{AppName, BarrierId, FaultClass};
+use tandem_proof_servers::{PostgresOptions, PostgresServer};
+
+fn needs(captured: &[(&str, &[&str])], written: &[(&str, &[&str], &[&str])]) -> Needs {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+    Needs {
+        captured: captured
+            .iter()
+            .map(|(name, key)| CaptureNeed { table: table(name), key: names(key) })
+            .collect(),
+        written: written
+            .iter()
+            .map(|(name, columns, key)| WriteNeed {
+                table: table(name),
+                columns: names(columns),
+                key: names(key),
+            })
+            .collect(),
+    }
+}
+
+async fn found(app: &App, needs: &Needs) -> Vec<(String, String, String)> {
+    let findings = app.connector.check(needs).await.unwrap();
+    findings.into_iter().map(|found| (found.code, found.place, found.fix.unwrap_or_default())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_finding_names_its_place_and_its_sql_mends_it() {
+    let app = app("CREATE TABLE good (id int PRIMARY KEY, a text);
+        CREATE TABLE named (id int PRIMARY KEY, no text NOT NULL UNIQUE, code text);
+        CREATE UNLOGGED TABLE loose (id int PRIMARY KEY);
+        CREATE VIEW seen AS SELECT 1 AS id;
+        CREATE TABLE computed (id int, twice int GENERATED ALWAYS AS (id * 2) STORED, must int NOT NULL);
+        CREATE TABLE waits (id int UNIQUE DEFERRABLE)")
+    .await;
+    let needs = needs(
+        &[
+            ("good", &["id"]),
+            ("named", &["no"]),
+            ("named", &["code"]),
+            ("loose", &["id"]),
+            ("seen", &["id"]),
+            ("gone", &["id"]),
+        ],
+        &[
+            ("good", &["id", "a"], &["id"]),
+            ("good", &["id", "b"], &["id"]),
+            ("computed", &["id", "twice"], &["id"]),
+            ("waits", &["id"], &["id"]),
+        ],
+    );
+    let findings = found(&app, &needs).await;
+    let codes: Vec<_> = findings.iter().map(|(code, place, _)| format!("{code} {place}")).collect();
+    assert_eq!(
+        codes,
+        [
+            "replica_identity public.named",
+            "replica_identity public.named",
+            "unlogged public.loose",
+            "table_kind public.seen",
+            "table_missing public.gone",
+            "column_missing public.good.b",
+            "generated_column public.computed.twice",
+            "column_required public.computed.must",
+            "key_not_unique public.computed",
+            "key_not_unique public.waits",
+        ]
+    );
+    assert_eq!(
+        findings[0].2,
+        "ALTER TABLE \"public\".\"named\" REPLICA IDENTITY USING INDEX \"named_no_key\";"
+    );
+    assert_eq!(findings[1].2, "ALTER TABLE \"public\".\"named\" REPLICA IDENTITY FULL;");
+    for nth in [1, 2, 8, 9] {
+        app.run(&findings[nth].2).await;
+    }
+    let left = found(&app, &needs).await;
+    assert!(
+        left.iter()
+            .all(|(code, ..)| !["replica_identity", "unlogged", "key_not_unique"].contains(&code.as_str())),
+        "{left:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_told_what_it_lacks_and_works_with_what_it_is_given() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE d (id int PRIMARY KEY)").await;
+    let role = format!("role_{}", app.name);
+    app.run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'pw'")).await;
+    let url = server().url_of(&role, "pw", &app.name);
+    let connector = Postgres::connector(&AppName::from(app.name.as_str()), &url).unwrap();
+    let app = App { connector, ..app };
+    let needs = needs(&[("t", &["id"])], &[("d", &["id"], &["id"])]);
+    let findings = found(&app, &needs).await;
+    let codes: Vec<_> = findings.iter().map(|(code, ..)| code.as_str()).collect();
+    assert_eq!(
+        codes,
+        [
+            "create_right",
+            "replication_right",
+            "publication_right",
+            "table_right",
+            "lock_right",
+            "table_right"
+        ]
+    );
+    for (code, _, fix) in &findings {
+        if code != "publication_right" {
+            app.run(fix).await;
+        }
+    }
+    app.run(&format!("ALTER TABLE t OWNER TO {role}")).await;
+    assert_eq!(found(&app, &needs).await, []);
+    let mut tape = app.captured(&["t"]).await;
+    let mut writer = app.writer().await;
+    writer.write(Plan::Fast, &[write(&target("d", &["id"], &[0]), 1, upsert(&[int(1)]))]).await.unwrap();
+    app.run("INSERT INTO t VALUES (1)").await;
+    let changes = tape.changes(1).await;
+    assert_eq!(shown(&changes), ["Insert - 1"]);
+    drop(tape);
+    app.source().await.leave(&[table("t")]).await.unwrap();
+    writer.apply.retire(&[tandem_core::LaneId(1)]).await.unwrap();
+    assert_eq!(app.rows("SELECT 1 FROM pg_namespace WHERE nspname = 'tandem'").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_we_may_not_lock_enters_behind_all_open_transactions() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int)").await;
+    let role = format!("role_{}", app.name);
+    app.run(&format!(
+        "CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'pw'; GRANT CREATE ON DATABASE {} TO {role}",
+        app.name
+    ))
+    .await;
+    let url = server().url_of(&role, "pw", &app.name);
+    let connector = Postgres::connector(&AppName::from(app.name.as_str()), &url).unwrap();
+    let app = App { connector, ..app };
+    let mut source = app.source().await;
+    let fault = source.enter(&[table("t")], BarrierId(1)).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permission, "{fault:?}");
+    let sql = fault.fix.unwrap();
+    let (_, sql) = sql.split_once("as a superuser: ").unwrap();
+    app.run(sql).await;
+    let writer = server().connect(&app.name).await;
+    writer.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    let entering = tokio::spawn(async move { source.enter(&[table("t")], BarrierId(2)).await });
+    let asks = format!(
+        "SELECT 1 FROM pg_stat_activity WHERE usename = '{role}' AND query LIKE '%pg_snapshot_xmin%'"
+    );
+    app.until(&asks, true).await;
+    assert!(!entering.is_finished());
+    writer.batch_execute("INSERT INTO t VALUES (2); COMMIT").await.unwrap();
+    let start = entering.await.unwrap().unwrap();
+    writer.batch_execute("INSERT INTO t VALUES (3)").await.unwrap();
+    let capture = app.connector.open_capture(OURS, &start).await.unwrap();
+    let mut tape = Tape { capture, position: start, entries: Vec::new(), fragments: 0 };
+    tape.until_barrier(2).await;
+    assert_eq!(shown(&tape.changes(1).await), ["Insert - 3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_captured_says_how_it_can() {
+    let options = PostgresOptions { logical: false, fsync: false, ..PostgresOptions::default() };
+    let mut server = PostgresServer::start_new(options);
+    let app = app_on(&server, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    let needs = needs(&[("t", &["id"])], &[]);
+    assert_eq!(found(&app, &needs).await[0].0, "wal_level");
+    let fault = app.source().await.enter(&[table("t")], BarrierId(1)).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Setup);
+    assert!(fault.fix.unwrap().contains("wal_level = logical"));
+
+    let wrong =
+        Postgres::connector(&AppName::from("x"), &server.url_of("postgres", "wrong", &app.name)).unwrap();
+    let fault = wrong.check(&needs).await.unwrap_err();
+    assert_eq!((fault.class, fault.code.as_deref()), (FaultClass::Auth, Some("28P01")));
+    let absent = Postgres::connector(&AppName::from("x"), &server.url("absent")).unwrap();
+    assert_eq!(absent.check(&needs).await.unwrap_err().class, FaultClass::Setup);
+    server.stop();
+    assert_eq!(app.connector.check(&needs).await.unwrap_err().class, FaultClass::Connection);
+    assert_eq!(app.connector.open_source(OURS).await.err().unwrap().class, FaultClass::Connection);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exhausted_slots_are_found_before_they_are_needed() {
+    let options = PostgresOptions { max_wal_senders: 1, fsync: false, ..PostgresOptions::default() };
+    let server = PostgresServer::start_new(options);
+    let app = app_on(&server, "CREATE TABLE t (id int PRIMARY KEY)").await;
+    app.run("SELECT pg_create_physical_replication_slot('taken')").await;
+    let needs = needs(&[("t", &["id"])], &[]);
+    assert_eq!(found(&app, &needs).await[0].0, "replication_slots");
+    let fault = app.source().await.enter(&[table("t")], BarrierId(1)).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Unavailable, "{fault:?}");
+    assert!(fault.fix.unwrap().contains("max_replication_slots"));
+}
