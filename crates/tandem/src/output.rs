@@ -41,6 +41,11 @@ impl Output {
         let _ = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
     }
 
+    /// Whether data is written for people.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.format == Format::Table
+    }
+
     /// Writes text as it is, for views that draw themselves.
     pub(crate) fn raw(&self, text: &str) {
         let mut out = std::io::stdout().lock();
