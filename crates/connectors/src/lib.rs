@@ -1,1 +1,7 @@
-//! (empty)
+//! Connectors: the only code that knows a driver or a wire format.
+//!
+//! Each folder is one kind of app, and keeps the promises of [`tandem_core::connect`]; the conformance suite in
+//! `tests/conformance` holds every one of them to the same words. Read [`memory`] first: it is the smallest
+//! connector that keeps all of them.
+
+pub mod memory;

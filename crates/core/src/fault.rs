@@ -26,6 +26,9 @@ pub enum FaultClass {
     Schema,
     /// The app refuses this record: constraint, type, trigger. The record may be set aside.
     Application,
+    /// The app refuses this record because of another one: a foreign key. If the other record belongs to a map
+    /// that is behind, waiting mends it; else it is like `Application`.
+    Reference,
     /// The source no longer has what comes after our position, or is not the source it was. Never passed over.
     Gap,
     /// Another engine is at work on the same app or data folder, or a mark is not where we left it.
@@ -48,11 +51,17 @@ impl FaultClass {
             | FaultClass::Permission
             | FaultClass::Schema => true,
             FaultClass::Application
+            | FaultClass::Reference
             | FaultClass::Gap
             | FaultClass::Fenced
             | FaultClass::Setup
             | FaultClass::Internal => false,
         }
+    }
+
+    /// Whether the app speaks of the record, which may be set aside for it.
+    pub fn is_about_record(self) -> bool {
+        matches!(self, FaultClass::Application | FaultClass::Reference)
     }
 
     /// Whether it says that the connection itself is of no more use.
@@ -75,6 +84,7 @@ impl fmt::Display for FaultClass {
             FaultClass::Permission => "permission",
             FaultClass::Schema => "schema",
             FaultClass::Application => "application",
+            FaultClass::Reference => "reference",
             FaultClass::Gap => "gap",
             FaultClass::Fenced => "fenced",
             FaultClass::Setup => "setup",

@@ -34,8 +34,22 @@ impl std::fmt::Display for Seq {
 /// The identity of one data folder, new for each: 128 random bits. In every watermark, so that a lost, emptied
 /// or exchanged folder is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct JournalId(pub u128);
+
+impl From<JournalId> for String {
+    fn from(id: JournalId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for JournalId {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&text, 16).map(Self)
+    }
+}
 
 impl std::fmt::Display for JournalId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,17 +1,33 @@
 //! The door to the engine: the only thing that a server or a test holds.
 
-use crate::env::Env;
-use crate::request::{Accepted, Rejected, Request};
+#[cfg(feature = "simulation")]
+use crate::disk::Disk;
+use crate::disk::RealDisk;
+use crate::env::{Env, blocking, within};
+use crate::journal::Record as JournalRecord;
+use crate::request::{Accepted, Blocker, Rejected, Request};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{EngineRecord, MapRecord, Record, Store};
+use crate::supervisor::{Command, Located, Prepared, Supervisor, Tuning, World};
 use crate::view::{ActivityEntry, Page, QueuedRecord, Snapshot};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::Connector;
-use tandem_core::lifecycle::Phase;
-use tandem_core::map::TableMap;
-use tandem_core::{AppName, Finding, MapName, Seq};
-use tokio::sync::watch;
+use tandem_core::connect::{CaptureNeed, Connector, Needs, WriteNeed};
+use tandem_core::lifecycle::{Action, MapState, Phase};
+use tandem_core::map::{FlowSpec, Side, TableMap, resolve};
+use tandem_core::{
+    AppName, Dependents, Epoch, Fault, FaultClass, Finding, IntegrationKey, JournalId, MapName, Relation,
+    Row, Seq, Severity, StreamName, TableName, TableSchema, Value,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long a stop waits for what was committed before it.
+const STOP_DRAIN: Duration = Duration::from_secs(5);
+/// How long an engine may take to shut down.
+const SHUTDOWN: Duration = Duration::from_secs(9);
 
 /// What an engine is started with.
 pub struct Setup {
@@ -74,12 +90,97 @@ pub struct ActivityQuery {
 #[derive(Clone)]
 pub struct Engine {
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    commands: mpsc::Sender<Command>,
+    apps: Arc<BTreeMap<AppName, Arc<dyn Connector>>>,
+    store: Arc<dyn Store>,
+    env: Arc<dyn Env>,
+    /// Held as long as the engine lives; the operating system lets go of it with the process.
+    _lock: Option<Arc<File>>,
 }
 
 impl Engine {
     /// Starts an engine: opens the data folder, recovers, and goes on where it was.
-    pub async fn start(_setup: Setup) -> Result<Engine, StartError> {
-        Err(StartError::Maps(Vec::new()))
+    pub async fn start(setup: Setup) -> Result<Engine, StartError> {
+        let dir = setup.data_dir.clone();
+        let data = |operation: &str, error: &dyn std::fmt::Display| StartError::Data {
+            operation: format!("{operation} {}", dir.display()),
+            message: error.to_string(),
+            fix: "check that the folder may be written by this user and that its disk is in order".to_owned(),
+        };
+        let disk = RealDisk::new(&setup.data_dir).map_err(|error| data("open the data folder", &error))?;
+        let lock = File::create(setup.data_dir.join("lock"))
+            .map_err(|error| data("lock the data folder", &error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(StartError::Locked(setup.data_dir)),
+            Err(std::fs::TryLockError::Error(error)) => return Err(data("lock the data folder", &error)),
+        }
+        let store = SqliteStore::open(&setup.data_dir.join("tandem.db"))
+            .map_err(|error| data("open the store in", &error.message))?;
+        let world = World {
+            env: setup.env,
+            disk: Arc::new(disk),
+            store: Arc::new(store),
+            apps: setup.apps,
+            tuning: Tuning::default(),
+        };
+        Self::start_in(world, setup.maps, Some(lock))
+    }
+
+    /// Starts an engine over a disk and a store that are given: for simulations.
+    #[cfg(feature = "simulation")]
+    pub fn start_simulated(
+        setup: Setup,
+        disk: Arc<dyn Disk>,
+        store: Arc<dyn Store>,
+        tuning: Tuning,
+    ) -> Result<Engine, StartError> {
+        let world = World { env: setup.env, disk, store, apps: setup.apps, tuning };
+        Self::start_in(world, setup.maps, None)
+    }
+
+    fn start_in(world: World, declared: Vec<TableMap>, lock: Option<File>) -> Result<Engine, StartError> {
+        let failed = |operation: &str, message: String, fix: &str| StartError::Data {
+            operation: operation.to_owned(),
+            message,
+            fix: fix.to_owned(),
+        };
+        let store_failed = |error: crate::store::StoreError| {
+            failed(
+                error.operation,
+                error.message,
+                "check the data folder's disk; the file tandem.db is in it",
+            )
+        };
+        let mut saved = world.store.load().map_err(store_failed)?;
+        let engine = match saved.engine.clone() {
+            Some(engine) => EngineRecord { epoch: Epoch(engine.epoch.0 + 1), ..engine },
+            None => EngineRecord {
+                journal: JournalId(u128::from(world.env.random()) << 64 | u128::from(world.env.random())),
+                epoch: Epoch(1),
+                next_flow: 1,
+                next_barrier: 1,
+            },
+        };
+        let findings = reconcile_declared(&mut saved.maps, declared, &world);
+        if !findings.is_empty() {
+            return Err(StartError::Maps(findings));
+        }
+        let mut records: Vec<Record> = vec![Record::Engine(engine.clone())];
+        records.extend(saved.maps.values().map(|map| Record::Map(Box::new(map.clone()))));
+        let kept = world.store.load().map_err(store_failed)?.maps;
+        records
+            .extend(kept.keys().filter(|name| !saved.maps.contains_key(*name)).cloned().map(Record::NoMap));
+        world.store.save(&records).map_err(store_failed)?;
+
+        let (commands, received) = mpsc::channel(64);
+        let (shown, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let (env, store) = (world.env.clone(), world.store.clone());
+        let apps = Arc::new(world.apps.clone());
+        let mut supervisor = Supervisor::new(world, engine, saved, received, shown);
+        supervisor.begin().map_err(|error| failed("open the journals", error.to_string(), error.fix()))?;
+        env.spawn("supervisor", Box::pin(supervisor.run()));
+        Ok(Engine { snapshots, commands, apps, store, env, _lock: lock.map(Arc::new) })
     }
 
     /// What there is now.
@@ -93,35 +194,389 @@ impl Engine {
     }
 
     /// Does a request, all or nothing. Returns when it is recorded; what it starts goes on.
-    pub async fn act(&self, _request: Request) -> Result<Accepted, Rejected> {
-        Err(Rejected::ShuttingDown)
+    pub async fn act(&self, request: Request) -> Result<Accepted, Rejected> {
+        let prepared = match request.action {
+            Action::Run { .. } => self.prepare_run(&request).await?,
+            Action::Stop(None) => {
+                self.drain(&request).await?;
+                Prepared::default()
+            }
+            _ => Prepared::default(),
+        };
+        self.ask(|reply| Command::Act { request, prepared, reply }).await?
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Rejected> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Rejected::ShuttingDown)?;
+        answer.await.map_err(|_| Rejected::ShuttingDown)
+    }
+
+    /// Resolves the flows of maps that are to be run against both schemas, and checks the apps.
+    async fn prepare_run(&self, request: &Request) -> Result<Prepared, Rejected> {
+        let snapshot = self.snapshot();
+        let all: Vec<TableMap> = snapshot.maps.iter().map(|view| view.map.clone()).collect();
+        let mut wanted = Vec::new();
+        for name in &request.maps {
+            let map = all.iter().find(|map| map.name == *name);
+            wanted.push(map.cloned().ok_or_else(|| Rejected::UnknownMap(name.clone()))?);
+        }
+        // A map that runs already is refused by its state, and its apps are not asked for that.
+        let state = |name: &MapName| {
+            snapshot.maps.iter().find(|view| view.map.name == *name).map(|view| view.state.phase)
+        };
+        if wanted.iter().any(|map| state(&map.name) != Some(Phase::NotRunning)) {
+            return Ok(Prepared::default());
+        }
+        let checked = check_maps(&self.apps, &all, &wanted).await;
+        if let Some(fault) = checked.fault {
+            return Err(Rejected::App(fault));
+        }
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            checked.findings.into_iter().partition(|finding| finding.severity == Severity::Error);
+        if !errors.is_empty() {
+            return Err(Rejected::Check(errors));
+        }
+        Ok(Prepared { flows: checked.flows, warnings })
+    }
+
+    /// Waits until what had been captured when a stop was asked for is applied: nothing that was committed before
+    /// is left out without anybody's word.
+    async fn drain(&self, request: &Request) -> Result<(), Rejected> {
+        let mut pending = Vec::new();
+        for name in &request.maps {
+            for located in self.ask(|reply| Command::Locate { map: name.clone(), reply }).await?? {
+                let head = located.journal.with(|journal| journal.head());
+                pending.push((name.clone(), located.flow, head));
+            }
+        }
+        let running = |name: &MapName| {
+            self.snapshot()
+                .maps
+                .iter()
+                .any(|view| view.map.name == *name && view.state.phase == Phase::Running)
+        };
+        let drained = within(&*self.env, STOP_DRAIN, async {
+            for (name, flow, head) in &pending {
+                while running(name) {
+                    let located = self.ask(|reply| Command::Locate { map: name.clone(), reply }).await??;
+                    if located.iter().all(|at| at.flow != *flow || at.cursor >= *head) {
+                        break;
+                    }
+                    self.env.sleep(Duration::from_millis(50)).await;
+                }
+            }
+            Ok(())
+        });
+        match drained.await {
+            Some(done) => done,
+            None => {
+                let blockers = request.maps.iter().map(|map| Blocker {
+                    map: map.clone(),
+                    state: "running".to_owned(),
+                    needs: "has changes that are not applied yet: wait, or drop them with --queue discard"
+                        .to_owned(),
+                });
+                Err(Rejected::State(blockers.collect()))
+            }
+        }
     }
 
     /// Ends when the map is in a phase of that name and not pausing.
-    pub async fn wait(&self, _map: &MapName, _phase: Phase, _limit: Duration) -> Result<(), Rejected> {
-        Err(Rejected::ShuttingDown)
+    pub async fn wait(&self, map: &MapName, phase: Phase, limit: Duration) -> Result<(), Rejected> {
+        let mut snapshots = self.snapshots.clone();
+        let there = |snapshot: &Snapshot| {
+            let view = snapshot.maps.iter().find(|view| view.map.name == *map)?;
+            Some(view.state.phase.name() == phase.name() && !view.state.is_pausing())
+        };
+        if there(&self.snapshot()).is_none() {
+            return Err(Rejected::UnknownMap(map.clone()));
+        }
+        let reached = within(&*self.env, limit, snapshots.wait_for(|snapshot| there(snapshot) == Some(true)));
+        match reached.await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(_)) => Err(Rejected::ShuttingDown),
+            None => {
+                let now = self
+                    .snapshot()
+                    .maps
+                    .iter()
+                    .find(|view| view.map.name == *map)
+                    .map(|view| view.state.phase);
+                let now = now.map_or("gone", Phase::name);
+                Err(Rejected::TimedOut(format!(
+                    "map {map} is {now}, not {phase}, after {} s",
+                    limit.as_secs()
+                )))
+            }
+        }
     }
 
     /// Queued records of a map, oldest first.
-    pub async fn queue(&self, _map: &MapName, _query: QueueQuery) -> Result<Page<QueuedRecord>, Rejected> {
-        Err(Rejected::ShuttingDown)
+    pub async fn queue(&self, map: &MapName, query: QueueQuery) -> Result<Page<QueuedRecord>, Rejected> {
+        let located = self.ask(|reply| Command::Locate { map: map.clone(), reply }).await??;
+        let found = blocking(&*self.env, move || {
+            let mut found = Vec::new();
+            for at in &located {
+                found.extend(queued_records(at, &query)?);
+            }
+            Ok::<_, crate::journal::JournalError>((found, query.limit))
+        });
+        let (mut items, limit) = found.await.map_err(|error| Rejected::Disk(error.to_string()))?;
+        items.sort_by_key(|record| record.seq);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|record| record.seq.0);
+        Ok(Page { items, next })
     }
 
     /// The activity log.
-    pub async fn activity(&self, _query: ActivityQuery) -> Result<Page<ActivityEntry>, Rejected> {
-        Err(Rejected::ShuttingDown)
+    pub async fn activity(&self, query: ActivityQuery) -> Result<Page<ActivityEntry>, Rejected> {
+        let store = self.store.clone();
+        let read =
+            blocking(&*self.env, move || store.activity(query.map.as_ref(), query.after, query.limit + 1));
+        let mut items = read.await.map_err(|error| Rejected::Disk(error.to_string()))?;
+        let more = items.len() > query.limit;
+        if query.after.is_some() {
+            items.truncate(query.limit);
+        } else if more {
+            items.remove(0);
+        }
+        let next = items.last().filter(|_| more && query.after.is_some()).map(|entry| entry.id);
+        Ok(Page { items, next })
     }
 
     /// Checks the declared maps against their apps: schemas, keys, rights, settings.
     pub async fn check(&self) -> Vec<Finding> {
-        Vec::new()
+        let maps: Vec<TableMap> = self.snapshot().maps.iter().map(|view| view.map.clone()).collect();
+        check(&self.apps, &maps).await
     }
 
     /// Ends every task, rolls back what is open, and closes the data folder. Within 10 s.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        let ended = within(&*self.env, SHUTDOWN, self.ask(|reply| Command::Shutdown { reply }));
+        if ended.await.is_none() {
+            tracing::warn!("an app did not answer; its connection is dropped");
+        }
+    }
+}
+
+/// Brings the saved maps in line with the declared ones. A map that runs cannot be changed or left out.
+fn reconcile_declared(
+    saved: &mut BTreeMap<MapName, MapRecord>,
+    declared: Vec<TableMap>,
+    world: &World,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for map in &declared {
+        for side in [&map.left, &map.right] {
+            if !world.apps.contains_key(&side.app) {
+                findings.push(Finding::error(
+                    "app_unknown",
+                    format!("map {}", map.name),
+                    format!("there is no app {}", side.app),
+                ));
+            }
+        }
+        if map.direction == tandem_core::map::Direction::Both {
+            findings.push(
+                Finding::error(
+                    "not_supported",
+                    format!("map {}", map.name),
+                    "this version cannot keep both directions in step",
+                )
+                .fix("use direction = \"to_right\" or \"to_left\""),
+            );
+        }
+    }
+    for (name, record) in saved.iter().filter(|(_, record)| record.state.phase != Phase::NotRunning) {
+        let same = declared.iter().find(|map| map.name == *name);
+        let what = match same {
+            None => "it is no longer declared",
+            Some(map) if *map != record.map => "it was declared differently",
+            Some(_) => continue,
+        };
+        let message = format!("{what}, but it is {}", record.state.phase);
+        let fix = "declare it as it was, start, stop the map, then change it";
+        findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
+    }
+    let now = world.env.wall();
+    let mut next = BTreeMap::new();
+    for map in declared {
+        let record = saved.remove(&map.name).filter(|record| record.state.phase != Phase::NotRunning);
+        let record = record.unwrap_or_else(|| MapRecord {
+            map: map.clone(),
+            state: MapState::new(now),
+            flows: Vec::new(),
+        });
+        next.insert(map.name.clone(), record);
+    }
+    *saved = next;
+    findings
 }
 
 /// Checks maps against their apps without an engine: what `tandem check` does.
-pub async fn check(_apps: &BTreeMap<AppName, Arc<dyn Connector>>, _maps: &[TableMap]) -> Vec<Finding> {
-    Vec::new()
+pub async fn check(apps: &BTreeMap<AppName, Arc<dyn Connector>>, maps: &[TableMap]) -> Vec<Finding> {
+    let checked = check_maps(apps, maps, maps).await;
+    let unreachable = checked.fault.map(|fault| {
+        let finding =
+            Finding::error("app_unreachable", fault.table.clone().unwrap_or_default(), fault.to_string());
+        Finding { fix: fault.fix, ..finding }
+    });
+    checked.findings.into_iter().chain(unreachable).collect()
+}
+
+#[derive(Default)]
+struct Checked {
+    flows: BTreeMap<MapName, Vec<(StreamName, FlowSpec)>>,
+    findings: Vec<Finding>,
+    /// The first app that could not be asked.
+    fault: Option<Fault>,
+}
+
+/// Resolves `wanted` against both schemas and asks the apps what stands against it. `all`: the maps that there are,
+/// for their order.
+async fn check_maps(
+    apps: &BTreeMap<AppName, Arc<dyn Connector>>,
+    all: &[TableMap],
+    wanted: &[TableMap],
+) -> Checked {
+    let mut checked = Checked::default();
+    let ranks = Dependents::new(all.iter().map(|map| (&map.name, map.depends_on.as_slice()))).ranks();
+    let mut needs: BTreeMap<AppName, Needs> = BTreeMap::new();
+    for map in wanted {
+        let rank = ranks.get(&map.name).copied().unwrap_or_default();
+        for (source, destination) in map.flows() {
+            let schemas = (schema_of(apps, map, source).await, schema_of(apps, map, destination).await);
+            let (source_schema, destination_schema) = match schemas {
+                (Ok(source), Ok(destination)) => (source, destination),
+                (one, other) => {
+                    for missing in [one.err(), other.err()].into_iter().flatten() {
+                        match missing {
+                            Missing::Table(finding) => checked.findings.push(finding),
+                            Missing::App(fault) => checked.fault = checked.fault.or(Some(fault)),
+                        }
+                    }
+                    continue;
+                }
+            };
+            match resolve(map, (source, &source_schema), (destination, &destination_schema), rank) {
+                Err(findings) => checked.findings.extend(findings),
+                Ok((spec, warnings)) => {
+                    checked.findings.extend(warnings);
+                    let captured = CaptureNeed { table: spec.source.clone(), key: spec.source_key.clone() };
+                    needs.entry(source.app.clone()).or_default().captured.push(captured);
+                    let columns: Vec<_> = spec.columns.iter().map(|(_, to)| to.clone()).collect();
+                    let key = columns.iter().take(spec.key_len).cloned().collect();
+                    let written = WriteNeed { table: spec.destination.clone(), columns, key };
+                    needs.entry(destination.app.clone()).or_default().written.push(written);
+                    let stream =
+                        StreamName { source: source.app.clone(), destination: destination.app.clone() };
+                    checked.flows.entry(map.name.clone()).or_default().push((stream, spec));
+                }
+            }
+        }
+    }
+    for (app, needs) in needs {
+        let Some(connector) = apps.get(&app) else { continue };
+        match connector.check(&needs).await {
+            Ok(findings) => checked.findings.extend(findings),
+            Err(fault) => checked.fault = checked.fault.or(Some(fault)),
+        }
+    }
+    checked
+}
+
+enum Missing {
+    Table(Finding),
+    App(Fault),
+}
+
+async fn schema_of(
+    apps: &BTreeMap<AppName, Arc<dyn Connector>>,
+    map: &TableMap,
+    side: &Side,
+) -> Result<TableSchema, Missing> {
+    let connector = apps.get(&side.app).ok_or_else(|| {
+        let fault = Fault::new(FaultClass::Setup, format!("find app {}", side.app), "there is no such app");
+        Missing::App(fault.fix("name it in the config under [apps]"))
+    })?;
+    let tables: [TableName; 1] = [side.table.clone()];
+    let schemas = connector.describe(&tables).await.map_err(Missing::App)?;
+    schemas.into_iter().next().flatten().ok_or_else(|| {
+        let place = format!("map {}: {} {}", map.name, side.app, side.table);
+        let message = format!("app {} has no table {}, or we may not see it", side.app, side.table);
+        Missing::Table(
+            Finding::error("table_missing", place, message)
+                .fix("correct the name (schema, case), or grant access"),
+        )
+    })
+}
+
+/// The queued records of a flow that a query asks for, at most one more than its limit.
+fn queued_records(
+    at: &Located,
+    query: &QueueQuery,
+) -> Result<Vec<QueuedRecord>, crate::journal::JournalError> {
+    let after = query.after.max(at.cursor);
+    let records = at.journal.with(|journal| journal.records().clone());
+    let Some(key) = &query.key else {
+        let found = records.scan(at.flow, after, query.limit + 1)?;
+        return Ok(found.into_iter().map(|record| shown(record, at)).collect());
+    };
+    let mut found: BTreeMap<Seq, QueuedRecord> = BTreeMap::new();
+    for candidate in candidates(key) {
+        for seq in records.find(at.flow, candidate.hash(), after, query.limit + 1)? {
+            if let Some(record) = records.read(at.flow, seq)? {
+                let names = |row: Option<&Row>| {
+                    row.and_then(|row| key_in(&record.change.relation, row, &at.spec)).as_ref()
+                        == Some(&candidate)
+                };
+                // Two keys may share a hash: only the key itself decides.
+                if names(record.change.op.new_row()) || names(record.change.op.old_row()) {
+                    found.insert(seq, shown(record, at));
+                }
+            }
+        }
+    }
+    Ok(found.into_values().take(query.limit + 1).collect())
+}
+
+/// What a key that was typed may be: each part as a number, as text, as a UUID.
+fn candidates(parts: &[String]) -> Vec<IntegrationKey> {
+    let mut keys: Vec<Vec<Value>> = vec![Vec::new()];
+    for part in parts.iter().take(8) {
+        let mut values = vec![Value::from(part.as_str())];
+        values.extend(part.parse().ok().map(Value::Int));
+        for kind in [tandem_core::Kind::Uuid, tandem_core::Kind::Decimal, tandem_core::Kind::Date] {
+            values.push(Value::Typed(kind, part.as_str().into()));
+        }
+        keys = keys
+            .into_iter()
+            .flat_map(|key| values.iter().map(move |value| [key.clone(), vec![value.clone()]].concat()))
+            .collect();
+    }
+    keys.into_iter().map(IntegrationKey::from_values).collect()
+}
+
+fn key_in(relation: &Relation, row: &Row, spec: &FlowSpec) -> Option<IntegrationKey> {
+    let places = relation.places(spec.source_key.iter().map(|name| &**name)).ok()?;
+    IntegrationKey::of(row, &places)
+}
+
+fn shown(record: JournalRecord, at: &Located) -> QueuedRecord {
+    let op = &record.change.op;
+    let row = op.new_row().or(op.old_row());
+    QueuedRecord {
+        seq: record.seq,
+        transaction: record.transaction_name,
+        op: op.kind(),
+        key: row.and_then(|row| key_in(&record.change.relation, row, &at.spec)),
+        bytes: record.bytes,
+        committed_at: record.committed_at,
+        captured_at: record.captured_at,
+        relation: record.change.relation.clone(),
+        old: op.old_row().cloned(),
+        new: op.new_row().cloned(),
+    }
 }

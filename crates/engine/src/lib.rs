@@ -1,12 +1,20 @@
 //! Decides which tasks live, reads the clock, owns the disk: captures, journals, lanes, states.
 
+mod capture;
+pub mod disk;
 mod engine;
 pub mod env;
+pub mod journal;
 mod request;
+mod retry;
+pub mod store;
+mod stream;
+mod supervisor;
 mod view;
 
 pub use engine::{ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
 pub use request::{Accepted, Blocker, Rejected, Request};
+pub use supervisor::Tuning;
 pub use view::{
     ActivityEntry, AppView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats, QueuedRecord,
     Snapshot,

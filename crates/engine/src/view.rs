@@ -94,6 +94,19 @@ pub enum ConditionKind {
     DiskFailed,
 }
 
+impl ConditionKind {
+    /// Whether a condition of this kind with that status is good news.
+    pub fn is_well(self, status: bool) -> bool {
+        match self {
+            ConditionKind::SourceConnected | ConditionKind::DestinationConnected => status,
+            ConditionKind::GapDetected
+            | ConditionKind::Stalled
+            | ConditionKind::ErrorsOpen
+            | ConditionKind::DiskFailed => !status,
+        }
+    }
+}
+
 /// An app as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppView {

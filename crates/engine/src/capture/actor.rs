@@ -1,0 +1,345 @@
+//! The owner of an app's capture: opens the log, and moves what it brings into the journals.
+//!
+//! Reading and the jobs in the source go on side by side: a table whose lock has to be waited for holds nobody up.
+
+use super::place::Place;
+use super::route::Route;
+use super::source::{Ended, Jobs};
+use super::{AppPlan, AppStatus, Sink};
+use crate::disk::Disk;
+use crate::env::{Env, blocking};
+use crate::journal::JournalError;
+use crate::retry::Retry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tandem_core::connect::{Capture, Captured, Connector, Owner};
+use tandem_core::{AppName, Fault, FaultClass, Position, Seq, StreamName};
+use tokio::sync::{Notify, watch};
+
+/// How often it is looked whether there is room on the disk.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+/// Reading stops when less than this is free …
+const DISK_FLOOR_BYTES: u64 = 2 << 30;
+/// … or less than this part of the disk, if that is less: a small disk is not full because it is small.
+const DISK_FLOOR_PART: u64 = 20;
+
+/// What an app's capture is made of.
+pub(crate) struct AppParts {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) app: AppName,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) owner: Owner,
+    pub(crate) plan: watch::Receiver<Arc<AppPlan>>,
+    pub(crate) status: watch::Sender<AppStatus>,
+    /// Rung after each change of the status.
+    pub(crate) bell: Arc<Notify>,
+}
+
+/// See the module.
+pub(crate) struct AppActor {
+    parts: AppParts,
+    capture: Option<Box<dyn Capture>>,
+    routes: BTreeMap<StreamName, Route>,
+    group: u64,
+    /// Where a capture begins that has no position in any journal.
+    start: Option<Position>,
+    jobs: Jobs,
+    status: AppStatus,
+    retry: Retry,
+    room: Room,
+}
+
+/// Whether there is room on our disk, as of the last look.
+#[derive(Default)]
+struct Room {
+    looked: Option<Duration>,
+    missing: Option<Fault>,
+}
+
+enum Happened {
+    Planned,
+    Job(Ended),
+    Captured(Result<Captured, Fault>),
+    Time,
+}
+
+impl AppActor {
+    pub(crate) fn new(parts: AppParts) -> Self {
+        Self {
+            parts,
+            capture: None,
+            routes: BTreeMap::new(),
+            group: 0,
+            start: None,
+            jobs: Jobs::default(),
+            status: AppStatus::default(),
+            retry: Retry::default(),
+            room: Room::default(),
+        }
+    }
+
+    /// Waits for the first plan, then works until it has no tables any more and the app is as we found it, or the
+    /// engine shuts down.
+    pub(crate) async fn run_planned(mut self) {
+        let _ = self.parts.plan.wait_for(|plan| plan.version > 0).await;
+        self.run().await;
+    }
+
+    async fn run(mut self) {
+        loop {
+            let plan = self.parts.plan.borrow_and_update().clone();
+            let nothing_left = plan.sinks.is_empty() && self.jobs.none_captured();
+            if plan.shutdown || nothing_left {
+                break;
+            }
+            if plan.sinks.is_empty() {
+                // The last table leaves with the slot, which nobody may be reading then.
+                self.capture = None;
+                self.status.broken = None;
+            }
+            if self.status.broken.is_none() {
+                let barriers = &self.status.barriers;
+                let app = (&self.parts.connector, self.parts.owner);
+                self.jobs.begin(&plan, |barrier| barriers.contains_key(barrier), app, self.parts.env.now());
+                self.open(&plan).await;
+            }
+            self.publish(&plan);
+            match self.wait().await {
+                Happened::Planned | Happened::Time => {}
+                Happened::Job(ended) => self.job_ended(ended),
+                Happened::Captured(Ok(captured)) => self.take(&plan, captured).await,
+                Happened::Captured(Err(fault)) => self.capture_failed(fault),
+            }
+        }
+        self.capture = None;
+        self.status.ended = true;
+        let plan = self.parts.plan.borrow().clone();
+        self.publish(&plan);
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let now = self.parts.env.now();
+        let looks = self.room.missing.as_ref().map(|_| now + SPACE_EVERY);
+        let due = [self.retry.due(), self.jobs.due(), looks].into_iter().flatten();
+        let due = due.map(|at| at.saturating_sub(now)).min();
+        let env = self.parts.env.clone();
+        let sleep = async {
+            match due {
+                Some(due) => env.sleep(due.max(Duration::from_millis(1))).await,
+                None => std::future::pending().await,
+            }
+        };
+        // A capture whose journal has failed is not read: what it brings could not be kept.
+        let readable = self.status.broken.is_none();
+        let captured = async {
+            match &mut self.capture {
+                Some(capture) if readable => capture.next().await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.parts.plan.changed() => Happened::Planned,
+            ended = self.jobs.ended() => Happened::Job(ended),
+            captured = captured => Happened::Captured(captured),
+            () = sleep => Happened::Time,
+        }
+    }
+
+    fn job_ended(&mut self, ended: Ended) {
+        match self.jobs.note(ended, self.parts.env.now()) {
+            Ok(start) => {
+                self.status.entering = None;
+                if start.is_some() {
+                    self.start = start;
+                    self.retry = Retry::default();
+                }
+            }
+            Err(fault) => {
+                if self.status.entering.as_ref() != Some(&fault) {
+                    tracing::warn!(app = %self.parts.app, class = %fault.class, "the app's capture cannot be set up: {fault}");
+                }
+                self.status.entering = Some(fault);
+            }
+        }
+    }
+
+    /// Opens the log where the journal stands that is furthest behind.
+    async fn open(&mut self, plan: &AppPlan) {
+        let now = self.parts.env.now();
+        let wanted = self.capture.is_none() && !plan.tables().is_empty();
+        if !wanted || !self.retry.is_due(now) || !self.has_room() {
+            return;
+        }
+        let places: BTreeMap<&StreamName, Place> = plan
+            .sinks
+            .iter()
+            .filter_map(|(stream, sink)| {
+                let kept = sink.journal.with(|journal| journal.position())?;
+                Some((stream, Place::decode(&kept)?))
+            })
+            .collect();
+        let behind = places.values().min_by_key(|place| place.group);
+        let Some(from) = behind.map(|place| &place.position).or(self.start.as_ref()).cloned() else { return };
+        let least = behind.map_or(0, |place| place.group);
+        self.group = places.values().map(|place| place.group).max().unwrap_or(0).max(self.group);
+        self.routes.clear();
+        for (stream, sink) in &plan.sinks {
+            let ahead = places.get(stream).filter(|place| place.commit && place.group > least);
+            let route = self.routes.entry(stream.clone()).or_default();
+            route.reopened(ahead.map(|place| place.position.clone()));
+            if let Err(error) = sink.journal.with(|journal| journal.abandon_open()) {
+                return self.journal_failed(&error);
+            }
+        }
+        let opened = tokio::select! {
+            biased;
+            // A table that is to leave must not wait for a source that does not answer.
+            _ = self.parts.plan.changed() => {
+                self.parts.plan.mark_changed();
+                return;
+            }
+            opened = self.parts.connector.open_capture(self.parts.owner, &from) => opened,
+        };
+        match opened {
+            Ok(capture) => {
+                self.capture = Some(capture);
+                if self.retry.fault().is_some() {
+                    tracing::info!(app = %self.parts.app, "the app's log is being read again");
+                }
+                self.retry = Retry::default();
+            }
+            Err(fault) => self.capture_failed(fault),
+        }
+    }
+
+    fn capture_failed(&mut self, fault: Fault) {
+        self.capture = None;
+        if matches!(fault.class, FaultClass::Gap | FaultClass::Internal) {
+            tracing::error!(app = %self.parts.app, class = %fault.class, "the app's log cannot be read on: {fault}");
+            self.status.broken = Some(fault);
+            return;
+        }
+        if self.retry.fault().is_none() {
+            tracing::warn!(app = %self.parts.app, class = %fault.class, "the app's log is not being read: {fault}");
+        }
+        self.retry.failed(fault, self.parts.env.now());
+    }
+
+    fn journal_failed(&mut self, error: &JournalError) {
+        tracing::error!(app = %self.parts.app, "the journal failed; nothing more is acknowledged: {error}");
+        self.capture = None;
+        let fault = Fault::new(FaultClass::Internal, "write the journal", error.to_string());
+        self.status.broken = Some(fault.fix(error.fix()));
+    }
+
+    /// Moves a batch into the journals, makes it durable, and only then acknowledges it.
+    async fn take(&mut self, plan: &AppPlan, captured: Captured) {
+        match self.journal(plan, &captured).await {
+            Ok(Some(position)) => {
+                if let Some(capture) = &mut self.capture
+                    && let Err(fault) = capture.acknowledge(&position).await
+                {
+                    self.capture_failed(fault);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.journal_failed(&error),
+        }
+        if !self.has_room() {
+            self.capture = None;
+        }
+    }
+
+    /// Returns the source's position up to which everything is durable now, if that has moved.
+    async fn journal(
+        &mut self,
+        plan: &AppPlan,
+        captured: &Captured,
+    ) -> Result<Option<Position>, JournalError> {
+        self.group += 1;
+        let last_commit = captured.fragments.iter().rev().find_map(|fragment| fragment.commit.as_ref());
+        let end = captured.idle.as_ref().or(last_commit.map(|commit| &commit.position));
+        let env = self.parts.env.clone();
+        let now = env.wall();
+        for (stream, sink) in &plan.sinks {
+            let route = self.routes.entry(stream.clone()).or_default();
+            let routed = route.route(&captured.fragments, &sink.tables, self.group);
+            if !routed.fragments.is_empty() {
+                sink.journal.with(|journal| journal.append(&routed.fragments, now))?;
+            }
+            // Nothing ended: the pieces of a large transaction need not be durable before its commit is.
+            let Some(end) = end else { continue };
+            let here = routed.fragments.iter().rev().find_map(|fragment| fragment.commit.as_ref());
+            let here = here.and_then(|commit| Place::decode(&commit.position)).map(|place| place.position);
+            if here.as_ref() != Some(end) && !route.is_passing() && !route.is_open() {
+                // The log went on with nothing for this journal: it is as far as the others all the same.
+                let place =
+                    Place { group: self.group, commit: captured.idle.is_none(), position: end.clone() };
+                sink.journal.with(|journal| journal.append_idle(place.encode()))?;
+            }
+            let durable = sync(&*env, sink).await?;
+            for barrier in &routed.barriers {
+                if let Some(seq) = sink.journal.with(|journal| journal.barrier(*barrier)) {
+                    self.status.barriers.entry(*barrier).or_insert(seq);
+                }
+            }
+            sink.journal.announce(durable);
+        }
+        Ok(end.cloned())
+    }
+
+    /// Whether there is room on our disk. If there is not, the source has to keep what it has.
+    fn has_room(&mut self) -> bool {
+        let now = self.parts.env.now();
+        let fresh = self.room.looked.is_some_and(|looked| now.saturating_sub(looked) < SPACE_EVERY);
+        if fresh {
+            return self.room.missing.is_none();
+        }
+        self.room.looked = Some(now);
+        let missing = self.parts.disk.space().ok().and_then(|space| {
+            let floor = DISK_FLOOR_BYTES.min(space.total / DISK_FLOOR_PART);
+            (space.free < floor).then(|| {
+                let (free, floor) = (space.free >> 20, floor >> 20);
+                let message = format!(
+                    "{free} MB are free on the disk of the data folder; reading stops below {floor} MB"
+                );
+                Fault::new(FaultClass::Unavailable, "find room for the journal", message).fix(
+                    "free space there, or resume or stop paused maps; until then the source keeps its log",
+                )
+            })
+        });
+        match (&self.room.missing, &missing) {
+            (None, Some(fault)) => tracing::error!(app = %self.parts.app, "reading has stopped: {fault}"),
+            (Some(_), None) => tracing::info!(app = %self.parts.app, "there is room again; reading goes on"),
+            _ => {}
+        }
+        self.room.missing = missing;
+        self.room.missing.is_none()
+    }
+
+    fn publish(&mut self, plan: &AppPlan) {
+        self.status.version = plan.version;
+        self.status.capturing = self.capture.is_some();
+        self.status.fault = self.room.missing.as_ref().or(self.retry.fault()).cloned();
+        let status = &self.status;
+        let changed = self.parts.status.send_if_modified(|known| {
+            let changed = known != status;
+            if changed {
+                known.clone_from(status);
+            }
+            changed
+        });
+        if changed {
+            self.parts.bell.notify_one();
+        }
+    }
+}
+
+async fn sync(env: &dyn Env, sink: &Sink) -> Result<Seq, JournalError> {
+    let ticket = sink.journal.with(|journal| journal.sync_ticket());
+    let synced = blocking(env, move || ticket.sync()).await;
+    sink.journal.with(|journal| journal.synced(synced)).map(|durable| durable.seq)
+}

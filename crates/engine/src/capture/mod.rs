@@ -1,0 +1,66 @@
+//! One app's log, into the journals of the streams that begin there.
+//!
+//! One capture per app, whatever the number of maps and streams: it reads transactions in commit order, gives each
+//! stream the changes of its tables, and acknowledges a position only when every journal that it concerns has it
+//! on disk. Pausing a map does nothing here, and that is the point: reading goes on.
+//!
+//! What stops reading is only our own disk: a failed write or fsync (for good, until a restart), or too little
+//! room (until there is room again). The source then keeps what we did not acknowledge.
+
+mod actor;
+mod place;
+mod route;
+mod source;
+
+pub(crate) use actor::{AppActor, AppParts};
+
+use crate::stream::JournalHandle;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tandem_core::{BarrierId, Fault, Seq, StreamName, TableName};
+
+/// What is wanted of an app's capture.
+#[derive(Clone, Default)]
+pub(crate) struct AppPlan {
+    /// Rises with each change.
+    pub(crate) version: u64,
+    /// The streams that begin here, with their tables.
+    pub(crate) sinks: BTreeMap<StreamName, Sink>,
+    /// Tables that are to enter capture, with the barrier that says when they have.
+    pub(crate) entering: BTreeMap<BarrierId, TableName>,
+    /// The engine shuts down.
+    pub(crate) shutdown: bool,
+}
+
+/// Where the changes of some tables go.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    pub(crate) journal: Arc<JournalHandle>,
+    pub(crate) tables: BTreeSet<TableName>,
+}
+
+impl AppPlan {
+    /// Every table that is to be captured.
+    fn tables(&self) -> BTreeSet<TableName> {
+        self.sinks.values().flat_map(|sink| sink.tables.iter().cloned()).collect()
+    }
+}
+
+/// How an app's capture stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct AppStatus {
+    /// The version of the plan that it has come through.
+    pub(crate) version: u64,
+    /// Whether the log is being read.
+    pub(crate) capturing: bool,
+    /// The fault that the app stands in.
+    pub(crate) fault: Option<Fault>,
+    /// What no waiting mends: a gap, a failed disk of ours.
+    pub(crate) broken: Option<Fault>,
+    /// Why a table does not enter capture.
+    pub(crate) entering: Option<Fault>,
+    /// Barriers that are durable in a journal, with their Seq.
+    pub(crate) barriers: BTreeMap<BarrierId, Seq>,
+    /// It has ended: nothing of ours is left in the app that capture had put there.
+    pub(crate) ended: bool,
+}

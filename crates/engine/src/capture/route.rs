@@ -1,0 +1,154 @@
+//! Which changes of a captured batch go to which journal.
+
+use super::place::Place;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tandem_core::{BarrierId, Entry, Fragment, Position, Relation, TableName};
+
+/// What one journal is to take of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Routed {
+    /// Pieces of transactions that hold something for it. Commits carry our [`Place`].
+    pub(super) fragments: Vec<Fragment>,
+    /// Barriers among them.
+    pub(super) barriers: Vec<BarrierId>,
+}
+
+/// The route from an app's log to one journal. Remembers what spans batches.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    /// The open transaction has brought something already: its end must come too.
+    open: bool,
+    /// Pass over everything up to and including the transaction that ends here: the journal has it.
+    passing: Option<Position>,
+    /// The last relation looked at, and whether it is wanted: changes come in runs.
+    last: Option<(Arc<Relation>, bool)>,
+}
+
+impl Route {
+    /// What the journal takes of a batch. `group` numbers the batch.
+    pub(super) fn route(
+        &mut self,
+        fragments: &[Fragment],
+        tables: &BTreeSet<TableName>,
+        group: u64,
+    ) -> Routed {
+        self.last = None;
+        let mut routed = Routed::default();
+        for fragment in fragments {
+            if let Some(position) = &self.passing {
+                if fragment.commit.as_ref().is_some_and(|commit| commit.position == *position) {
+                    self.passing = None;
+                }
+                continue;
+            }
+            let mut entries = Vec::with_capacity(fragment.entries.len());
+            for entry in &fragment.entries {
+                match entry {
+                    Entry::Barrier(barrier) => {
+                        routed.barriers.push(*barrier);
+                        entries.push(entry.clone());
+                    }
+                    Entry::Change(change) if self.wants(&change.relation, tables) => {
+                        entries.push(entry.clone())
+                    }
+                    Entry::Change(_) => {}
+                }
+            }
+            let commit = fragment.commit.as_ref().map(|commit| {
+                let place = Place { group, commit: true, position: commit.position.clone() };
+                tandem_core::Commit { position: place.encode(), ..commit.clone() }
+            });
+            let ends = commit.is_some();
+            if !entries.is_empty() || (ends && self.open) {
+                routed.fragments.push(Fragment { entries, commit });
+                self.open = !ends;
+            }
+        }
+        routed
+    }
+
+    /// Whether what comes is still what the journal has.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing.is_some()
+    }
+
+    /// Whether a transaction that has brought something is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    fn wants(&mut self, relation: &Arc<Relation>, tables: &BTreeSet<TableName>) -> bool {
+        match &self.last {
+            Some((last, wanted)) if Arc::ptr_eq(last, relation) => *wanted,
+            _ => {
+                let wanted = tables.contains(&relation.table);
+                self.last = Some((relation.clone(), wanted));
+                wanted
+            }
+        }
+    }
+
+    /// The source was opened anew: a transaction that was open will come again from its start.
+    pub(super) fn reopened(&mut self, passing: Option<Position>) {
+        self.open = false;
+        self.passing = passing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use tandem_core::{Change, Commit, Op, Row, WallTime};
+
+    fn change(table: &str) -> Entry {
+        let table = TableName { schema: None, name: table.into() };
+        Entry::Change(Change {
+            relation: Arc::new(Relation { table, columns: vec![] }),
+            op: Op::Insert { new: Row::default() },
+        })
+    }
+
+    fn fragment(entries: Vec<Entry>, end: Option<&'static str>) -> Fragment {
+        let commit = end.map(|end| Commit {
+            position: Position(Bytes::from_static(end.as_bytes())),
+            transaction: "".into(),
+            committed_at: WallTime(0),
+            mark: None,
+        });
+        Fragment { entries, commit }
+    }
+
+    fn shape(routed: &Routed) -> Vec<(usize, bool)> {
+        routed.fragments.iter().map(|f| (f.entries.len(), f.commit.is_some())).collect()
+    }
+
+    fn tables() -> BTreeSet<TableName> {
+        BTreeSet::from([TableName { schema: None, name: "a".into() }])
+    }
+
+    #[test]
+    fn a_transaction_without_anything_for_the_journal_leaves_no_trace() {
+        let mut route = Route::default();
+        let batch =
+            [fragment(vec![change("b")], Some("1")), fragment(vec![change("a"), change("b")], Some("2"))];
+        assert_eq!(shape(&route.route(&batch, &tables(), 1)), [(1, true)]);
+    }
+
+    #[test]
+    fn the_end_of_a_large_transaction_comes_even_if_its_last_piece_holds_nothing() {
+        let mut route = Route::default();
+        assert_eq!(shape(&route.route(&[fragment(vec![change("a")], None)], &tables(), 1)), [(1, false)]);
+        assert_eq!(shape(&route.route(&[fragment(vec![change("b")], Some("1"))], &tables(), 2)), [(0, true)]);
+        assert_eq!(shape(&route.route(&[fragment(vec![change("b")], Some("2"))], &tables(), 3)), []);
+    }
+
+    #[test]
+    fn a_journal_that_was_ahead_passes_over_what_it_has() {
+        let mut route = Route::default();
+        route.reopened(Some(Position(Bytes::from_static(b"2"))));
+        let batch = ["1", "2", "3"].map(|end| fragment(vec![change("a")], Some(end)));
+        assert_eq!(shape(&route.route(&batch, &tables(), 1)), [(1, true)]);
+    }
+}

@@ -1,0 +1,142 @@
+//! What is done in the source beside reading: tables enter capture and leave it, one job at a time.
+
+use super::AppPlan;
+use crate::retry::Retry;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tandem_core::connect::{BoxFuture, Connector, Owner, Source};
+use tandem_core::{BarrierId, Fault, Position, TableName};
+
+/// The jobs of one app.
+#[derive(Default)]
+pub(super) struct Jobs {
+    connection: Connection,
+    /// Tables known to be in capture; `None` until the source was asked.
+    captured: Option<BTreeSet<TableName>>,
+    /// Barriers that were written into the log.
+    written: BTreeSet<BarrierId>,
+    retry: Retry,
+}
+
+/// The connection, or what is being done with it.
+#[derive(Default)]
+enum Connection {
+    #[default]
+    Closed,
+    Idle(Box<dyn Source>),
+    Busy(BoxFuture<'static, Ended>),
+}
+
+/// A job that has ended.
+pub(super) struct Ended {
+    source: Option<Box<dyn Source>>,
+    job: Job,
+    done: Result<Done, Fault>,
+}
+
+#[derive(Debug, Clone)]
+enum Job {
+    Look,
+    Enter(BarrierId, Vec<TableName>),
+    Leave(Vec<TableName>),
+}
+
+enum Done {
+    Looked(Vec<TableName>),
+    Entered(Position),
+    Left,
+}
+
+impl Jobs {
+    /// Starts the next job that the plan asks for, unless one is being done. `seen`: barriers that have come back.
+    pub(super) fn begin(
+        &mut self,
+        plan: &AppPlan,
+        seen: impl Fn(&BarrierId) -> bool,
+        (connector, owner): (&Arc<dyn Connector>, Owner),
+        now: Duration,
+    ) {
+        if matches!(self.connection, Connection::Busy(_)) || !self.retry.is_due(now) {
+            return;
+        }
+        let Some(job) = self.next(plan, seen) else { return };
+        let source = match std::mem::take(&mut self.connection) {
+            Connection::Idle(source) => Some(source),
+            Connection::Closed | Connection::Busy(_) => None,
+        };
+        let connector = connector.clone();
+        self.connection = Connection::Busy(Box::pin(async move {
+            let mut source = match source {
+                Some(source) => source,
+                None => match connector.open_source(owner).await {
+                    Ok(source) => source,
+                    Err(fault) => return Ended { source: None, job, done: Err(fault) },
+                },
+            };
+            let done = match &job {
+                Job::Look => source.captured().await.map(Done::Looked),
+                Job::Enter(barrier, tables) => source.enter(tables, *barrier).await.map(Done::Entered),
+                Job::Leave(tables) => source.leave(tables).await.map(|()| Done::Left),
+            };
+            Ended { source: Some(source), job, done }
+        }));
+    }
+
+    fn next(&self, plan: &AppPlan, seen: impl Fn(&BarrierId) -> bool) -> Option<Job> {
+        let Some(captured) = &self.captured else { return Some(Job::Look) };
+        let leaving: Vec<TableName> = captured.difference(&plan.tables()).cloned().collect();
+        if !leaving.is_empty() {
+            return Some(Job::Leave(leaving));
+        }
+        let (barrier, table) =
+            plan.entering.iter().find(|(id, _)| !self.written.contains(id) && !seen(id))?;
+        Some(Job::Enter(*barrier, vec![table.clone()]))
+    }
+
+    /// Waits for the job that is being done. Dropping the future leaves the job where it is.
+    pub(super) async fn ended(&mut self) -> Ended {
+        match &mut self.connection {
+            Connection::Busy(job) => job.await,
+            Connection::Closed | Connection::Idle(_) => std::future::pending().await,
+        }
+    }
+
+    /// Notes what came of a job. Returns where a capture begins that has no position yet, if a table has entered.
+    pub(super) fn note(&mut self, ended: Ended, now: Duration) -> Result<Option<Position>, Fault> {
+        let keep = ended.done.as_ref().err().is_none_or(|fault| !fault.class.breaks_connection());
+        self.connection = ended.source.filter(|_| keep).map_or(Connection::Closed, Connection::Idle);
+        let done = match ended.done {
+            Ok(done) => done,
+            Err(fault) => {
+                self.retry.failed(fault.clone(), now);
+                return Err(fault);
+            }
+        };
+        self.retry = Retry::default();
+        match (done, ended.job) {
+            (Done::Looked(tables), _) => self.captured = Some(tables.into_iter().collect()),
+            (Done::Entered(start), Job::Enter(barrier, tables)) => {
+                self.written.insert(barrier);
+                self.captured.get_or_insert_default().extend(tables);
+                return Ok(Some(start));
+            }
+            (Done::Left, Job::Leave(tables)) => {
+                let captured = self.captured.get_or_insert_default();
+                captured.retain(|table| !tables.contains(table));
+            }
+            (Done::Entered(_) | Done::Left, _) => {}
+        }
+        Ok(None)
+    }
+
+    /// Whether the source says that no table is in capture.
+    pub(super) fn none_captured(&self) -> bool {
+        self.captured.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// When a job that failed is tried again.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.retry.due()
+    }
+}

@@ -1,0 +1,634 @@
+//! The one who appends: changes to frames to bytes, segments rolled at transaction boundaries.
+
+use super::catalog::{Active, Catalog, Shared, Tally};
+use super::entry::{CommitNote, GroupHead, put_barrier, put_change, put_group, put_relation};
+use super::format::{FRAME_HEADER, FRAME_MAX, FrameHeader, FrameKind, SegmentHeader, seed};
+use super::index::{Noted, Route, SegmentIndex, routes};
+use super::records::Records;
+use super::recover;
+use super::segment::{Place, Sealed, scan, write_sidecar};
+use super::sidecar::{self, Extent};
+use super::sync::{Durable, Settled, Synced, Ticket};
+use super::wire::{put_sized, put_zigzag};
+use super::{FlowId, FlowSpec, Identity, JournalError, Settings};
+use crate::disk::{Disk, DiskFile, remove_if_there};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tandem_core::{BarrierId, Entry, Fragment, Position, Relation, Seq, WallTime};
+
+/// Bytes that are gathered before they are written, beyond one frame.
+const WRITE_AT_ONCE: usize = 1 << 20;
+/// So many relations are remembered by where they lie in memory, beside by what they are.
+const KNOWN_PLACES: usize = 4096;
+
+/// One stream's journal: the one who appends. See the [module](super).
+#[derive(Debug)]
+pub struct Journal {
+    pub(super) shared: Arc<Shared>,
+    records: Records,
+    mark: Arc<dyn DiskFile>,
+    file: Arc<dyn DiskFile>,
+    path: Arc<str>,
+    number: u64,
+    base: Seq,
+    header_len: u64,
+    seed: u32,
+    flows: Vec<Arc<FlowSpec>>,
+    tail: Tail,
+    draft: Draft,
+    book: RelationBook,
+    /// Barriers since the journal was opened: there is one for each map that was run.
+    barriers: HashMap<BarrierId, Seq>,
+}
+
+/// How far the log is written.
+#[derive(Debug, Clone)]
+pub(super) struct Tail {
+    /// Bytes in the file.
+    pub len: u64,
+    /// Where the last frame ends behind which no transaction is open.
+    pub settled_len: u64,
+    /// The Seq that comes next.
+    pub next: Seq,
+    /// The last committed Seq, and where capture resumes behind it.
+    pub committed: Seq,
+    pub position: Option<Position>,
+    /// The first Seq of the transaction that is open.
+    pub open: Option<Seq>,
+    /// How much of the file was known to be durable last.
+    pub durable_len: u64,
+}
+
+/// What is gathered and not yet written.
+#[derive(Debug, Default)]
+struct Draft {
+    out: Vec<u8>,
+    /// Where the frame of whole transactions starts that is being filled, and its first Seq.
+    whole: Option<(usize, Seq, WallTime)>,
+    scratch: Vec<u8>,
+    /// Records that wait for the write, or for their transaction's end.
+    noted: Vec<Noted>,
+    /// How many of them are committed.
+    noted_committed: usize,
+    seek: Vec<(Seq, u64)>,
+    relations: Vec<u64>,
+    ids: Vec<u32>,
+}
+
+/// The numbers of relations in this segment.
+#[derive(Debug, Default)]
+struct RelationBook {
+    by_place: HashMap<usize, (Arc<Relation>, u32)>,
+    by_value: HashMap<Arc<Relation>, u32>,
+    routes: Vec<Vec<Route>>,
+}
+
+impl RelationBook {
+    fn find(&mut self, relation: &Arc<Relation>) -> Option<u32> {
+        let place = Arc::as_ptr(relation) as usize;
+        if let Some((_, id)) = self.by_place.get(&place) {
+            return Some(*id);
+        }
+        let id = *self.by_value.get(relation)?;
+        self.remember(relation, id);
+        Some(id)
+    }
+
+    fn remember(&mut self, relation: &Arc<Relation>, id: u32) {
+        if self.by_place.len() >= KNOWN_PLACES {
+            self.by_place.clear();
+        }
+        // The entry keeps the relation alive, so that its place in memory names nothing else.
+        self.by_place.insert(Arc::as_ptr(relation) as usize, (Arc::clone(relation), id));
+    }
+
+    fn add(&mut self, relation: &Arc<Relation>, flows: &[Arc<FlowSpec>]) -> u32 {
+        let id = self.routes.len() as u32;
+        self.routes.push(routes(flows, relation));
+        self.by_value.insert(Arc::clone(relation), id);
+        self.remember(relation, id);
+        id
+    }
+
+    fn route_again(&mut self, flows: &[Arc<FlowSpec>]) {
+        for (relation, id) in &self.by_value {
+            if let Some(place) = self.routes.get_mut(*id as usize) {
+                *place = routes(flows, relation);
+            }
+        }
+    }
+}
+
+/// What recovery hands over.
+pub(super) struct Opened {
+    pub catalog: Catalog,
+    pub mark: Arc<dyn DiskFile>,
+    pub tail: Tail,
+    pub relations: Vec<(u32, Arc<Relation>)>,
+}
+
+impl Journal {
+    /// Opens the journal in a folder, or begins one. Recovers: finds how far the last segment goes, cuts what a
+    /// crash left behind it, and makes the rest durable. Refuses the journal of another data folder or stream,
+    /// and one whose acknowledged bytes are damaged.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &str,
+        identity: Identity,
+        settings: Settings,
+    ) -> Result<Self, JournalError> {
+        let Opened { catalog, mark, tail, relations } = recover::open(&disk, dir, &identity)?;
+        let active = &catalog.active;
+        let (file, path) = (Arc::clone(&active.file), Arc::clone(&active.path));
+        let (number, base, header_len, seed) = (active.number, active.base, active.header_len, active.seed);
+        let shared = Arc::new(Shared::new(disk, dir, identity, settings, catalog));
+        let mut book = RelationBook::default();
+        for (id, relation) in relations {
+            book.by_value.insert(relation, id);
+            let len = book.routes.len().max(id as usize + 1);
+            book.routes.resize_with(len, Vec::new);
+        }
+        let records = Records::new(Arc::clone(&shared));
+        Ok(Self {
+            shared,
+            records,
+            mark,
+            file,
+            path,
+            number,
+            base,
+            header_len,
+            seed,
+            flows: Vec::new(),
+            tail,
+            draft: Draft::default(),
+            book,
+            barriers: HashMap::new(),
+        })
+    }
+
+    /// Says who is counted and indexed from now on; the whole list, each time it changes. A flow that was there
+    /// and is not in the list is no longer counted; its shelf stays until [`Journal::drop_flow`].
+    pub fn set_flows(&mut self, flows: Vec<FlowSpec>) -> Result<(), JournalError> {
+        self.shared.health.check("set flows")?;
+        self.flows = flows.into_iter().map(Arc::new).collect();
+        self.book.route_again(&self.flows);
+        let (sealed, fresh) = {
+            let catalog = self.shared.look();
+            let known = |spec: &&Arc<FlowSpec>| catalog.flows.get(&spec.flow) != Some(spec);
+            let fresh: Vec<_> = self.flows.iter().filter(known).cloned().collect();
+            let shelved = catalog.shelves.iter().flat_map(|(_, shelf)| &shelf.segments);
+            (catalog.sealed.iter().chain(shelved).cloned().collect::<Vec<_>>(), fresh)
+        };
+        for segment in &sealed {
+            segment.ensure(&*self.shared.disk, &self.flows_of(segment))?;
+        }
+        // What the log has of the new flows since the last roll, in its open transaction too.
+        let mut index = SegmentIndex::of(fresh.iter().cloned());
+        let range = (self.header_len, self.tail.len);
+        let open = scan(&self.file, &self.path, self.seed, range, &mut index, |_, _| {})?;
+        let kept = |noted: &Noted| {
+            self.flows.iter().any(|spec| spec.flow == noted.flow)
+                && !fresh.iter().any(|spec| spec.flow == noted.flow)
+        };
+        self.draft.noted.retain(kept);
+        self.draft.noted.extend(open);
+        self.draft.noted.sort_by_key(|noted| noted.seq);
+        let mut catalog = self.shared.change();
+        catalog.flows = self.flows.iter().map(|spec| (spec.flow, Arc::clone(spec))).collect();
+        catalog.active.index.flows.retain(|flow, _| self.flows.iter().any(|spec| spec.flow == *flow));
+        catalog.active.index.flows.extend(index.flows);
+        catalog.tallies.clear();
+        self.flows.iter().for_each(|spec| catalog.count_again(spec.flow));
+        drop(catalog);
+        self.shared.forget_lists();
+        Ok(())
+    }
+
+    /// The flows that a sealed segment must know: of a shelf, its own.
+    fn flows_of(&self, segment: &Sealed) -> Vec<Arc<FlowSpec>> {
+        let shelf = super::shelf::flow_of(&segment.path);
+        self.flows.iter().filter(|spec| shelf.is_none_or(|flow| flow == spec.flow)).cloned().collect()
+    }
+
+    /// Appends pieces of transactions, in order, and gives each entry its Seq. Not durable before a
+    /// [`Ticket`] taken afterwards is back. A transaction that is still open at the end is continued by the next
+    /// call, and is invisible to everybody until its commit is durable.
+    pub fn append(&mut self, fragments: &[Fragment], captured_at: WallTime) -> Result<(), JournalError> {
+        self.shared.health.check("append")?;
+        let mut sizes = Vec::with_capacity(fragments.len());
+        for fragment in fragments {
+            sizes.push(size_of(fragment)?);
+        }
+        for (fragment, size) in fragments.iter().zip(sizes) {
+            self.fragment(fragment, size, captured_at)?;
+            if self.draft.out.len() >= WRITE_AT_ONCE {
+                self.write()?;
+            }
+            if self.tail.open.is_none()
+                && self.tail.len + self.draft.out.len() as u64 >= self.shared.settings.segment_bytes
+            {
+                self.roll()?;
+            }
+        }
+        self.write()
+    }
+
+    /// Notes that the source's log went on with nothing for us: capture may resume behind `position`. Has no
+    /// Seq. Not to be called while a transaction is open.
+    pub fn append_idle(&mut self, position: Position) -> Result<(), JournalError> {
+        self.shared.health.check("append")?;
+        if self.tail.open.is_some() {
+            return Err(JournalError::misuse("append idle", "a transaction is open"));
+        }
+        self.close_whole();
+        let start = self.begin_frame();
+        put_sized(&mut self.draft.out, &position.0);
+        self.tail.position = Some(position);
+        self.end_frame(start, FrameKind::Idle, self.tail.next);
+        self.write()
+    }
+
+    /// Where a barrier is that was appended since the journal was opened.
+    pub fn barrier(&self, barrier: BarrierId) -> Option<Seq> {
+        self.barriers.get(&barrier).copied()
+    }
+
+    /// Takes back what was appended of a transaction that is still open: its source has broken off, and will
+    /// deliver it again from its start.
+    pub fn abandon_open(&mut self) -> Result<(), JournalError> {
+        self.shared.health.check("abandon")?;
+        match self.tail.open {
+            None => Ok(()),
+            Some(_) => Err(JournalError::misuse("abandon", "a transaction is open")),
+        }
+    }
+
+    /// Takes the right to make durable what has been appended.
+    pub fn sync_ticket(&self) -> Ticket {
+        Ticket {
+            shared: Arc::clone(&self.shared),
+            file: Arc::clone(&self.file),
+            path: Arc::clone(&self.path),
+            place: Settled {
+                number: self.number,
+                offset: self.tail.settled_len,
+                seq: self.tail.committed,
+                position: self.tail.position.clone(),
+            },
+            needed: self.tail.settled_len > self.tail.durable_len,
+        }
+    }
+
+    /// Takes note of a sync. What it returns may be acknowledged; an error means that nothing may be.
+    pub fn synced(&mut self, synced: Synced) -> Result<Durable, JournalError> {
+        synced.outcome?;
+        self.shared.health.check("sync")?;
+        self.settle(synced.place)?;
+        Ok(self.durable_now())
+    }
+
+    /// Appends nothing and returns when everything is durable: ticket, sync and note in one.
+    pub fn sync(&mut self) -> Result<Durable, JournalError> {
+        let ticket = self.sync_ticket();
+        self.synced(ticket.sync())
+    }
+
+    /// How far it is durable.
+    pub fn durable_now(&self) -> Durable {
+        let catalog = self.shared.look();
+        Durable { seq: catalog.durable.seq, position: catalog.durable.position.clone() }
+    }
+
+    /// Everything that looks at the records, for any thread.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Counts the flow no more.
+    pub(super) fn forget_flow(&mut self, flow: FlowId) {
+        self.flows.retain(|spec| spec.flow != flow);
+        self.book.route_again(&self.flows);
+        self.draft.noted.retain(|noted| noted.flow != flow);
+    }
+
+    fn settle(&mut self, place: Settled) -> Result<(), JournalError> {
+        let mut catalog = self.shared.change();
+        let known = (catalog.durable.number, catalog.durable.offset);
+        if (place.number, place.offset) <= known {
+            return Ok(());
+        }
+        if place.number == self.number {
+            self.tail.durable_len = place.offset;
+        }
+        let mark = recover::mark(&self.shared.identity, place.number, place.offset);
+        catalog.durable = place;
+        drop(catalog);
+        // Written and not synced: it outlives the process, which is when most journals are opened again, and
+        // after a power cut it is at worst older than the truth.
+        let written = self.mark.write_at(0, &mark);
+        let path = recover::mark_path(&self.shared.dir);
+        self.shared.health.watch(written.map_err(|error| JournalError::io("write", &path, &error)))
+    }
+
+    fn fragment(&mut self, fragment: &Fragment, size: usize, at: WallTime) -> Result<(), JournalError> {
+        self.learn(fragment);
+        let frame_bytes = self.shared.settings.frame_bytes;
+        let commit = fragment.commit.as_ref().map(|commit| Arc::new(CommitNote::of(commit)));
+        match commit {
+            Some(commit) if self.tail.open.is_none() && size <= frame_bytes => {
+                self.whole(fragment, commit, at);
+                if self.draft.whole.is_some_and(|(start, ..)| self.draft.out.len() - start >= frame_bytes) {
+                    self.close_whole();
+                }
+                Ok(())
+            }
+            None if fragment.entries.is_empty() => Ok(()),
+            commit => self.pieces(fragment, commit, at),
+        }
+    }
+
+    /// Sees to it that each relation of the fragment stands in this segment, and notes their numbers.
+    fn learn(&mut self, fragment: &Fragment) {
+        self.draft.ids.clear();
+        for entry in &fragment.entries {
+            let Entry::Change(change) = entry else { continue };
+            let id = match self.book.find(&change.relation) {
+                Some(id) => id,
+                None => {
+                    self.close_whole();
+                    let id = self.book.add(&change.relation, &self.flows);
+                    let start = self.begin_frame();
+                    put_relation(&mut self.draft.out, id, &change.relation);
+                    self.draft.relations.push(self.tail.len + start as u64);
+                    self.end_frame(start, FrameKind::Relation, self.tail.next);
+                    id
+                }
+            };
+            self.draft.ids.push(id);
+        }
+    }
+
+    /// A transaction that is small and whole goes into the frame of such.
+    fn whole(&mut self, fragment: &Fragment, commit: Arc<CommitNote>, at: WallTime) {
+        let (_, _, frame_at) = match self.draft.whole {
+            Some(whole) => whole,
+            None => {
+                let whole = (self.begin_frame(), self.tail.next, at);
+                put_zigzag(&mut self.draft.out, at.0);
+                self.draft.whole = Some(whole);
+                whole
+            }
+        };
+        let first = self.tail.next;
+        let head = GroupHead {
+            entries: fragment.entries.len(),
+            transaction: first,
+            captured_at: at,
+            commit: Some(commit),
+        };
+        put_group(&mut self.draft.out, &head, first, frame_at);
+        let mut out = std::mem::take(&mut self.draft.out);
+        let mut ids = std::mem::take(&mut self.draft.ids).into_iter();
+        for entry in &fragment.entries {
+            self.entry(&mut out, entry, &mut ids, at);
+        }
+        self.draft.out = out;
+        self.commit(head.commit);
+    }
+
+    /// A transaction that is large or still open goes out in frames of its own.
+    fn pieces(
+        &mut self,
+        fragment: &Fragment,
+        commit: Option<Arc<CommitNote>>,
+        at: WallTime,
+    ) -> Result<(), JournalError> {
+        self.close_whole();
+        let transaction = *self.tail.open.get_or_insert(self.tail.next);
+        let mut scratch = std::mem::take(&mut self.draft.scratch);
+        let mut ids = std::mem::take(&mut self.draft.ids).into_iter();
+        scratch.clear();
+        let mut head = GroupHead { entries: 0, transaction, captured_at: at, commit: None };
+        let mut first = self.tail.next;
+        let mut rest = fragment.entries.len();
+        for entry in &fragment.entries {
+            self.entry(&mut scratch, entry, &mut ids, at);
+            head.entries += 1;
+            rest -= 1;
+            if scratch.len() >= self.shared.settings.frame_bytes && rest > 0 {
+                self.piece(&head, first, &scratch, FrameKind::Piece);
+                scratch.clear();
+                (head.entries, first) = (0, self.tail.next);
+                if self.draft.out.len() >= WRITE_AT_ONCE {
+                    self.write()?;
+                }
+            }
+        }
+        let kind = if commit.is_some() { FrameKind::Last } else { FrameKind::Piece };
+        head.commit = commit;
+        if head.commit.is_some() {
+            self.tail.open = None;
+            self.commit(head.commit.clone());
+        }
+        self.piece(&head, first, &scratch, kind);
+        self.draft.scratch = scratch;
+        Ok(())
+    }
+
+    fn piece(&mut self, head: &GroupHead, first: Seq, entries: &[u8], kind: FrameKind) {
+        let start = self.begin_frame();
+        put_zigzag(&mut self.draft.out, head.captured_at.0);
+        put_group(&mut self.draft.out, head, first, head.captured_at);
+        self.draft.out.extend_from_slice(entries);
+        self.end_frame(start, kind, first);
+    }
+
+    fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry, ids: &mut impl Iterator<Item = u32>, at: WallTime) {
+        let (seq, before) = (self.tail.next, out.len());
+        self.tail.next = seq.next();
+        match entry {
+            Entry::Barrier(barrier) => {
+                self.barriers.entry(*barrier).or_insert(seq);
+                put_barrier(out, *barrier);
+            }
+            Entry::Change(change) => {
+                let id = ids.next().expect("each change's relation was numbered before");
+                put_change(out, id, &change.op, None);
+                let bytes = out.len() - before;
+                let routes = self.book.routes.get(id as usize).into_iter().flatten();
+                let counted = routes.filter(|route| seq > route.from);
+                self.draft.noted.extend(counted.map(|route| route.note(seq, bytes, at, &change.op)));
+            }
+        }
+    }
+
+    fn commit(&mut self, commit: Option<Arc<CommitNote>>) {
+        if let Some(commit) = commit {
+            self.tail.position = Some(commit.position.clone());
+            self.tail.committed = Seq(self.tail.next.0 - 1);
+            self.draft.noted_committed = self.draft.noted.len();
+        }
+    }
+
+    fn begin_frame(&mut self) -> usize {
+        let start = self.draft.out.len();
+        self.draft.out.resize(start + FRAME_HEADER, 0);
+        start
+    }
+
+    fn close_whole(&mut self) {
+        if let Some((start, first, _)) = self.draft.whole.take() {
+            self.end_frame(start, FrameKind::Whole, first);
+        }
+    }
+
+    /// Puts the header before a frame that starts at `start` of what is gathered.
+    fn end_frame(&mut self, start: usize, kind: FrameKind, first: Seq) {
+        let offset = self.tail.len + start as u64;
+        let payload = self.draft.out.get(start + FRAME_HEADER..).unwrap_or_default();
+        let header = FrameHeader {
+            kind,
+            len: u32::try_from(payload.len()).expect("sizes are checked before anything is encoded"),
+            crc: crc32c::crc32c(payload),
+            first,
+            count: (self.tail.next.0 - first.0) as u32,
+            settled: self.tail.durable_len,
+        };
+        let bytes = header.encode(self.seed, offset);
+        let place = self.draft.out.get_mut(start..start + FRAME_HEADER);
+        place.expect("room was made when the frame began").copy_from_slice(&bytes);
+        if kind.has_entries() {
+            self.draft.seek.push((first, offset));
+        }
+        if self.tail.open.is_none() {
+            self.tail.settled_len = self.tail.len + self.draft.out.len() as u64;
+        }
+    }
+
+    /// Writes what is gathered, and lets everybody know what of it is committed.
+    fn write(&mut self) -> Result<(), JournalError> {
+        self.close_whole();
+        if self.draft.out.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.append(&self.draft.out);
+        let written = written.map_err(|error| JournalError::io("append to", &self.path, &error));
+        self.shared.health.watch(written)?;
+        self.tail.len += self.draft.out.len() as u64;
+        self.draft.out.clear();
+        self.draft.out.shrink_to(4 * WRITE_AT_ONCE);
+        let mut catalog = self.shared.change();
+        catalog.head = self.tail.committed;
+        catalog.active.len = self.tail.len;
+        let index = &mut catalog.active.index;
+        self.draft.seek.drain(..).for_each(|(first, offset)| index.note_frame(first, offset));
+        index.relations.append(&mut self.draft.relations);
+        let committed = std::mem::take(&mut self.draft.noted_committed);
+        self.draft.noted.drain(..committed).for_each(|noted| index.note(&noted));
+        Ok(())
+    }
+
+    /// Seals the segment and begins the next one. The old one is durable before the new one exists, and the new
+    /// one's name is durable before anything in it counts.
+    fn roll(&mut self) -> Result<(), JournalError> {
+        self.write()?;
+        if self.tail.next == self.base {
+            // A segment without a Seq is not sealed: it could not be told from the one that follows.
+            return Ok(());
+        }
+        self.shared.health.sync(&*self.file, &self.path)?;
+        let rolled = self.begin_next();
+        let (fresh, sealed) = self.shared.health.watch(rolled)?;
+        let position = self.tail.position.clone();
+        let durable = Settled {
+            number: fresh.number,
+            offset: fresh.header_len,
+            seq: self.tail.committed,
+            position: position.clone(),
+        };
+        self.file = Arc::clone(&fresh.file);
+        self.path = Arc::clone(&fresh.path);
+        (self.number, self.base, self.seed) = (fresh.number, fresh.base, fresh.seed);
+        self.header_len = fresh.header_len;
+        self.tail.len = fresh.header_len;
+        self.tail.settled_len = fresh.header_len;
+        self.book = RelationBook::default();
+        let mut catalog = self.shared.change();
+        let sealed = Arc::new(sealed);
+        catalog.active = fresh;
+        catalog.sealed.push(Arc::clone(&sealed));
+        for spec in &self.flows {
+            let tally: &mut Tally = catalog.tallies.entry(spec.flow).or_default();
+            tally.push(spec.flow, Arc::clone(&sealed));
+        }
+        drop(catalog);
+        self.tail.durable_len = self.header_len;
+        self.settle(durable)
+    }
+
+    fn begin_next(&mut self) -> Result<(Active, Sealed), JournalError> {
+        let extent =
+            Extent { seed: self.seed, base: self.base, last: self.tail.committed, len: self.tail.len };
+        let (bytes, summary) = sidecar::build(extent, &self.shared.look().active.index);
+        write_sidecar(&*self.shared.disk, &self.path, &bytes)?;
+        let place = Place { path: Arc::clone(&self.path), number: self.number, header_len: self.header_len };
+        let sealed = Sealed::new(place, extent, self.tail.position.clone(), summary);
+        let header = SegmentHeader {
+            number: self.number + 1,
+            base: self.tail.next,
+            shelf: None,
+            position: self.tail.position.clone(),
+        };
+        let mut fresh = create(&*self.shared.disk, &self.shared.dir, &self.shared.identity, &header)?;
+        fresh.index = SegmentIndex::of(self.flows.iter().cloned());
+        Ok((fresh, sealed))
+    }
+}
+
+/// How much a fragment takes, about; or that a part of it is too much.
+fn size_of(fragment: &Fragment) -> Result<usize, JournalError> {
+    let mut size = 0usize;
+    for entry in &fragment.entries {
+        let Entry::Change(change) = entry else { continue };
+        let rows = [change.op.old_row(), change.op.new_row()];
+        let cells: usize = rows.iter().flatten().map(|row| row.payload_len() + 6 * row.0.len() + 16).sum();
+        if cells > FRAME_MAX / 2 {
+            return Err(JournalError::too_large(cells));
+        }
+        size = size.saturating_add(cells);
+    }
+    Ok(size)
+}
+
+/// Makes a segment file with its head, durably, under its name.
+pub(super) fn create(
+    disk: &dyn Disk,
+    dir: &str,
+    identity: &Identity,
+    header: &SegmentHeader,
+) -> Result<Active, JournalError> {
+    let path: Arc<str> = recover::segment_path(dir, header.number).into();
+    let fresh = format!("{path}.new");
+    let bytes = header.encode(identity);
+    let make = || {
+        remove_if_there(disk, &fresh)?;
+        let file = disk.create(&fresh)?;
+        file.append(&bytes)?;
+        file.sync()?;
+        disk.rename(&fresh, &path)?;
+        disk.sync_dir(dir)?;
+        Ok(file)
+    };
+    let file = make().map_err(|error| JournalError::io("create", &path, &error))?;
+    Ok(Active {
+        number: header.number,
+        base: header.base,
+        seed: seed(identity, header.number, None),
+        header_len: bytes.len() as u64,
+        len: bytes.len() as u64,
+        path,
+        file,
+        index: SegmentIndex::default(),
+    })
+}

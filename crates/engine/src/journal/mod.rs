@@ -1,0 +1,125 @@
+//! The journal: one append-only log per stream, always in the path, and the only authority on what was captured.
+//!
+//! What it guarantees:
+//!
+//! - **Seq is dense.** Every change and barrier has a number, from 1, without holes, in the source's commit
+//!   order.
+//! - **Durable means durable.** [`Journal::synced`] says how far everything is on the disk, and only that may be
+//!   acknowledged to the source. After a crash, all of it is there, and behind it at most whole transactions
+//!   that were written and not yet acknowledged. Only such bytes are ever cut, and only at the end of the last
+//!   segment; damage anywhere else is an error that names file and offset.
+//! - **Fail-stop.** After one failed write or sync nothing further becomes durable: every later call says that
+//!   the journal is poisoned, until it is opened again. Readers of what is durable may go on.
+//! - **Bounded.** Appending holds one frame in memory, reading one; of a sealed segment only its summary stays.
+//!
+//! One owner appends ([`Journal`]); everything that looks ([`Records`]) and every [`Reader`] works beside it on
+//! other threads. The format stands in `format.rs`, the recovery in `recover.rs`.
+
+#![deny(clippy::indexing_slicing)]
+
+mod append;
+mod catalog;
+mod cursor;
+mod entry;
+mod error;
+mod format;
+mod index;
+mod reader;
+mod reclaim;
+mod records;
+mod recover;
+mod segment;
+mod shelf;
+mod sidecar;
+mod sync;
+mod wire;
+
+pub use append::Journal;
+pub use error::JournalError;
+pub use reader::{Piece, PieceEnd, ReadLimit, Reader};
+pub use reclaim::Reclaimed;
+pub use records::Records;
+pub use shelf::Shelved;
+pub use sync::{Durable, Synced, Ticket};
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tandem_core::{Change, JournalId, Mark, Seq, TableName, WallTime};
+
+/// One direction of one map: its number within a stream, given by the engine and never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FlowId(pub u32);
+
+/// Whose journal it is. A folder with another one is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The data folder.
+    pub journal: JournalId,
+    /// The stream, as text.
+    pub stream: String,
+}
+
+/// Sizes. The defaults are right; tests make them small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// A segment is sealed at the first transaction boundary behind this many bytes.
+    pub segment_bytes: u64,
+    /// A frame is closed behind this many bytes: what appending and reading hold in memory.
+    pub frame_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, frame_bytes: 256 << 10 }
+    }
+}
+
+/// A flow as the journal counts and indexes it. A change of `table` beyond `from` is a record of the flow; it
+/// may be one of several flows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowSpec {
+    /// The flow.
+    pub flow: FlowId,
+    /// The source table that it follows.
+    pub table: TableName,
+    /// The integration key's columns, by which records are found. A change that does not name them all (or a
+    /// relation without one of them) is counted and not found by key.
+    pub key: Vec<Arc<str>>,
+    /// Records at or below are not the flow's.
+    pub from: Seq,
+}
+
+/// What is queued of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// How many changes.
+    pub records: u64,
+    /// How many bytes they take in the journal, without the overhead of frames.
+    pub bytes: u64,
+    /// When the oldest of them was captured.
+    pub oldest_at: Option<WallTime>,
+}
+
+/// A change of a flow, as it was journaled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub seq: Seq,
+    /// The first Seq of its source transaction.
+    pub transaction: Seq,
+    /// The source's own number of that transaction; empty if it has none.
+    pub transaction_name: Arc<str>,
+    /// The flow that it is a record of.
+    pub flow: FlowId,
+    /// What happened.
+    pub change: Change,
+    /// Bytes that it takes in the journal: what limits count.
+    pub bytes: u32,
+    /// When the source committed it, by the source's clock.
+    pub committed_at: WallTime,
+    /// When it was journaled, by ours.
+    pub captured_at: WallTime,
+    /// The mark of its transaction, if we wrote that.
+    pub mark: Option<Mark>,
+}

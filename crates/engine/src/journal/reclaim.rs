@@ -1,0 +1,120 @@
+//! Letting go: segments that nobody needs are unlinked, oldest first.
+//!
+//! The number of the oldest segment that must be there is made durable before anything goes. So a crash leaves
+//! at worst files that the next start removes; and a segment that is missing for any other reason is found.
+
+use super::catalog::Catalog;
+use super::records::Records;
+use super::segment::Sealed;
+use super::{FlowId, Journal, JournalError, recover, shelf};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use tandem_core::Seq;
+
+/// What [`Records::reclaim`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reclaimed {
+    /// Segments of the log and of shelves that are gone.
+    pub segments: usize,
+    /// Bytes that they had.
+    pub bytes: u64,
+}
+
+impl Records {
+    /// Unlinks sealed segments, oldest first, which every flow has applied (`needs` says through which Seq each
+    /// one allows it) or shelved, while at least `keep_bytes` of log remain; and segments of shelves that their
+    /// flow has applied. A flow that is counted and not in `needs` holds everything.
+    pub fn reclaim(&self, needs: &[(FlowId, Seq)], keep_bytes: u64) -> Result<Reclaimed, JournalError> {
+        let shared = &*self.shared;
+        let _alone = shared.housekeeping.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.health.check("reclaim")?;
+        let needs: HashMap<FlowId, Seq> = needs.iter().copied().collect();
+        let mut gone = {
+            let catalog = shared.look();
+            let count = reclaimable(&catalog, &needs, keep_bytes);
+            catalog.sealed.iter().take(count).cloned().collect::<Vec<_>>()
+        };
+        if let Some(last) = gone.last() {
+            let floor = recover::write_floor(&*shared.disk, &shared.dir, last.number + 1);
+            floor.map_err(|error| JournalError::io("write floor of", &shared.dir, &error))?;
+            let mut catalog = shared.change();
+            catalog.sealed.drain(..gone.len());
+            let flows: Vec<_> = catalog.flows.keys().copied().collect();
+            flows.into_iter().for_each(|flow| catalog.count_again(flow));
+        }
+        for (flow, need) in &needs {
+            gone.extend(self.trim(*flow, *need)?);
+        }
+        if !gone.is_empty() {
+            shared.forget_lists();
+        }
+        let bytes = gone.iter().map(|segment| segment.len).sum();
+        gone.iter().try_for_each(|segment| segment.remove(&*shared.disk))?;
+        Ok(Reclaimed { segments: gone.len(), bytes })
+    }
+
+    /// Takes out of a shelf what its flow has applied, and returns the segments, to be unlinked.
+    fn trim(&self, flow: FlowId, need: Seq) -> Result<Vec<Arc<Sealed>>, JournalError> {
+        let shared = &*self.shared;
+        let Some(mut shelf) = shared.look().shelves.get(&flow).cloned() else { return Ok(Vec::new()) };
+        let count = shelf.segments.partition_point(|part| part.last <= need);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let gone: Vec<_> = shelf.segments.drain(..count).collect();
+        shelf.from = gone.last().map_or(shelf.from, |part| part.last).max(shelf.from);
+        if shelf.segments.is_empty() {
+            shelf::remove(&*shared.disk, &shared.dir, flow, &shelf)?;
+            shared.change().shelves.remove(&flow);
+        } else {
+            shelf::write_manifest(shared, flow, &shelf)?;
+            shared.change().shelves.insert(flow, shelf);
+        }
+        let mut catalog = shared.change();
+        if catalog.flows.contains_key(&flow) {
+            catalog.count_again(flow);
+        }
+        Ok(gone)
+    }
+}
+
+impl Journal {
+    /// Forgets a flow: its counts, its index, its shelf. Its changes stay in the log until that is reclaimed.
+    pub fn drop_flow(&mut self, flow: FlowId) -> Result<(), JournalError> {
+        self.forget_flow(flow);
+        let shared = &*self.records().shared;
+        let _alone = shared.housekeeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelf = {
+            let mut catalog = shared.change();
+            catalog.flows.remove(&flow);
+            catalog.tallies.remove(&flow);
+            catalog.active.index.flows.remove(&flow);
+            catalog.shelves.remove(&flow)
+        };
+        shared.forget_lists();
+        shelf.map_or(Ok(()), |shelf| shelf::remove(&*shared.disk, &shared.dir, flow, &shelf))
+    }
+}
+
+/// How many of the oldest segments nobody needs.
+fn reclaimable(catalog: &Catalog, needs: &HashMap<FlowId, Seq>, keep_bytes: u64) -> usize {
+    let mut left = catalog.sealed.iter().map(|segment| segment.len).sum::<u64>() + catalog.active.len;
+    let mut count = 0;
+    for segment in &catalog.sealed {
+        left -= segment.len;
+        if left < keep_bytes || !catalog.flows.keys().all(|flow| is_free(catalog, *flow, needs, segment)) {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+/// Whether a flow can do without a segment.
+fn is_free(catalog: &Catalog, flow: FlowId, needs: &HashMap<FlowId, Seq>, segment: &Sealed) -> bool {
+    let begins = catalog.flows.get(&flow).map_or(Seq::ZERO, |spec| spec.from);
+    let need = needs.get(&flow).copied().unwrap_or(Seq::ZERO).max(begins);
+    let before = Seq(segment.base.0.saturating_sub(1));
+    let shelved = |shelf: &shelf::Shelf| shelf.from <= need.max(before) && shelf.through >= segment.last;
+    need >= segment.last || catalog.shelves.get(&flow).is_some_and(shelved)
+}

@@ -1,0 +1,215 @@
+//! Looking at what is queued: counts, records by key, lists. Works on any thread beside the one who appends.
+
+use super::catalog::{Active, Catalog, Shared, count_marks};
+use super::cursor::{Frames, Members, SegmentCursor};
+use super::index::seek;
+use super::reader::{Reader, read_group};
+use super::{Counts, FlowId, FlowSpec, Journal, JournalError, Record};
+use std::ops::Deref;
+use std::sync::Arc;
+use tandem_core::{KeyHash, Position, Seq};
+
+/// What a journal holds, to be looked at and cleared away. A handle: clones see the same journal.
+#[derive(Debug, Clone)]
+pub struct Records {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Whoever appends may look, too.
+impl Deref for Journal {
+    type Target = Records;
+
+    fn deref(&self) -> &Records {
+        self.records()
+    }
+}
+
+impl Records {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The last Seq of the last committed transaction that was appended; not all of it may be durable.
+    pub fn head(&self) -> Seq {
+        self.shared.look().head
+    }
+
+    /// The last Seq of the last committed transaction that is durable.
+    pub fn durable(&self) -> Seq {
+        self.shared.look().durable.seq
+    }
+
+    /// Where capture reopens: the position behind everything that is durable. `None` until something was
+    /// captured.
+    pub fn position(&self) -> Option<Position> {
+        self.shared.look().durable.position.clone()
+    }
+
+    /// Whether there is a segment that could be let go of.
+    pub fn has_sealed(&self) -> bool {
+        !self.shared.look().sealed.is_empty()
+    }
+
+    /// The oldest Seq that the log itself still has; shelves may reach further back.
+    pub fn oldest(&self) -> Seq {
+        self.shared.look().oldest()
+    }
+
+    /// Reads the records of some flows, each from beyond its own Seq, in order, from beyond `from` on.
+    pub fn reader(&self, members: Vec<(FlowId, Seq)>, from: Seq) -> Reader {
+        Reader::new(Arc::clone(&self.shared), members, from)
+    }
+
+    /// How many records of the flow lie beyond `after`, exactly: committed, whether or not yet durable. A flow
+    /// that is not counted has none. If the records next to `after` are no longer kept, those that are.
+    pub fn queued(&self, flow: FlowId, after: Seq) -> Result<Counts, JournalError> {
+        let catalog = self.shared.look();
+        let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Counts::default()) };
+        let marks = catalog.active.index.flows.get(&flow).map(|index| index.marks.as_slice());
+        let mut counts = count_marks(marks.unwrap_or_default(), after);
+        let Some(tally) = catalog.tallies.get(&flow) else { return Ok(counts) };
+        let Some(entry) = tally.beyond(after) else { return Ok(counts) };
+        let (part, first, oldest_at) = (Arc::clone(&entry.part), entry.first, entry.oldest_at);
+        counts.records += tally.records - entry.records_before;
+        counts.bytes += tally.bytes - entry.bytes_before;
+        counts.oldest_at = Some(oldest_at);
+        drop(catalog);
+        if first <= after {
+            let list = self.shared.list(&part, &spec)?;
+            let (all, beyond) = (count_marks(&list, Seq::ZERO), count_marks(&list, after));
+            counts.records -= all.records - beyond.records;
+            counts.bytes -= all.bytes - beyond.bytes;
+            counts.oldest_at = beyond.oldest_at.or(counts.oldest_at);
+        }
+        Ok(counts)
+    }
+
+    /// The Seqs beyond `after`, rising and at most `limit`, of the flow's records whose old or new key has this
+    /// hash; committed, whether or not yet durable. Two keys may share a hash: the caller compares the key.
+    /// A truncation touches every key and is not found by any.
+    pub fn find(
+        &self,
+        flow: FlowId,
+        key: KeyHash,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Seq>, JournalError> {
+        let (parts, newest) = {
+            let catalog = self.shared.look();
+            let parts = catalog.tallies.get(&flow).map_or(Vec::new(), |tally| {
+                let start = tally.entries.partition_point(|entry| entry.last <= after);
+                let rest = tally.entries.iter().skip(start);
+                rest.map(|entry| Arc::clone(&entry.part)).collect()
+            });
+            let newest = catalog.active.index.flows.get(&flow).map(|index| index.find(key, after));
+            (parts, newest.unwrap_or_default())
+        };
+        let mut found = Vec::new();
+        for part in parts {
+            if found.len() >= limit {
+                break;
+            }
+            found.extend(part.find(&*self.shared.disk, flow, key, after)?);
+        }
+        found.extend(newest);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The flow's durable records beyond `after`, rising and at most `limit`.
+    pub fn scan(&self, flow: FlowId, after: Seq, limit: usize) -> Result<Vec<Record>, JournalError> {
+        self.scan_within(flow, after, None, limit)
+    }
+
+    /// One record of the flow, if it has that Seq and is durable.
+    pub fn read(&self, flow: FlowId, seq: Seq) -> Result<Option<Record>, JournalError> {
+        let after = Seq(seq.0.saturating_sub(1));
+        Ok(self.scan_within(flow, after, Some(seq), 1)?.pop())
+    }
+
+    fn scan_within(
+        &self,
+        flow: FlowId,
+        after: Seq,
+        last: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Record>, JournalError> {
+        let (members, parts, end, active) = {
+            let catalog = self.shared.look();
+            let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Vec::new()) };
+            let tally = catalog.tallies.get(&flow).map(|tally| tally.entries.as_slice());
+            let tally = tally.unwrap_or_default();
+            let start = tally.partition_point(|entry| entry.last <= after);
+            let parts: Vec<_> = tally.iter().skip(start).map(|entry| Arc::clone(&entry.part)).collect();
+            let members = Arc::new(members_of(&spec, after));
+            // Under the same lock as the parts: a segment that is sealed in between is in either.
+            let active = active_cursor(&catalog, &members, after.next());
+            let end = last.unwrap_or(catalog.durable.seq).min(catalog.durable.seq);
+            (members, parts, end, active)
+        };
+        let mut found = Vec::new();
+        for part in parts {
+            if found.len() >= limit || part.base > end {
+                break;
+            }
+            let cursor = part.cursor(&*self.shared.disk, Arc::clone(&members), after.next())?;
+            collect(cursor, end, limit, &mut found)?;
+        }
+        if found.len() < limit
+            && let Some((mut cursor, relations)) = active
+        {
+            cursor.learn(&relations)?;
+            collect(cursor, end, limit, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Bytes that the journal and its shelves take on disk, sidecars not counted.
+    pub fn bytes_on_disk(&self) -> u64 {
+        let catalog = self.shared.look();
+        let shelved = catalog.shelves.values().flat_map(|shelf| &shelf.segments);
+        catalog.sealed.iter().chain(shelved).map(|segment| segment.len).sum::<u64>() + catalog.active.len
+    }
+}
+
+pub(super) fn members_of(spec: &FlowSpec, after: Seq) -> Members {
+    Members::new([(spec.table.clone(), spec.flow, spec.from.max(after))])
+}
+
+/// A cursor over the durable part of the segment that is being written, and the relations it must learn.
+pub(super) fn active_cursor(
+    catalog: &Catalog,
+    members: &Arc<Members>,
+    seq: Seq,
+) -> Option<(SegmentCursor, Vec<u64>)> {
+    let Active { path, file, seed, header_len, index, number, .. } = &catalog.active;
+    if catalog.durable.number != *number {
+        return None;
+    }
+    let start = seek(&index.seek, seq).unwrap_or(*header_len);
+    let end = catalog.durable.offset;
+    let frames = Frames::new(Arc::clone(file), Arc::clone(path), *seed, start.min(end), end);
+    let relations = index.relations.iter().copied().filter(|offset| *offset < start).collect();
+    Some((SegmentCursor::new(frames, Arc::clone(members)), relations))
+}
+
+fn collect(
+    mut cursor: SegmentCursor,
+    end: Seq,
+    limit: usize,
+    into: &mut Vec<Record>,
+) -> Result<(), JournalError> {
+    while let Some(group) = cursor.next_group()? {
+        let records = read_group(&mut cursor, &group, Seq::ZERO)?;
+        for record in records.into_iter().filter(|record| record.seq <= end) {
+            if into.len() >= limit {
+                return Ok(());
+            }
+            into.push(record);
+        }
+        if group.end >= end || into.len() >= limit {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! A sealed segment: a file that nobody writes any more, of the journal or of a shelf, with its sidecar.
+
+use super::cursor::{Frames, Members, SegmentCursor, Step};
+use super::format::{NoSegment, SEGMENT_HEADER_MAX, SegmentHeader};
+use super::index::{RecordMark, SegmentIndex, notes_of, routes, seek};
+use super::sidecar::{self, Extent, FlowSummary, KEY_ENTRY, Section, Summary};
+use super::wire::Input;
+use super::{FlowId, FlowSpec, Identity, JournalError};
+use crate::disk::{Disk, DiskFile, read_up_to, remove_if_there};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tandem_core::{KeyHash, Position, Seq};
+
+/// A sealed segment.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// The file; its sidecar has `.index` behind the name.
+    pub path: Arc<str>,
+    pub number: u64,
+    pub base: Seq,
+    pub last: Seq,
+    /// The file's length; 0 for a shelf's segment that has no record, and so no file.
+    pub len: u64,
+    pub seed: u32,
+    pub header_len: u64,
+    /// Where capture resumes behind it.
+    pub position: Option<Position>,
+    summary: RwLock<Arc<Summary>>,
+    /// Key sections whose checksum was found good since we started.
+    checked: Mutex<Vec<Section>>,
+}
+
+impl Sealed {
+    pub(crate) fn new(place: Place, extent: Extent, position: Option<Position>, summary: Summary) -> Self {
+        Self {
+            path: place.path,
+            number: place.number,
+            base: extent.base,
+            last: extent.last,
+            len: extent.len,
+            seed: extent.seed,
+            header_len: place.header_len,
+            position,
+            summary: RwLock::new(Arc::new(summary)),
+            checked: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn summary(&self) -> Arc<Summary> {
+        Arc::clone(&self.summary.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the flow has in here, if it has anything.
+    pub(crate) fn flow(&self, flow: FlowId) -> Option<Arc<FlowSummary>> {
+        self.summary().flows.get(&flow).filter(|found| found.records > 0).cloned()
+    }
+
+    /// Whether the summary knows the flow as it is specified now.
+    fn knows(&self, spec: &FlowSpec) -> bool {
+        let summary = self.summary();
+        summary.flows.get(&spec.flow).is_some_and(|known| {
+            let clamp = |from: Seq| from.max(Seq(self.base.0.saturating_sub(1)));
+            known.spec.table == spec.table
+                && known.spec.key == spec.key
+                && clamp(known.spec.from) == clamp(spec.from)
+        })
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { seed: self.seed, base: self.base, last: self.last, len: self.len }
+    }
+
+    /// Makes the summary anew if a flow that may have records in here is not in it.
+    pub(crate) fn ensure(&self, disk: &dyn Disk, flows: &[Arc<FlowSpec>]) -> Result<(), JournalError> {
+        let concerned = |spec: &&Arc<FlowSpec>| spec.from < self.last;
+        if self.len == 0 || flows.iter().filter(concerned).all(|spec| self.knows(spec)) {
+            return Ok(());
+        }
+        self.index_again(disk, flows)
+    }
+
+    fn index_again(&self, disk: &dyn Disk, flows: &[Arc<FlowSpec>]) -> Result<(), JournalError> {
+        let file = self.open(disk)?;
+        let mut index = SegmentIndex::of(flows.iter().cloned());
+        let range = (self.header_len, self.len);
+        scan(&file, &self.path, self.seed, range, &mut index, |_, _| {})?;
+        let (bytes, summary) = sidecar::build(self.extent(), &index);
+        write_sidecar(disk, &self.path, &bytes)?;
+        *self.summary.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(summary);
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    /// Opens the file. One that is gone was reclaimed.
+    pub(crate) fn open(&self, disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, JournalError> {
+        disk.open(&self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => JournalError::missing("read", format!("{} is gone", self.path)),
+            _ => JournalError::io("open", &self.path, &error),
+        })
+    }
+
+    /// A cursor that starts at or before `seq`.
+    pub(crate) fn cursor(
+        &self,
+        disk: &dyn Disk,
+        members: Arc<Members>,
+        seq: Seq,
+    ) -> Result<SegmentCursor, JournalError> {
+        let summary = self.summary();
+        let start = seek(&summary.seek, seq).unwrap_or(self.header_len);
+        let frames = Frames::new(self.open(disk)?, Arc::clone(&self.path), self.seed, start, self.len);
+        let mut cursor = SegmentCursor::new(frames, members);
+        cursor.learn(&summary.relations)?;
+        Ok(cursor)
+    }
+
+    fn section(&self, disk: &dyn Disk, section: Section) -> Result<Option<Bytes>, JournalError> {
+        let path = sidecar_path(&self.path);
+        let read = || {
+            let file = disk.open(&path)?;
+            let len = section.len.min(file.len()?.saturating_sub(section.offset));
+            read_up_to(&*file, section.offset, len as usize)
+        };
+        match read() {
+            Ok(bytes) if crc32c::crc32c(&bytes) == section.crc && bytes.len() as u64 == section.len => {
+                Ok(Some(Bytes::from(bytes)))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(JournalError::io("read", &path, &error)),
+        }
+    }
+
+    /// The flow's records, from the sidecar, which is made again if it is not good.
+    pub(crate) fn list(
+        &self,
+        disk: &dyn Disk,
+        spec: &Arc<FlowSpec>,
+    ) -> Result<Vec<RecordMark>, JournalError> {
+        for _ in 0..2 {
+            let Some(flow) = self.flow(spec.flow) else { return Ok(Vec::new()) };
+            if let Some(bytes) = self.section(disk, flow.list)? {
+                let path = sidecar_path(&self.path);
+                return sidecar::read_list(bytes).map_err(|what| JournalError::corrupt(&path, 0, what));
+            }
+            self.again(disk)?;
+        }
+        Err(JournalError::corrupt(&sidecar_path(&self.path), 0, "a sidecar stays damaged"))
+    }
+
+    fn again(&self, disk: &dyn Disk) -> Result<(), JournalError> {
+        let flows: Vec<_> = self.summary().flows.values().map(|flow| Arc::clone(&flow.spec)).collect();
+        self.index_again(disk, &flows)
+    }
+
+    /// The Seqs beyond `after` of the flow's records that have the key, rising.
+    pub(crate) fn find(
+        &self,
+        disk: &dyn Disk,
+        flow: FlowId,
+        key: KeyHash,
+        after: Seq,
+    ) -> Result<Vec<Seq>, JournalError> {
+        for _ in 0..2 {
+            let Some(known) = self.flow(flow).filter(|known| known.last > after) else {
+                return Ok(Vec::new());
+            };
+            if self.is_checked(disk, known.keys)? {
+                return self.look_up(disk, known.keys, key, after);
+            }
+            self.again(disk)?;
+        }
+        Err(JournalError::corrupt(&sidecar_path(&self.path), 0, "a sidecar stays damaged"))
+    }
+
+    fn is_checked(&self, disk: &dyn Disk, section: Section) -> Result<bool, JournalError> {
+        let known = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&section) {
+            return Ok(true);
+        }
+        let good = self.section(disk, section)?.is_some();
+        if good {
+            known().push(section);
+        }
+        Ok(good)
+    }
+
+    /// Hashes are spread evenly, so that the place of one can be guessed to within a few entries: mostly one
+    /// read, and a binary search when the guess is wrong.
+    fn look_up(
+        &self,
+        disk: &dyn Disk,
+        section: Section,
+        key: KeyHash,
+        after: Seq,
+    ) -> Result<Vec<Seq>, JournalError> {
+        const WINDOW: u64 = 128;
+        let path = sidecar_path(&self.path);
+        let count = section.len / KEY_ENTRY;
+        let file = disk.open(&path).map_err(|error| JournalError::io("open", &path, &error))?;
+        let window = |start: u64| -> Result<Vec<(u64, Seq)>, JournalError> {
+            let len = WINDOW.min(count.saturating_sub(start)) * KEY_ENTRY;
+            let bytes = read_up_to(&*file, section.offset + start * KEY_ENTRY, len as usize);
+            let bytes = bytes.map_err(|error| JournalError::io("read", &path, &error))?;
+            let mut input = Input::new(Bytes::from(bytes));
+            let mut entries = Vec::with_capacity(WINDOW as usize);
+            while let (Ok(hash), Ok(seq)) = (input.u64(), input.u64()) {
+                entries.push((hash, Seq(seq)));
+            }
+            Ok(entries)
+        };
+        let wanted = (key.0, after.next());
+        // `low..=high` are the places where the first entry at or beyond the wanted one may stand.
+        let (mut low, mut high) = (0, count);
+        let guess = ((u128::from(key.0) * u128::from(count)) >> 64) as u64;
+        let mut start = guess.saturating_sub(WINDOW / 2);
+        let mut entries = loop {
+            let entries = window(start)?;
+            let at = entries.partition_point(|entry| *entry < wanted) as u64;
+            if at == 0 && start > low {
+                high = start;
+            } else if at == entries.len() as u64 && start + at < high {
+                low = start + at;
+            } else {
+                start += at;
+                break entries.into_iter().skip(at as usize).collect::<Vec<_>>();
+            }
+            start = low + (high - low) / 2;
+            start = if high - low <= WINDOW { low } else { start };
+        };
+        let mut found = Vec::new();
+        loop {
+            let more = entries.len() as u64;
+            let same = entries.iter().take_while(|(hash, _)| *hash == key.0).count();
+            found.extend(entries.iter().take(same).map(|(_, seq)| *seq));
+            start += more;
+            if (same as u64) < more || start >= count {
+                return Ok(found);
+            }
+            entries = window(start)?;
+            if entries.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Takes file and sidecar off the disk.
+    pub(crate) fn remove(&self, disk: &dyn Disk) -> Result<(), JournalError> {
+        for path in [sidecar_path(&self.path), self.path.to_string()] {
+            remove_if_there(disk, &path).map_err(|error| JournalError::io("remove", &path, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a sealed segment's file is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub path: Arc<str>,
+    pub number: u64,
+    pub header_len: u64,
+}
+
+pub(crate) fn sidecar_path(path: &str) -> String {
+    format!("{path}.index")
+}
+
+/// Puts a sidecar on disk. It needs no sync: it has checksums and is derived.
+pub(crate) fn write_sidecar(disk: &dyn Disk, segment: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    let path = sidecar_path(segment);
+    let write = || {
+        remove_if_there(disk, &path)?;
+        disk.create(&path)?.append(bytes)
+    };
+    write().map_err(|error| JournalError::io("write", &path, &error))
+}
+
+/// Reads a sidecar's summary, if it is there, good, and of this segment.
+pub(crate) fn read_sidecar(disk: &dyn Disk, segment: &str, seed: u32) -> Option<(Extent, Summary)> {
+    let file = disk.open(&sidecar_path(segment)).ok()?;
+    let prefix = read_up_to(&*file, 0, sidecar::PREFIX).ok()?;
+    let len = sidecar::head_len(&prefix)?;
+    if len as u64 > file.len().ok()? {
+        return None;
+    }
+    let head = read_up_to(&*file, 0, sidecar::PREFIX + len).ok()?;
+    sidecar::read_head(Bytes::from(head), seed)
+}
+
+/// Reads the head of a segment file.
+pub(crate) fn read_header(
+    file: &dyn DiskFile,
+    path: &str,
+    identity: &Identity,
+) -> Result<(SegmentHeader, u64), JournalError> {
+    let mut want = 4096;
+    loop {
+        let start = read_up_to(file, 0, want).map_err(|error| JournalError::io("read", path, &error))?;
+        let whole = start.len() < want;
+        match SegmentHeader::decode(Bytes::from(start), identity) {
+            Ok(found) => return Ok(found),
+            Err(NoSegment::Foreign(who)) => return Err(JournalError::foreign(path, who)),
+            Err(NoSegment::Bad) if whole || want >= SEGMENT_HEADER_MAX => {
+                return Err(JournalError::corrupt(path, 0, "the segment's head is damaged"));
+            }
+            Err(NoSegment::Bad) => want = SEGMENT_HEADER_MAX,
+        }
+    }
+}
+
+/// Reads a range of frames that must be good into an index. `uncommitted` gets what belongs to a transaction
+/// that is still open at the end; returns the last Seq, and the last position.
+pub(crate) fn scan(
+    file: &Arc<dyn DiskFile>,
+    path: &Arc<str>,
+    seed: u32,
+    range: (u64, u64),
+    index: &mut SegmentIndex,
+    mut each: impl FnMut(Option<Seq>, Option<Position>),
+) -> Result<Vec<super::index::Noted>, JournalError> {
+    let specs: Vec<Arc<FlowSpec>> = index.flows.values().map(|flow| Arc::clone(&flow.spec)).collect();
+    let members = Members::new(specs.iter().map(|spec| (spec.table.clone(), spec.flow, spec.from)));
+    let frames = Frames::new(Arc::clone(file), Arc::clone(path), seed, range.0, range.1);
+    let mut cursor = SegmentCursor::new(frames, Arc::new(members));
+    let mut by_relation = std::collections::HashMap::new();
+    let mut open = Vec::new();
+    let mut seen_frame = 0;
+    while let Some(step) = cursor.next()? {
+        let (offset, ..) = cursor.frame();
+        match step {
+            Step::Idle(position) => each(None, Some(position)),
+            Step::Relation(id) => {
+                index.relations.push(offset);
+                if let Some(slot) = cursor.slot(id) {
+                    by_relation.insert(id, routes(&specs, &slot.relation));
+                }
+            }
+            Step::Group(group) => {
+                if seen_frame != offset {
+                    seen_frame = offset;
+                    index.note_frame(cursor.frame_first(), offset);
+                }
+                for found in &group.found {
+                    let change = cursor.change(found)?;
+                    let (Some(slot), Some(routes)) =
+                        (cursor.slot(found.relation), by_relation.get(&found.relation))
+                    else {
+                        continue;
+                    };
+                    let bytes = found.entry.len();
+                    open.extend(notes_of(routes, slot, found.seq, bytes, group.captured_at, &change));
+                }
+                if let Some(commit) = &group.commit {
+                    open.drain(..).for_each(|noted| index.note(&noted));
+                    each(Some(group.end), Some(commit.position.clone()));
+                }
+            }
+        }
+    }
+    Ok(open)
+}

@@ -1,0 +1,94 @@
+//! A store in memory, for the simulation: what was saved survives a simulated crash, since each save is durable.
+
+use super::{FlowId, Record, Saved, SetAside, Store, StoreError};
+use crate::view::ActivityEntry;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tandem_core::{MapName, Seq};
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    saved: Saved,
+    errors: BTreeMap<(FlowId, Seq), SetAside>,
+    activity: Vec<ActivityEntry>,
+}
+
+impl MemoryStore {
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&self) -> Result<Saved, StoreError> {
+        Ok(self.with(|inner| {
+            let mut saved = inner.saved.clone();
+            saved.errors.clear();
+            inner.errors.keys().for_each(|(flow, _)| *saved.errors.entry(*flow).or_default() += 1);
+            saved
+        }))
+    }
+
+    fn save(&self, records: &[Record]) -> Result<Vec<u64>, StoreError> {
+        Ok(self.with(|inner| {
+            let mut numbers = Vec::new();
+            for record in records {
+                match record.clone() {
+                    Record::Engine(engine) => inner.saved.engine = Some(engine),
+                    Record::Map(map) => drop(inner.saved.maps.insert(map.map.name.clone(), *map)),
+                    Record::NoMap(name) => drop(inner.saved.maps.remove(&name)),
+                    Record::Stream(stream) => drop(inner.saved.streams.insert(stream.stream.clone(), stream)),
+                    Record::NoStream(stream) => drop(inner.saved.streams.remove(&stream)),
+                    Record::Error(error) => drop(inner.errors.insert((error.flow, error.seq), error)),
+                    Record::NoErrorsAbove(above) => inner.errors.retain(|(flow, seq), _| {
+                        !above.iter().any(|(other, last)| other == flow && seq > last)
+                    }),
+                    Record::NoErrors(flow) => inner.errors.retain(|(other, _), _| *other != flow),
+                    Record::Activity(mut entry) => {
+                        entry.id = inner.activity.len() as u64 + 1;
+                        numbers.push(entry.id);
+                        inner.activity.push(entry);
+                    }
+                }
+            }
+            numbers
+        }))
+    }
+
+    fn activity(
+        &self,
+        map: Option<&MapName>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ActivityEntry>, StoreError> {
+        Ok(self.with(|inner| {
+            let wanted = |entry: &&ActivityEntry| {
+                map.is_none_or(|map| entry.map.as_ref() == Some(map))
+                    && after.is_none_or(|after| entry.id > after)
+            };
+            let mut found: Vec<ActivityEntry> = match after {
+                Some(_) => inner.activity.iter().filter(wanted).take(limit).cloned().collect(),
+                None => inner.activity.iter().rev().filter(wanted).take(limit).cloned().collect(),
+            };
+            found.sort_by_key(|entry| entry.id);
+            found
+        }))
+    }
+
+    fn errors(&self, flow: FlowId) -> Result<Vec<SetAside>, StoreError> {
+        Ok(self.with(|inner| {
+            inner
+                .errors
+                .range((flow, Seq::ZERO)..)
+                .take_while(|((f, _), _)| *f == flow)
+                .map(|(_, e)| e.clone())
+                .collect()
+        }))
+    }
+}

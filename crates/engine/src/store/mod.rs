@@ -1,0 +1,188 @@
+//! What the engine remembers of itself: maps and their states, lanes and who is in them, errors, activity.
+//!
+//! Each owner of state keeps it as one record and saves it whole: a record on disk is always one that its owner
+//! had, never a mixture. Several records and the activity that tells of them are saved in one transaction, durable
+//! when [`Store::save`] returns; that is what makes an action on several maps all or nothing across a crash.
+//! The journal is not in here: positions in it are Seqs, and where a record and the destination's watermark
+//! differ, the watermark is right.
+
+#[cfg(any(test, feature = "simulation"))]
+pub mod memory;
+pub(crate) mod sqlite;
+
+use crate::view::ActivityEntry;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tandem_core::lifecycle::MapState;
+use tandem_core::map::{FlowSpec, TableMap};
+use tandem_core::{BarrierId, Epoch, Fault, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
+
+pub use crate::journal::FlowId;
+
+/// The store failed. Nothing of what was to be saved was.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{operation}: {message}")]
+pub struct StoreError {
+    /// What we were doing.
+    pub operation: &'static str,
+    /// What the disk or the database said.
+    pub message: String,
+}
+
+/// Where records are kept.
+pub trait Store: Send + Sync {
+    /// Everything but errors and activity.
+    fn load(&self) -> Result<Saved, StoreError>;
+
+    /// Saves all of it or nothing, durably. Activity entries are numbered here; the numbers are returned.
+    fn save(&self, records: &[Record]) -> Result<Vec<u64>, StoreError>;
+
+    /// Activity: the newest `limit` entries in rising order, or the oldest after a number.
+    fn activity(
+        &self,
+        map: Option<&MapName>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ActivityEntry>, StoreError>;
+
+    /// Errors of a flow, by Seq.
+    fn errors(&self, flow: FlowId) -> Result<Vec<SetAside>, StoreError>;
+}
+
+/// What is saved.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// The engine's own numbers.
+    Engine(EngineRecord),
+    /// A map.
+    Map(Box<MapRecord>),
+    /// A map that is no longer declared.
+    NoMap(MapName),
+    /// A stream.
+    Stream(StreamRecord),
+    /// A stream that has no flows any more.
+    NoStream(StreamName),
+    /// A record that was set aside. Saved twice, it is one.
+    Error(SetAside),
+    /// The errors of these flows with a Seq above are no more: what set them aside was never committed.
+    NoErrorsAbove(Vec<(FlowId, Seq)>),
+    /// The errors of a flow that is no more.
+    NoErrors(FlowId),
+    /// Something to tell. Its number is given when it is saved.
+    Activity(ActivityEntry),
+}
+
+/// What was saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// `None` in a new data folder.
+    pub engine: Option<EngineRecord>,
+    /// The maps.
+    pub maps: BTreeMap<MapName, MapRecord>,
+    /// The streams.
+    pub streams: BTreeMap<StreamName, StreamRecord>,
+    /// How many errors each flow has.
+    pub errors: BTreeMap<FlowId, u64>,
+}
+
+/// The engine's own numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineRecord {
+    /// The data folder's identity.
+    pub journal: JournalId,
+    /// How often it was started.
+    pub epoch: Epoch,
+    /// The next flow's number.
+    pub next_flow: u32,
+    /// The next barrier's number.
+    pub next_barrier: u64,
+}
+
+/// A map, its state, and its flows while it has any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRecord {
+    /// What was declared.
+    pub map: TableMap,
+    /// Its state.
+    pub state: MapState,
+    /// Its flows; empty while it is not running.
+    pub flows: Vec<FlowRecord>,
+}
+
+/// A flow of a map that was run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRecord {
+    /// Its number; never given again.
+    pub flow: FlowId,
+    /// Its stream.
+    pub stream: StreamName,
+    /// What it does.
+    pub spec: FlowSpec,
+    /// The barrier behind which it begins.
+    pub barrier: BarrierId,
+    /// Where that is in the journal, once it was seen.
+    pub start: Option<Seq>,
+}
+
+/// A stream: its lanes, and its flows that are in none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// Which.
+    pub stream: StreamName,
+    /// The folder of its journal: a stream that ended and begins again begins in another.
+    pub dir: String,
+    /// Its lanes. The first is the live lane.
+    pub lanes: Vec<LaneRecord>,
+    /// The next lane's number.
+    pub next_lane: u64,
+    /// The epoch of its connections to the destination: rises each time that they are made anew, so that a
+    /// transaction of an older connection can no longer commit.
+    pub epoch: Epoch,
+    /// Flows that are in no lane, and how far they were applied.
+    pub resting: Vec<Resting>,
+}
+
+/// A lane: who is in it, and how far it is known to be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneRecord {
+    /// Its number.
+    pub lane: LaneId,
+    /// Known to be settled up to here; the watermark may say more.
+    pub cursor: Seq,
+    /// The watermark known to be committed; `None` if none was.
+    pub marked: Option<Seq>,
+    /// Its members, each with the Seq up to which it had been applied when it joined.
+    pub members: Vec<(FlowId, Seq)>,
+}
+
+/// A flow that is in no lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resting {
+    /// Which.
+    pub flow: FlowId,
+    /// Applied up to here.
+    pub cursor: Seq,
+    /// The lane that it left, if it was in one: should the destination lose that lane's last transactions, it
+    /// loses this flow's too.
+    pub via: Option<LaneId>,
+    /// Set if it left while the outcome of a COMMIT was unknown: the lane's watermark tells, and until it was
+    /// read the cursor may be too low.
+    pub unsettled: bool,
+}
+
+/// A change that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Of which flow.
+    pub flow: FlowId,
+    /// Of which map, by name.
+    pub map: MapName,
+    /// Which change.
+    pub seq: Seq,
+    /// The source's name of its transaction.
+    pub transaction: String,
+    /// Why: class, code, what the destination said.
+    pub fault: Fault,
+    /// When.
+    pub at: WallTime,
+}

@@ -1,0 +1,125 @@
+//! From the journal's records to a batch of writes.
+
+use super::plan::FlowPlan;
+use crate::journal::{Piece, PieceEnd, Record};
+use crate::store::{FlowId, SetAside};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tandem_core::map::{Projection, Refusal};
+use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write};
+
+/// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
+/// describes them anew.
+const PROJECTIONS_KEPT_MAX: usize = 8;
+
+/// A flow in a lane.
+pub(super) struct Member {
+    pub(super) flow: Arc<FlowPlan>,
+    /// Applied up to here when it joined: what is at or below is skipped.
+    pub(super) from: Seq,
+    projections: Vec<(Arc<Relation>, Result<Projection, Refusal>)>,
+}
+
+impl Member {
+    pub(super) fn new(flow: Arc<FlowPlan>, from: Seq) -> Self {
+        Self { flow, from, projections: Vec::new() }
+    }
+
+    fn project(&mut self, record: &Record) -> Result<Write, Refusal> {
+        let relation = &record.change.relation;
+        let found = self.projections.iter().position(|(known, _)| Arc::ptr_eq(known, relation));
+        let place = found.unwrap_or_else(|| {
+            if self.projections.len() >= PROJECTIONS_KEPT_MAX {
+                drop(self.projections.remove(0));
+            }
+            let bound = Projection::bind(&self.flow.spec, self.flow.target.clone(), relation);
+            self.projections.push((relation.clone(), bound));
+            self.projections.len() - 1
+        });
+        match self.projections.get(place) {
+            Some((_, Ok(projection))) => projection.project(&record.change, record.seq, record.transaction),
+            Some((_, Err(refusal))) => Err(refusal.clone()),
+            None => Err(Refusal::MissingKey),
+        }
+    }
+}
+
+/// Consecutive changes of a lane's members, as writes.
+pub(super) struct Batch {
+    pub(super) writes: Vec<Write>,
+    /// For each write, its flow and the source's name of its transaction.
+    pub(super) origins: Vec<(FlowId, Arc<str>)>,
+    /// Changes that cannot be written.
+    pub(super) refused: Vec<SetAside>,
+    /// The source's position before this batch, for commits in the middle of it.
+    pub(super) start: Position,
+    /// Settled with this batch.
+    pub(super) through: Seq,
+    pub(super) end: PieceEnd,
+    /// Changes of each flow.
+    pub(super) counts: BTreeMap<FlowId, u64>,
+}
+
+impl Batch {
+    /// Projects a piece of the journal.
+    pub(super) fn project(
+        piece: Piece,
+        members: &mut BTreeMap<FlowId, Member>,
+        start: Position,
+        now: WallTime,
+    ) -> Self {
+        let mut batch = Batch {
+            writes: Vec::with_capacity(piece.records.len()),
+            origins: Vec::with_capacity(piece.records.len()),
+            refused: Vec::new(),
+            start,
+            through: piece.through,
+            end: piece.end,
+            counts: BTreeMap::new(),
+        };
+        let mut count: Option<(FlowId, u64)> = None;
+        for record in &piece.records {
+            let Some(member) = members.get_mut(&record.flow) else { continue };
+            match &mut count {
+                Some((flow, n)) if *flow == record.flow => *n += 1,
+                other => {
+                    if let Some((flow, n)) = other.replace((record.flow, 1)) {
+                        *batch.counts.entry(flow).or_default() += n;
+                    }
+                }
+            }
+            match member.project(record) {
+                Ok(write) => {
+                    batch.writes.push(write);
+                    batch.origins.push((record.flow, record.transaction_name.clone()));
+                }
+                Err(refusal) => {
+                    let fault =
+                        Fault::new(FaultClass::Application, "project the record", refusal.to_string())
+                            .code(refusal.code())
+                            .table(member.flow.spec.source.to_string());
+                    batch.refused.push(SetAside {
+                        flow: record.flow,
+                        map: member.flow.map.clone(),
+                        seq: record.seq,
+                        transaction: record.transaction_name.to_string(),
+                        fault,
+                        at: now,
+                    });
+                }
+            }
+        }
+        if let Some((flow, n)) = count {
+            *batch.counts.entry(flow).or_default() += n;
+        }
+        batch
+    }
+
+    /// The source's position at the end, or before it if the batch ends inside of a source transaction.
+    pub(super) fn position(&self) -> Position {
+        match &self.end {
+            PieceEnd::Whole { position } => position.clone(),
+            PieceEnd::Open | PieceEnd::Head => self.start.clone(),
+        }
+    }
+}

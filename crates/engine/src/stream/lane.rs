@@ -1,0 +1,382 @@
+//! One lane on its way: read, project, apply, until it is told to stop.
+//!
+//! A run owns its reader and its connection, and holds nothing that others need: whoever wants to change who is in
+//! a lane stops the run first, and finds it at a committed Seq. A run that is dropped instead (its destination does
+//! not answer) leaves its last COMMIT unknown; [`Progress`] says so.
+//!
+//! Dropping is safe at every await: nothing is counted as settled before the destination has said so.
+
+use super::batch::{Batch, Member};
+use super::journal::JournalHandle;
+use super::trial::Trial;
+use crate::env::Env;
+use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
+use crate::store::{FlowId, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tandem_core::connect::{Advance, Apply, Begin, Outcome, Part, Plan};
+use tandem_core::{Fault, FaultClass, LaneId, Position, Seq};
+use tokio::sync::watch;
+
+/// How much is applied in one destination transaction. Larger ones are cheaper, smaller ones are visible sooner and
+/// hold fewer locks.
+pub(super) const BATCH: ReadLimit = ReadLimit { records: 1_000, bytes: 1 << 20, through: Seq(u64::MAX) };
+
+/// A source transaction with more records than this is applied in several destination transactions: one that holds
+/// its locks for minutes is worse than one that is visible in parts.
+pub(super) const WHOLE_TRANSACTION_RECORDS_MAX: u64 = 1_000_000;
+
+/// What every run of a stream needs.
+pub(super) struct LaneContext {
+    pub(super) env: Arc<dyn Env>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) journal: Arc<JournalHandle>,
+}
+
+/// What a run is told while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Orders {
+    /// End at the next committed Seq.
+    pub(super) stop: bool,
+    /// Go no further than this, and end there.
+    pub(super) until: Option<Seq>,
+}
+
+/// How far a run has come, for those who watch it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Settled up to here.
+    pub(super) cursor: Seq,
+    /// The watermark that the destination has.
+    pub(super) marked: Option<Seq>,
+    /// A COMMIT is on its way whose outcome is not known yet.
+    pub(super) in_doubt: bool,
+    /// The largest COMMIT that may have taken effect.
+    pub(super) tried: Seq,
+    /// Changes applied, per flow, since the engine started.
+    pub(super) applied: BTreeMap<FlowId, u64>,
+    /// Changes set aside, per flow, since the engine started.
+    pub(super) refused: BTreeMap<FlowId, u64>,
+}
+
+/// Why a run ended.
+#[derive(Debug)]
+pub(super) enum LaneEnd {
+    /// It was told to.
+    Stopped,
+    /// It stands at the Seq that it was to reach.
+    Reached,
+    /// It stands where the live lane stands.
+    Met,
+    /// The destination stands in the way.
+    Failed(LaneFault),
+    /// The journal cannot be read: nothing may be skipped, so nothing goes on.
+    Unreadable(JournalError),
+    /// The store failed: what cannot be remembered may not be committed.
+    Forgetful(crate::store::StoreError),
+}
+
+/// A fault in a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LaneFault {
+    pub(super) fault: Fault,
+    /// The flows that it is about; empty if it is about the destination as a whole.
+    pub(super) flows: BTreeSet<FlowId>,
+    /// The connection is of no more use.
+    pub(super) broken: bool,
+    /// The write at which it stopped, by its place in the part, if the destination says so.
+    pub(super) write: Option<usize>,
+}
+
+/// A lane that is being moved.
+pub(super) struct LaneRun {
+    pub(super) context: Arc<LaneContext>,
+    pub(super) lane: LaneId,
+    pub(super) members: BTreeMap<FlowId, Member>,
+    /// Members with a related flow that is behind them, in no lane or another: a foreign key that refuses one of
+    /// their records may be right, and waiting mends it.
+    pub(super) waiting_on_others: BTreeSet<FlowId>,
+    /// `None` for a lane without members, which writes nothing.
+    pub(super) apply: Option<Box<dyn Apply>>,
+    pub(super) orders: watch::Receiver<Orders>,
+    pub(super) durable: watch::Receiver<Seq>,
+    /// How far the live lane has come, unless this is the live lane.
+    pub(super) live: Option<watch::Receiver<Progress>>,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) trial: Trial,
+    /// The source's position where the lane stands, as far as this run knows it.
+    pub(super) position: Position,
+}
+
+impl LaneRun {
+    /// Moves the lane until something ends it.
+    pub(super) async fn run(&mut self) -> LaneEnd {
+        let mut reader = match self.reader() {
+            Ok(reader) => reader,
+            Err(error) => return LaneEnd::Unreadable(error),
+        };
+        loop {
+            let orders = *self.orders.borrow_and_update();
+            let durable = *self.durable.borrow_and_update();
+            let live = self.live.as_mut().map(|live| live.borrow_and_update().cursor);
+            let cursor = self.progress.borrow().cursor;
+            if orders.stop {
+                return LaneEnd::Stopped;
+            }
+            if orders.until.is_some_and(|until| cursor >= until) {
+                return LaneEnd::Reached;
+            }
+            let bound = orders.until.unwrap_or(durable).min(live.unwrap_or(durable)).min(durable);
+            if bound <= cursor {
+                if live.is_some_and(|live| live <= cursor) && orders.until.is_none() {
+                    return LaneEnd::Met;
+                }
+                self.wait().await;
+                continue;
+            }
+            if self.members.is_empty() {
+                self.pass(bound);
+                continue;
+            }
+            let piece = match reader.next(ReadLimit { through: bound, ..BATCH }) {
+                Ok(piece) => piece,
+                Err(error) => return LaneEnd::Unreadable(error),
+            };
+            if matches!(piece.end, PieceEnd::Head) {
+                self.wait().await;
+                continue;
+            }
+            let batch =
+                Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
+            self.position = batch.position();
+            match batch.end {
+                PieceEnd::Open => match self.apply_large(reader, batch).await {
+                    Ok(next) => reader = next,
+                    Err(end) => return end,
+                },
+                PieceEnd::Whole { .. } | PieceEnd::Head => {
+                    if let Err(end) = self.apply_closed(batch).await {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A reader behind everything that is settled.
+    pub(super) fn reader(&self) -> Result<Reader, JournalError> {
+        let members = self.members.values().map(|member| (member.flow.flow, member.from)).collect();
+        let cursor = self.progress.borrow().cursor;
+        Ok(self.context.journal.with(|journal| journal.reader(members, cursor)))
+    }
+
+    async fn wait(&mut self) {
+        let Self { orders, durable, live, .. } = self;
+        let live_moved = async {
+            match live {
+                Some(live) => drop(live.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = orders.changed() => {}
+            _ = durable.changed() => {}
+            () = live_moved => {}
+        }
+    }
+
+    /// Settles everything up to `through`, in which nothing was for a member.
+    fn pass(&self, through: Seq) {
+        self.progress.send_modify(|progress| progress.cursor = through.max(progress.cursor));
+    }
+
+    /// Applies a batch that ends where a source transaction does.
+    async fn apply_closed(&mut self, batch: Batch) -> Result<(), LaneEnd> {
+        if batch.writes.is_empty() && batch.refused.is_empty() {
+            self.pass(batch.through);
+            return Ok(());
+        }
+        if !batch.refused.is_empty() {
+            self.set_aside(&batch.refused).await?;
+        }
+        self.try_batch(&batch).await?;
+        self.progress.send_modify(|progress| {
+            for (flow, n) in &batch.counts {
+                *progress.applied.entry(*flow).or_default() += n;
+            }
+        });
+        Ok(())
+    }
+
+    /// Applies a source transaction that is larger than a batch, piece by piece in one destination transaction. It
+    /// is begun again from its start when a piece is refused, each time with the next plan.
+    async fn apply_large(&mut self, reader: Reader, first: Batch) -> Result<Reader, LaneEnd> {
+        let mut plan = Plan::Fast;
+        let mut attempt = Some((reader, first));
+        loop {
+            let (mut reader, mut batch) = match attempt.take() {
+                Some(begun) => begun,
+                None => {
+                    let mut reader = self.reader().map_err(LaneEnd::Unreadable)?;
+                    let piece = reader.next(BATCH).map_err(LaneEnd::Unreadable)?;
+                    let batch = Batch::project(
+                        piece,
+                        &mut self.members,
+                        self.position.clone(),
+                        self.context.env.wall(),
+                    );
+                    (reader, batch)
+                }
+            };
+            let mut begin = Some(self.begin());
+            let mut records = 0u64;
+            let mut counts: BTreeMap<FlowId, u64> = BTreeMap::new();
+            let refused = loop {
+                records += batch.counts.values().sum::<u64>();
+                batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
+                self.set_aside(&batch.refused).await?;
+                let whole = !matches!(batch.end, PieceEnd::Open);
+                let cut = records >= WHOLE_TRANSACTION_RECORDS_MAX;
+                match self.apply_piece(&batch, begin.take(), plan, whole || cut).await? {
+                    Err(refused) => break refused,
+                    Ok(()) if whole => {
+                        self.progress.send_modify(|progress| {
+                            counts
+                                .iter()
+                                .for_each(|(flow, n)| *progress.applied.entry(*flow).or_default() += n);
+                        });
+                        return Ok(reader);
+                    }
+                    Ok(()) if cut => {
+                        begin = Some(self.begin());
+                        records = 0;
+                    }
+                    Ok(()) => {}
+                }
+                // Once a transaction is begun it is ended, even if a stop was asked for: its size is bounded above,
+                // and whoever cannot wait drops the run.
+                let piece = reader.next(BATCH).map_err(LaneEnd::Unreadable)?;
+                batch =
+                    Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
+            };
+            plan = match plan {
+                Plan::Fast => Plan::Exact,
+                Plan::Exact => Plan::Single,
+                Plan::Single => return Err(LaneEnd::Failed(self.fault(refused, BTreeSet::new()))),
+            };
+        }
+    }
+
+    /// One piece of a large transaction. The inner error is a refusal that the next plan may mend.
+    async fn apply_piece(
+        &mut self,
+        batch: &Batch,
+        begin: Option<Begin>,
+        plan: Plan,
+        commit: bool,
+    ) -> Result<Result<(), Fault>, LaneEnd> {
+        // What a single plan refuses must be durable before the commit: apply first, note, then commit.
+        let apart = commit && plan == Plan::Single;
+        let advance = commit.then(|| Advance { to: batch.through, position: batch.position() });
+        let first = if apart { None } else { advance.clone() };
+        match self.part(begin, &batch.writes, plan, first).await {
+            Ok(refused) => {
+                self.note_refused(batch, 0, refused).await?;
+                if apart {
+                    return self
+                        .part(None, &[], Plan::Exact, advance)
+                        .await
+                        .map(|_| Ok(()))
+                        .map_err(LaneEnd::Failed);
+                }
+                Ok(Ok(()))
+            }
+            Err(failed) if failed.fault.class.is_about_record() && !failed.broken => {
+                self.rollback().await;
+                Ok(Err(failed.fault))
+            }
+            Err(failed) => Err(LaneEnd::Failed(failed)),
+        }
+    }
+
+    /// How the next destination transaction begins.
+    pub(super) fn begin(&self) -> Begin {
+        let progress = self.progress.borrow();
+        Begin {
+            lane: self.lane,
+            from: progress.marked.unwrap_or(progress.cursor),
+            first: progress.marked.is_none(),
+        }
+    }
+
+    /// Does one part at the destination, and keeps the progress true whatever comes of it. Returns what a single
+    /// plan refused.
+    pub(super) async fn part(
+        &mut self,
+        begin: Option<Begin>,
+        writes: &[tandem_core::Write],
+        plan: Plan,
+        commit: Option<Advance>,
+    ) -> Result<Vec<(usize, Fault)>, LaneFault> {
+        let to = commit.as_ref().map(|advance| advance.to);
+        let Some(apply) = &mut self.apply else {
+            let fault = Fault::new(FaultClass::Internal, "apply", "the lane has no connection");
+            return Err(LaneFault { fault, flows: BTreeSet::new(), broken: true, write: None });
+        };
+        if let Some(to) = to {
+            self.progress.send_modify(|progress| {
+                progress.in_doubt = true;
+                progress.tried = to.max(progress.tried);
+            });
+        }
+        let applied = apply.apply(Part { begin, writes, plan, commit }).await;
+        let outcome = applied.as_ref().err().map(|failed| failed.outcome);
+        self.progress.send_modify(|progress| match (to, outcome) {
+            (Some(to), None) => {
+                progress.in_doubt = false;
+                progress.cursor = to;
+                progress.marked = Some(to);
+            }
+            (Some(_), Some(Outcome::RolledBack)) => progress.in_doubt = false,
+            (Some(_), Some(Outcome::Unknown)) | (None, _) => {}
+        });
+        match applied {
+            Ok(applied) => Ok(applied.refused),
+            Err(failed) => {
+                let broken = failed.outcome == Outcome::Unknown || failed.fault.class.breaks_connection();
+                let blamed = failed.write.and_then(|place| writes.get(place));
+                let table = failed.fault.table.as_deref();
+                let flows = self
+                    .members
+                    .values()
+                    .filter(|member| match blamed {
+                        Some(write) => Arc::ptr_eq(&member.flow.target, &write.target),
+                        None => table.is_some_and(|table| names(table, member)),
+                    })
+                    .map(|member| member.flow.flow)
+                    .collect();
+                Err(LaneFault { fault: failed.fault, flows, broken, write: failed.write })
+            }
+        }
+    }
+
+    pub(super) fn fault(&self, fault: Fault, flows: BTreeSet<FlowId>) -> LaneFault {
+        LaneFault { fault, flows, broken: false, write: None }
+    }
+
+    /// Rolls back what is open; a connection that cannot even do that is found out by the next part.
+    pub(super) async fn rollback(&mut self) {
+        if let Some(apply) = &mut self.apply
+            && let Err(fault) = apply.rollback().await
+        {
+            tracing::debug!(lane = %self.lane, %fault, "rollback failed; the connection will be made anew");
+        }
+    }
+}
+
+/// Whether a fault's table is the one that a member writes to.
+fn names(table: &str, member: &Member) -> bool {
+    let target = &member.flow.target.table;
+    table == target.to_string() || table == &*target.name
+}

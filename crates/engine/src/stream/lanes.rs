@@ -1,0 +1,174 @@
+//! Who is in which lane: the moves, each of which leaves every flow in exactly one place.
+//!
+//! Pure: works on the stream's record, which the actor saves after a move and before anything is done in its name.
+
+use crate::store::{FlowId, LaneRecord, Resting, StreamRecord};
+use std::collections::BTreeSet;
+use tandem_core::{Epoch, LaneId, Seq, StreamName};
+
+impl StreamRecord {
+    /// A stream without flows: only the live lane, at the start of the journal.
+    /// `number` is one that no stream of the data folder had before.
+    pub(crate) fn new(stream: StreamName, number: u32) -> Self {
+        let live = LaneRecord { lane: LaneId(1), cursor: Seq::ZERO, marked: None, members: Vec::new() };
+        let dir = format!("journal/{number}");
+        Self { stream, dir, lanes: vec![live], next_lane: 2, epoch: Epoch(0), resting: Vec::new() }
+    }
+
+    /// The live lane's number.
+    pub(crate) fn live(&self) -> LaneId {
+        self.lanes.first().map_or(LaneId(1), |lane| lane.lane)
+    }
+
+    /// A lane.
+    pub(crate) fn lane(&self, lane: LaneId) -> Option<&LaneRecord> {
+        self.lanes.iter().find(|record| record.lane == lane)
+    }
+
+    /// A lane, to be changed.
+    pub(crate) fn lane_mut(&mut self, lane: LaneId) -> Option<&mut LaneRecord> {
+        self.lanes.iter_mut().find(|record| record.lane == lane)
+    }
+
+    /// The lane that a flow is in.
+    pub(crate) fn lane_of(&self, flow: FlowId) -> Option<&LaneRecord> {
+        self.lanes.iter().find(|lane| lane.members.iter().any(|(member, _)| *member == flow))
+    }
+
+    /// How far a flow is settled. `None` for a flow that is not here.
+    pub(crate) fn cursor_of(&self, flow: FlowId) -> Option<Seq> {
+        let resting = self.resting.iter().find(|resting| resting.flow == flow).map(|resting| resting.cursor);
+        resting.or_else(|| {
+            self.lane_of(flow).and_then(|lane| {
+                let member = lane.members.iter().find(|(member, _)| *member == flow);
+                member.map(|(_, from)| (*from).max(lane.cursor))
+            })
+        })
+    }
+
+    /// Takes flows out of a lane that stands still, at its cursor. `in_doubt`: its last COMMIT may or may not have
+    /// taken effect.
+    pub(crate) fn rest(&mut self, lane: LaneId, flows: &BTreeSet<FlowId>, in_doubt: bool) {
+        let Some(record) = self.lane_mut(lane) else { return };
+        let cursor = record.cursor;
+        let (leaving, staying): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut record.members).into_iter().partition(|(flow, _)| flows.contains(flow));
+        record.members = staying;
+        for (flow, from) in leaving {
+            let cursor = from.max(cursor);
+            self.resting.push(Resting { flow, cursor, via: Some(lane), unsettled: in_doubt });
+        }
+        self.drop_empty_lanes();
+    }
+
+    /// Puts resting flows (or new ones, with the Seq at which they begin) into a lane of their own.
+    pub(crate) fn open(&mut self, flows: &[(FlowId, Seq)]) -> LaneId {
+        let lane = LaneId(self.next_lane);
+        self.next_lane += 1;
+        let joining = |flow: FlowId| flows.iter().any(|(other, _)| *other == flow);
+        self.resting.retain(|resting| !joining(resting.flow));
+        let cursor = flows.iter().map(|(_, from)| *from).min().unwrap_or(Seq::ZERO);
+        self.lanes.push(LaneRecord { lane, cursor, marked: None, members: flows.to_vec() });
+        lane
+    }
+
+    /// Moves the members of a lane into the live lane; both stand still at the same Seq.
+    pub(crate) fn join(&mut self, lane: LaneId) {
+        let Some(place) = self.lanes.iter().position(|record| record.lane == lane) else { return };
+        if place == 0 {
+            return;
+        }
+        let joining = self.lanes.remove(place);
+        if let Some(live) = self.lanes.first_mut() {
+            debug_assert_eq!(live.cursor, joining.cursor, "lanes join only where both stand");
+            let at = live.cursor;
+            live.members.extend(joining.members.into_iter().map(|(flow, from)| (flow, from.max(at))));
+        }
+    }
+
+    /// Gives some members of a lane that stands still a lane of their own, from where they are.
+    pub(crate) fn split(&mut self, lane: LaneId, flows: &BTreeSet<FlowId>) -> Option<LaneId> {
+        let record = self.lane_mut(lane)?;
+        let cursor = record.cursor;
+        let (leaving, staying): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut record.members).into_iter().partition(|(flow, _)| flows.contains(flow));
+        record.members = staying;
+        let leaving: Vec<(FlowId, Seq)> =
+            leaving.into_iter().map(|(flow, from)| (flow, from.max(cursor))).collect();
+        (!leaving.is_empty()).then(|| self.open(&leaving))
+    }
+
+    /// Forgets a flow, wherever it is.
+    pub(crate) fn forget(&mut self, flow: FlowId) {
+        self.resting.retain(|resting| resting.flow != flow);
+        self.lanes.iter_mut().for_each(|lane| lane.members.retain(|(member, _)| *member != flow));
+        self.drop_empty_lanes();
+    }
+
+    /// A lane without members is of no more use, unless it is the live lane, or its watermark still has to settle
+    /// what became of a flow that left it.
+    fn drop_empty_lanes(&mut self) {
+        let live = self.live();
+        let awaited: BTreeSet<LaneId> = self
+            .resting
+            .iter()
+            .filter(|resting| resting.unsettled)
+            .filter_map(|resting| resting.via)
+            .collect();
+        self.lanes
+            .retain(|lane| lane.lane == live || !lane.members.is_empty() || awaited.contains(&lane.lane));
+    }
+
+    /// All flows, in lanes or resting.
+    pub(crate) fn flows(&self) -> BTreeSet<FlowId> {
+        let members = self.lanes.iter().flat_map(|lane| lane.members.iter().map(|(flow, _)| *flow));
+        members.chain(self.resting.iter().map(|resting| resting.flow)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: FlowId = FlowId(1);
+    const B: FlowId = FlowId(2);
+
+    fn stream() -> StreamRecord {
+        StreamRecord::new(StreamName { source: "erp".into(), destination: "crm".into() }, 1)
+    }
+
+    #[test]
+    fn a_flow_goes_on_exactly_where_it_left() {
+        let mut stream = stream();
+        let lane = stream.open(&[(A, Seq(10)), (B, Seq(4))]);
+        assert_eq!(stream.cursor_of(A), Some(Seq(10)), "what a flow had before it joined stays skipped");
+        stream.lane_mut(lane).unwrap().cursor = Seq(25);
+        stream.rest(lane, &BTreeSet::from([A]), false);
+        assert_eq!((stream.cursor_of(A), stream.cursor_of(B)), (Some(Seq(25)), Some(Seq(25))));
+        let again = stream.open(&[(A, Seq(25))]);
+        assert_ne!(again, lane, "lane numbers are never given twice");
+        assert!(stream.resting.is_empty());
+    }
+
+    #[test]
+    fn joining_moves_members_at_the_seq_where_both_stand() {
+        let mut stream = stream();
+        let lane = stream.open(&[(A, Seq(7))]);
+        let live = stream.live();
+        stream.lane_mut(live).unwrap().cursor = Seq(7);
+        stream.join(lane);
+        assert_eq!(stream.lane_of(A).map(|lane| lane.lane), Some(live));
+        assert_eq!(stream.lanes.len(), 1);
+    }
+
+    #[test]
+    fn a_lane_whose_outcome_is_unknown_is_kept_until_it_is_read() {
+        let mut stream = stream();
+        let lane = stream.open(&[(A, Seq(7))]);
+        stream.rest(lane, &BTreeSet::from([A]), true);
+        assert!(stream.lane(lane).is_some());
+        stream.resting[0].unsettled = false;
+        stream.forget(B);
+        assert!(stream.lane(lane).is_none());
+    }
+}

@@ -1,0 +1,28 @@
+//! One direction between two apps: its journal, and the lanes that read it.
+//!
+//! A *lane* is a reader over the journal: members, and a cursor that they share. The live lane is the one that is
+//! never waited for; every other lane is on its way to it. Nothing is copied when a flow changes lanes: it leaves
+//! at a Seq that is known to be committed, and that Seq is where it begins in its next lane.
+//!
+//! The rules that keep the order, each of which has a counterexample without it:
+//! 1. A lane never overtakes the live lane: it settles a Seq only when the live lane has settled it.
+//! 2. A flow joins the live lane only while the live lane stands at a committed Seq that the flow's own lane has
+//!    reached too.
+//! 3. Before anything is written over a new connection, every older connection of the stream is fenced, and every
+//!    lane's watermark is read: an unknown outcome of a COMMIT is settled before its consequences.
+//! 4. Lane numbers are never given twice.
+//!
+//! [`lane`] moves one lane: read, project, apply, in the order of trial. [`lanes`] decides who is in which lane; it
+//! is pure. [`actor`] owns a stream's lanes and does what was decided.
+
+mod actor;
+mod batch;
+mod journal;
+mod lane;
+mod lanes;
+mod plan;
+mod trial;
+
+pub(crate) use actor::{StreamActor, StreamParts};
+pub(crate) use journal::JournalHandle;
+pub(crate) use plan::{FlowPlan, Place, StreamPlan, StreamStatus};

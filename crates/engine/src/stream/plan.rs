@@ -1,0 +1,86 @@
+//! What is wanted of a stream, and how it stands: the two values between a stream and the maps.
+//!
+//! Both are levels, not edges: the stream works until it is as the plan says, and says through which version of
+//! the plan it has come. Whoever waits for an effect waits for a status of at least the version that asked for it;
+//! an older status says nothing, however right it looks.
+
+use crate::store::FlowId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tandem_core::map::{FlowSpec, Projection};
+use tandem_core::{Fault, MapName, Seq, Target};
+
+/// What is wanted of a stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StreamPlan {
+    /// Rises with each change.
+    pub(crate) version: u64,
+    /// The flows that there are to be. Without any, the stream ends.
+    pub(crate) flows: BTreeMap<FlowId, Arc<FlowPlan>>,
+    /// The engine shuts down: end, and change nothing.
+    pub(crate) shutdown: bool,
+}
+
+/// What is wanted of a flow.
+#[derive(Debug, Clone)]
+pub(crate) struct FlowPlan {
+    pub(crate) flow: FlowId,
+    pub(crate) map: MapName,
+    pub(crate) spec: FlowSpec,
+    /// Where it begins; `None` while its table has not entered capture yet.
+    pub(crate) start: Option<Seq>,
+    /// Whether it is to be in a lane.
+    pub(crate) follow: bool,
+    /// Flows of the stream that it depends on or that depend on it.
+    pub(crate) related: BTreeSet<FlowId>,
+    /// What its writes point to.
+    pub(crate) target: Arc<Target>,
+}
+
+impl FlowPlan {
+    /// The target of a flow's writes.
+    pub(crate) fn target(spec: &FlowSpec) -> Arc<Target> {
+        Projection::target(spec)
+    }
+}
+
+/// How a stream stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct StreamStatus {
+    /// The version of the plan that it has come through.
+    pub(crate) version: u64,
+    /// Its flows.
+    pub(crate) flows: BTreeMap<FlowId, FlowStatus>,
+    /// The fault that the destination stands in.
+    pub(crate) fault: Option<Fault>,
+    /// What no waiting mends: a watermark that is not where we left it, a journal that cannot be read.
+    pub(crate) broken: Option<Fault>,
+    /// It has ended, and nothing of it is left on our side.
+    pub(crate) ended: bool,
+}
+
+/// How a flow stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FlowStatus {
+    /// Where it is.
+    pub(crate) place: Place,
+    /// Settled up to here.
+    pub(crate) cursor: Seq,
+    /// Changes applied since the engine started.
+    pub(crate) applied: u64,
+    /// Changes set aside since the engine started.
+    pub(crate) refused: u64,
+    /// What stands in its way, if it was given a lane of its own for that.
+    pub(crate) stalled: Option<Fault>,
+}
+
+/// Where a flow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In no lane: nothing of it is being written.
+    Resting,
+    /// In a lane that is on its way to the live lane.
+    CatchingUp,
+    /// In the live lane.
+    Live,
+}

@@ -1,0 +1,213 @@
+//! The order of trial: when a record may be set aside.
+//!
+//! A batch is tried as the connector does it best. If a record is refused, the batch is done again in exact source
+//! order, since grouping can make good records fail. If one is refused there too, what stands before its source
+//! transaction is committed, the transaction is done record by record, and the ones that are refused *there* are
+//! set aside: noted durably first, then passed over. What stands behind goes back to the start of the trial.
+//!
+//! A transient fault never gets that far: an outage is not a bad record. And a foreign key that refuses a record
+//! while the other map is behind is no error either; the lane says that it waits.
+
+use super::batch::Batch;
+use super::lane::{LaneEnd, LaneFault, LaneRun};
+use crate::store::{FlowId, Record, SetAside};
+use std::collections::{BTreeMap, BTreeSet};
+use tandem_core::connect::{Advance, Plan};
+use tandem_core::{Fault, FaultClass, Seq, Write};
+
+/// So many refusals in a row of one flow are not bad records but a bad destination: a condition, not a heap of
+/// errors.
+const REFUSALS_IN_A_ROW_MAX: u64 = 100;
+
+/// What a lane remembers between trials.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trial {
+    /// Refusals since the last success, per flow.
+    in_a_row: BTreeMap<FlowId, u64>,
+}
+
+impl LaneRun {
+    /// Settles a batch that ends where a source transaction does.
+    pub(super) async fn try_batch(&mut self, batch: &Batch) -> Result<(), LaneEnd> {
+        let mut done = 0;
+        loop {
+            let rest = batch.writes.get(done..).unwrap_or_default();
+            let end = Advance { to: batch.through, position: batch.position() };
+            match self.part(Some(self.begin()), rest, Plan::Fast, Some(end.clone())).await {
+                Ok(_) => {
+                    self.succeeded(batch, done..batch.writes.len());
+                    return Ok(());
+                }
+                Err(failed) if is_refusal(&failed) => self.rollback().await,
+                Err(failed) => return Err(LaneEnd::Failed(failed)),
+            }
+            let failed = match self.exact(rest, end.clone()).await? {
+                None => {
+                    self.succeeded(batch, done..batch.writes.len());
+                    return Ok(());
+                }
+                Some(place) => done + place,
+            };
+            let suspect = transaction_around(&batch.writes, failed);
+            let before = batch.writes.get(done..suspect.start).unwrap_or_default();
+            let (first, last) = (batch.writes.get(suspect.start), batch.writes.get(suspect.end));
+            if let Some(first) = first
+                && !before.is_empty()
+            {
+                // Everything below the first Seq of a transaction belongs to the ones before it.
+                let to = Seq(first.transaction.0.saturating_sub(1));
+                if self.exact(before, Advance { to, position: batch.start.clone() }).await?.is_some() {
+                    // It went through a moment ago; the destination has changed in between. Begin the trial again.
+                    continue;
+                }
+                self.succeeded(batch, done..suspect.start);
+            }
+            let to = last.map_or(batch.through, |next| Seq(next.transaction.0.saturating_sub(1)));
+            self.one_by_one(batch, suspect.clone(), to).await?;
+            done = suspect.end;
+            if done >= batch.writes.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// In exact order. Returns the place of the write that was refused, if one was.
+    async fn exact(&mut self, writes: &[Write], end: Advance) -> Result<Option<usize>, LaneEnd> {
+        match self.part(Some(self.begin()), writes, Plan::Exact, Some(end)).await {
+            Ok(_) => Ok(None),
+            Err(failed) if is_refusal(&failed) => {
+                self.rollback().await;
+                Ok(Some(failed.write.unwrap_or(0)))
+            }
+            Err(failed) => Err(LaneEnd::Failed(failed)),
+        }
+    }
+
+    /// One source transaction, record by record; what is refused is set aside.
+    async fn one_by_one(
+        &mut self,
+        batch: &Batch,
+        suspect: std::ops::Range<usize>,
+        to: Seq,
+    ) -> Result<(), LaneEnd> {
+        let writes = batch.writes.get(suspect.clone()).unwrap_or_default();
+        let refused = match self.part(Some(self.begin()), writes, Plan::Single, None).await {
+            Ok(refused) => refused,
+            Err(failed) => {
+                self.rollback().await;
+                return Err(LaneEnd::Failed(failed));
+            }
+        };
+        self.note_refused(batch, suspect.start, refused).await?;
+        match self.part(None, &[], Plan::Exact, Some(Advance { to, position: batch.start.clone() })).await {
+            Ok(_) => Ok(()),
+            Err(failed) => Err(LaneEnd::Failed(failed)),
+        }
+    }
+
+    /// Notes what a single plan refused, durably, or says that the lane waits or stalls instead. `start` is the
+    /// place in the batch at which the part began.
+    pub(super) async fn note_refused(
+        &mut self,
+        batch: &Batch,
+        start: usize,
+        refused: Vec<(usize, Fault)>,
+    ) -> Result<(), LaneEnd> {
+        let mut aside = Vec::with_capacity(refused.len());
+        for (place, fault) in refused {
+            let Some((write, (flow, transaction))) =
+                batch.writes.get(start + place).zip(batch.origins.get(start + place))
+            else {
+                continue;
+            };
+            if fault.class == FaultClass::Reference && self.waiting_on_others.contains(flow) {
+                self.rollback().await;
+                return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::from([*flow]))));
+            }
+            aside.push(SetAside {
+                flow: *flow,
+                map: write.target.map.clone(),
+                seq: write.seq,
+                transaction: transaction.to_string(),
+                fault,
+                at: self.context.env.wall(),
+            });
+        }
+        self.set_aside(&aside).await
+    }
+
+    /// Notes errors durably. The commit that passes over their records comes after this, never before.
+    pub(super) async fn set_aside(&mut self, errors: &[SetAside]) -> Result<(), LaneEnd> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        for error in errors {
+            let in_a_row = self.trial.in_a_row.entry(error.flow).or_default();
+            *in_a_row += 1;
+            if *in_a_row > REFUSALS_IN_A_ROW_MAX {
+                self.rollback().await;
+                return Err(LaneEnd::Failed(self.fault(error.fault.clone(), BTreeSet::from([error.flow]))));
+            }
+        }
+        let records: Vec<Record> = errors.iter().cloned().map(Record::Error).collect();
+        self.context.store.save(&records).map_err(LaneEnd::Forgetful)?;
+        self.progress.send_modify(|progress| {
+            errors.iter().for_each(|error| *progress.refused.entry(error.flow).or_default() += 1);
+        });
+        for error in errors {
+            tracing::warn!(map = %error.map, seq = %error.seq, class = %error.fault.class, code = error.fault.code, "record set aside: {}", error.fault);
+        }
+        Ok(())
+    }
+
+    fn succeeded(&mut self, batch: &Batch, places: std::ops::Range<usize>) {
+        if self.trial.in_a_row.is_empty() {
+            return;
+        }
+        for (flow, _) in batch.origins.get(places).unwrap_or_default() {
+            self.trial.in_a_row.remove(flow);
+        }
+    }
+}
+
+/// Whether the destination refused a record, and another plan may find which or do without.
+fn is_refusal(failed: &LaneFault) -> bool {
+    failed.fault.class.is_about_record() && !failed.broken
+}
+
+/// The places of all writes of the source transaction that the write at `place` belongs to.
+fn transaction_around(writes: &[Write], place: usize) -> std::ops::Range<usize> {
+    let Some(transaction) = writes.get(place).map(|write| write.transaction) else { return 0..writes.len() };
+    let start = writes.partition_point(|write| write.transaction < transaction);
+    let end = writes.partition_point(|write| write.transaction <= transaction);
+    start..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tandem_core::{IntegrationKey, TableName, Target, Value, WriteOp};
+
+    #[test]
+    fn the_transaction_around_a_write_is_found_whole() {
+        let target = Arc::new(Target {
+            map: "m".into(),
+            table: TableName { schema: None, name: "t".into() },
+            columns: vec![],
+            key: vec![],
+            rank: 0,
+        });
+        let writes: Vec<Write> = [(1, 1), (2, 2), (3, 2), (4, 2), (5, 5)]
+            .map(|(seq, transaction)| Write {
+                seq: Seq(seq),
+                transaction: Seq(transaction),
+                target: target.clone(),
+                op: WriteOp::Delete(IntegrationKey::from_values(vec![Value::Int(1)])),
+            })
+            .to_vec();
+        assert_eq!(transaction_around(&writes, 2), 1..4);
+        assert_eq!(transaction_around(&writes, 0), 0..1);
+        assert_eq!(transaction_around(&writes, 4), 4..5);
+    }
+}

@@ -1,0 +1,137 @@
+//! What streams and apps report, turned into events of the maps.
+
+use super::Supervisor;
+use crate::store::{MapRecord, Record, StoreError};
+use crate::stream::Place;
+use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
+use tandem_core::{Fault, FaultClass, MapName};
+
+impl Supervisor {
+    /// Takes in every report. States that change are saved together, and the plans follow.
+    pub(super) fn absorb(&mut self) -> Result<(), StoreError> {
+        let mut records = Vec::new();
+        let mut changed: Vec<MapRecord> = Vec::new();
+        for name in self.maps.keys().cloned().collect::<Vec<_>>() {
+            let Some(record) = self.maps.get(&name) else { continue };
+            let mut next = record.clone();
+            self.absorb_barriers(&mut next);
+            for event in self.facts(&name, &next) {
+                let Ok(state) = step(&next.state, event, self.now()) else { continue };
+                if state == next.state {
+                    continue;
+                }
+                let mut entry = self.note(&format!("map.{}", state.phase), &name, "tandem", "");
+                entry.from = Some(next.state.phase.to_string());
+                entry.to = Some(state.phase.to_string());
+                entry.reason = state.holds.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                tracing::info!(map = %name, from = %next.state.phase, to = %state.phase, "state changed");
+                records.push(Record::Activity(entry));
+                next.state = state;
+            }
+            if next != *record {
+                records.push(Record::Map(Box::new(next.clone())));
+                changed.push(next);
+            }
+        }
+        let ended = self.forget_ended();
+        if !changed.is_empty() {
+            self.save(&records)?;
+            for record in changed {
+                self.asked.insert(record.map.name.clone(), self.version + 1);
+                self.maps.insert(record.map.name.clone(), record);
+            }
+        } else if !ended {
+            return Ok(());
+        }
+        if let Err(error) = self.push_plans() {
+            tracing::error!("a stream could not be opened: {error}");
+        }
+        Ok(())
+    }
+
+    /// Barriers that have come back say where flows begin.
+    fn absorb_barriers(&self, record: &mut MapRecord) {
+        for flow in record.flows.iter_mut().filter(|flow| flow.start.is_none()) {
+            let status = self.apps.get(&flow.stream.source).map(|handle| handle.status.borrow());
+            flow.start = status.and_then(|status| status.barriers.get(&flow.barrier).copied());
+        }
+    }
+
+    /// What is the case for a map, as events. An event that says nothing new changes nothing.
+    fn facts(&self, name: &MapName, record: &MapRecord) -> Vec<Event> {
+        let mut facts = Vec::new();
+        if record.flows.is_empty() {
+            return facts;
+        }
+        if matches!(record.state.phase, Phase::Initializing(_))
+            && record.flows.iter().all(|flow| flow.start.is_some())
+        {
+            facts.push(Event::Entered);
+        }
+        if let Some(fault) = self.gap(record) {
+            let note =
+                HoldNote { since: self.now(), actor: "tandem".into(), reason: fault.to_string().into() };
+            facts.push(Event::Hold(Hold::System("gap_detected".into()), note));
+        }
+        let asked = self.asked.get(name).copied().unwrap_or(0);
+        let all = |place: Place| {
+            record.flows.iter().all(|flow| {
+                self.streams.get(&flow.stream).is_some_and(|handle| {
+                    let status = handle.status.borrow();
+                    status.version >= asked
+                        && status.flows.get(&flow.flow).is_some_and(|flow| flow.place == place)
+                })
+            })
+        };
+        // A hold of this very turn has not been asked for yet; what the streams say is about what was.
+        if record.state.is_pausing() && facts.is_empty() && all(Place::Resting) {
+            facts.push(Event::LetGo);
+        }
+        if record.state.phase == Phase::Resuming && all(Place::Live) {
+            facts.push(Event::CaughtUp);
+        }
+        facts
+    }
+
+    /// A gap that stands in a map's way.
+    pub(super) fn gap(&self, record: &MapRecord) -> Option<Fault> {
+        let is_gap = |fault: &Fault| matches!(fault.class, FaultClass::Gap | FaultClass::Fenced);
+        record.flows.iter().find_map(|flow| {
+            let app =
+                self.apps.get(&flow.stream.source).and_then(|handle| handle.status.borrow().broken.clone());
+            let stream =
+                self.streams.get(&flow.stream).and_then(|handle| handle.status.borrow().broken.clone());
+            app.filter(is_gap).or(stream.filter(is_gap))
+        })
+    }
+
+    /// Removes what has ended. Returns whether anything had.
+    fn forget_ended(&mut self) -> bool {
+        let mut ended = false;
+        let disk = self.world.disk.clone();
+        self.streams.retain(|stream, handle| {
+            let over = handle.status.borrow().ended;
+            if over {
+                ended = true;
+                if let Err(error) = remove_dir(&*disk, &handle.dir) {
+                    tracing::warn!(%stream, "the journal of a stopped stream was not removed: {error}");
+                }
+            }
+            !over
+        });
+        self.apps.retain(|_, handle| {
+            let over = handle.status.borrow().ended;
+            ended |= over;
+            !over
+        });
+        ended
+    }
+}
+
+/// Removes a folder's files; the folder itself does no harm.
+fn remove_dir(disk: &dyn crate::disk::Disk, dir: &str) -> std::io::Result<()> {
+    for file in disk.list(dir)? {
+        disk.remove(&format!("{dir}/{file}"))?;
+    }
+    disk.sync_dir(dir)
+}

@@ -1,0 +1,223 @@
+//! Requests: all or nothing, recorded before anything is done.
+
+use super::Supervisor;
+use crate::request::{Accepted, Blocker, Rejected, Request};
+use crate::store::{FlowId, FlowRecord, MapRecord, Record};
+use std::collections::{BTreeMap, BTreeSet};
+use tandem_core::lifecycle::{
+    Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, step,
+};
+use tandem_core::map::FlowSpec;
+use tandem_core::{BarrierId, Finding, MapName, StreamName};
+
+/// What a request needs that has to be asked of apps first.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    /// The flows of maps that are to be run.
+    pub(crate) flows: BTreeMap<MapName, Vec<(StreamName, FlowSpec)>>,
+    /// What a person should know.
+    pub(crate) warnings: Vec<Finding>,
+}
+
+impl Supervisor {
+    /// Does a request.
+    pub(super) fn act(&mut self, request: Request, prepared: Prepared) -> Result<Accepted, Rejected> {
+        if let Some(unknown) = request.maps.iter().find(|name| !self.maps.contains_key(*name)) {
+            return Err(Rejected::UnknownMap(unknown.clone()));
+        }
+        supported(request.action)?;
+        let events = self.events(&request);
+        let mut blockers = self.parents_not_live(&request);
+        let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
+        for (name, event) in events {
+            let Some(record) = self.maps.get(&name) else { continue };
+            let own = request.maps.contains(&name);
+            let before = next.get(&name).unwrap_or(&record.state);
+            match step(before, event, self.now()) {
+                Ok(state) => drop(next.insert(name, state)),
+                // A dependent that is in another state is left as it is; one that was named must do as asked.
+                Err(Refused { state, needs }) if own => {
+                    blockers.push(Blocker { map: name, state: state.to_owned(), needs });
+                }
+                Err(_) => {}
+            }
+        }
+        if !blockers.is_empty() {
+            return Err(Rejected::State(blockers));
+        }
+        let next = next
+            .into_iter()
+            .filter_map(|(name, state)| Some((self.maps.get(&name)?.clone(), state)))
+            .collect();
+        self.record(&request, prepared, next)
+    }
+
+    /// Saves what follows from a request in one transaction, and then makes it so.
+    fn record(
+        &mut self,
+        request: &Request,
+        mut prepared: Prepared,
+        next: Vec<(MapRecord, MapState)>,
+    ) -> Result<Accepted, Rejected> {
+        let mut engine = self.engine.clone();
+        let mut records = Vec::new();
+        let mut changed = Vec::new();
+        for (mut record, state) in next {
+            let name = record.map.name.clone();
+            let mut entry =
+                self.note(&format!("map.{}", request.action.name()), &name, &request.actor, &request.reason);
+            entry.from = Some(record.state.phase.to_string());
+            entry.to = Some(state.phase.to_string());
+            if !request.maps.contains(&name) {
+                entry.detail = format!("goes along with {}", list(&request.maps));
+            }
+            if state.phase == Phase::NotRunning {
+                entry.detail = self.left_behind(&record);
+                records.extend(record.flows.iter().map(|flow| Record::NoErrors(flow.flow)));
+                record.flows.clear();
+            }
+            for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {
+                let (flow, barrier) = (FlowId(engine.next_flow), BarrierId(engine.next_barrier));
+                engine.next_flow += 1;
+                engine.next_barrier += 1;
+                record.flows.push(FlowRecord { flow, stream, spec, barrier, start: None });
+            }
+            record.state = state;
+            records.push(Record::Activity(entry));
+            records.push(Record::Map(Box::new(record.clone())));
+            changed.push(record);
+        }
+        if engine != self.engine {
+            records.push(Record::Engine(engine.clone()));
+        }
+        let ids = self.save(&records).map_err(|error| Rejected::Disk(error.to_string()))?;
+        self.engine = engine;
+        let maps = changed.iter().map(|record| (record.map.name.clone(), record.state.phase)).collect();
+        for record in changed {
+            tracing::info!(map = %record.map.name, action = request.action.name(), actor = request.actor, to = %record.state.phase, "accepted");
+            self.asked.insert(record.map.name.clone(), self.version + 1);
+            self.maps.insert(record.map.name.clone(), record);
+        }
+        self.push_plans().map_err(|error| Rejected::Disk(error.to_string()))?;
+        Ok(Accepted { id: ids.first().copied().unwrap_or_default(), maps, warnings: prepared.warnings })
+    }
+
+    /// What is asked of each map, dependents included.
+    fn events(&self, request: &Request) -> Vec<(MapName, Event)> {
+        let note = |reason: &str| HoldNote {
+            since: self.now(),
+            actor: request.actor.as_str().into(),
+            reason: reason.into(),
+        };
+        let named: BTreeSet<&MapName> = request.maps.iter().collect();
+        let mut events = Vec::new();
+        for name in &named {
+            let dependents = self.dependents.dependents(name);
+            let others = dependents.iter().filter(|dependent| !named.contains(dependent));
+            match request.action {
+                Action::Pause => {
+                    events.push(((*name).clone(), Event::Hold(Hold::User, note(&request.reason))));
+                    let hold = Hold::Parent((*name).clone());
+                    events.extend(
+                        others.map(|other| (other.clone(), Event::Hold(hold.clone(), note(&request.reason)))),
+                    );
+                }
+                Action::Resume(_) => {
+                    // Holds that the named maps caused go with them, also those on each other.
+                    for parent in self.dependents_held_by(name) {
+                        events.push((parent, Event::Lift(Hold::Parent((*name).clone()))));
+                    }
+                    events.push(((*name).clone(), Event::Act(request.action)));
+                }
+                other => events.push(((*name).clone(), Event::Act(other))),
+            }
+        }
+        in_order(events)
+    }
+
+    fn dependents_held_by(&self, parent: &MapName) -> Vec<MapName> {
+        let hold = Hold::Parent(parent.clone());
+        let held = self.maps.values().filter(|record| record.state.holds.contains_key(&hold));
+        held.map(|record| record.map.name.clone()).collect()
+    }
+
+    /// Maps that cannot be resumed because a map that they depend on is not live, and is not resumed with them.
+    fn parents_not_live(&self, request: &Request) -> Vec<Blocker> {
+        if !matches!(request.action, Action::Resume(_)) {
+            return Vec::new();
+        }
+        let mut blockers = Vec::new();
+        for name in &request.maps {
+            let Some(record) = self.maps.get(name) else { continue };
+            let behind = self.dependents.parents(name).filter(|parent| !request.maps.contains(parent)).find(
+                |parent| {
+                    self.maps.get(*parent).is_some_and(|parent| {
+                        matches!(parent.state.phase, Phase::Paused | Phase::Resuming)
+                            || parent.state.is_pausing()
+                    })
+                },
+            );
+            let needs = match (behind, self.gap(record)) {
+                (Some(parent), _) => format!("depends on {parent}, which must be live first"),
+                (None, Some(gap)) => {
+                    let fix = gap.fix.as_ref().map(|fix| format!(" ({fix})")).unwrap_or_default();
+                    format!("has a gap: {gap}{fix}")
+                }
+                (None, None) => continue,
+            };
+            blockers.push(Blocker { map: name.clone(), state: record.state.phase.to_string(), needs });
+        }
+        blockers
+    }
+
+    /// What a stop leaves unapplied, for the activity log.
+    fn left_behind(&self, record: &MapRecord) -> String {
+        let mut records = 0;
+        let mut bytes = 0;
+        for flow in &record.flows {
+            let Some(handle) = self.streams.get(&flow.stream) else { continue };
+            let cursor = handle.status.borrow().flows.get(&flow.flow).map(|status| status.cursor);
+            let Some(cursor) = cursor.max(flow.start) else { continue };
+            if let Ok(counts) = handle.journal.with(|journal| journal.queued(flow.flow, cursor)) {
+                records += counts.records;
+                bytes += counts.bytes;
+            }
+        }
+        format!("{records} queued records ({bytes} bytes) were not applied")
+    }
+}
+
+/// Lifts before actions, so that a map that is resumed together with its parent is not refused for it.
+fn in_order(events: Vec<(MapName, Event)>) -> Vec<(MapName, Event)> {
+    let (lifts, rest): (Vec<_>, Vec<_>) =
+        events.into_iter().partition(|(_, event)| matches!(event, Event::Lift(_)));
+    lifts.into_iter().chain(rest).collect()
+}
+
+fn list(maps: &[MapName]) -> String {
+    maps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What this version cannot do yet is said before the state is looked at: no state would help.
+fn supported(action: Action) -> Result<(), Rejected> {
+    let missing = match action {
+        Action::Run { initial_sync: true } => {
+            "this version cannot copy records yet: load both sides, then run with --no-initial-sync"
+        }
+        Action::Rerun { .. } | Action::SkipInitialSync => "this version has no initial sync yet",
+        Action::Resume(ResumeMode::SkipPreserve | ResumeMode::SkipDiscard) | Action::Skip(_) => {
+            "this version cannot skip to live yet: resume by catch-up"
+        }
+        Action::Stop(Some(QueueFate::Preserve)) => {
+            "this version cannot keep a queue beyond a stop yet: use --queue discard"
+        }
+        Action::Edit | Action::Delete => {
+            "this version takes maps from the config file only: change it and restart"
+        }
+        Action::Run { initial_sync: false }
+        | Action::Pause
+        | Action::Resume(ResumeMode::CatchUp)
+        | Action::Stop(None | Some(QueueFate::Discard)) => return Ok(()),
+    };
+    Err(Rejected::Unsupported(missing.to_owned()))
+}

@@ -1,0 +1,323 @@
+//! The owner of the maps' states: takes requests, takes in what streams and apps report, and tells them what is
+//! wanted.
+//!
+//! A state is changed by [`step`](tandem_core::lifecycle::step) only, saved before anything is done in its name,
+//! and then turned into plans. What streams and apps do is theirs; they report levels, and a report counts only
+//! if it has come through the plan that it is an answer to.
+
+mod absorb;
+mod act;
+mod plans;
+mod snapshot;
+
+pub(crate) use act::Prepared;
+
+use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
+use crate::disk::Disk;
+use crate::env::Env;
+use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
+use crate::request::{Accepted, Rejected, Request};
+use crate::store::{EngineRecord, FlowId, MapRecord, Record, Saved, Store, StoreError, StreamRecord};
+use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
+use crate::view::{ActivityEntry, Condition, ConditionKind, Snapshot};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tandem_core::connect::{Connector, Owner};
+use tandem_core::map::FlowSpec;
+use tandem_core::{AppName, Dependents, MapName, Seq, StreamName, WallTime};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// What an engine can be tuned with. The defaults are for production.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// How often progress is taken in and shown while nothing else happens.
+    pub pulse: Duration,
+    /// How much of a journal is kept although it is applied, for a destination that loses its last transactions.
+    pub keep_applied_bytes: u64,
+    /// The journal's own settings.
+    pub journal: JournalSettings,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            pulse: Duration::from_millis(250),
+            keep_applied_bytes: 64 << 20,
+            journal: JournalSettings::default(),
+        }
+    }
+}
+
+/// What is asked of the supervisor.
+pub(crate) enum Command {
+    Act { request: Request, prepared: Prepared, reply: oneshot::Sender<Result<Accepted, Rejected>> },
+    Locate { map: MapName, reply: oneshot::Sender<Result<Vec<Located>, Rejected>> },
+    Shutdown { reply: oneshot::Sender<()> },
+}
+
+/// Where a flow's queue is.
+pub(crate) struct Located {
+    pub(crate) journal: Arc<JournalHandle>,
+    pub(crate) flow: FlowId,
+    pub(crate) spec: FlowSpec,
+    pub(crate) cursor: Seq,
+}
+
+/// What an engine works with.
+pub(crate) struct World {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) apps: BTreeMap<AppName, Arc<dyn Connector>>,
+    pub(crate) tuning: Tuning,
+}
+
+/// See the module.
+pub(crate) struct Supervisor {
+    world: World,
+    engine: EngineRecord,
+    maps: BTreeMap<MapName, MapRecord>,
+    dependents: Dependents,
+    streams: BTreeMap<StreamName, StreamHandle>,
+    apps: BTreeMap<AppName, AppHandle>,
+    /// Streams that were saved and have no handle yet.
+    saved_streams: BTreeMap<StreamName, StreamRecord>,
+    version: u64,
+    /// The version of the plans that first said what is wanted of a map now.
+    asked: BTreeMap<MapName, u64>,
+    bell: Arc<Notify>,
+    commands: mpsc::Receiver<Command>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    conditions: BTreeMap<(MapName, ConditionKind), Condition>,
+    errors: BTreeMap<FlowId, u64>,
+}
+
+struct StreamHandle {
+    journal: Arc<JournalHandle>,
+    dir: String,
+    plan: watch::Sender<Arc<StreamPlan>>,
+    status: watch::Receiver<StreamStatus>,
+}
+
+struct AppHandle {
+    plan: watch::Sender<Arc<AppPlan>>,
+    status: watch::Receiver<AppStatus>,
+}
+
+impl Supervisor {
+    /// Takes over what was saved. Nothing goes on yet.
+    pub(crate) fn new(
+        world: World,
+        engine: EngineRecord,
+        saved: Saved,
+        commands: mpsc::Receiver<Command>,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+    ) -> Self {
+        let dependents =
+            Dependents::new(saved.maps.iter().map(|(name, map)| (name, map.map.depends_on.as_slice())));
+        Self {
+            world,
+            engine,
+            maps: saved.maps,
+            dependents,
+            streams: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            saved_streams: saved.streams,
+            version: 0,
+            asked: BTreeMap::new(),
+            bell: Arc::new(Notify::new()),
+            commands,
+            snapshots,
+            conditions: BTreeMap::new(),
+            errors: saved.errors,
+        }
+    }
+
+    /// Opens the journals and starts what the states ask for.
+    pub(crate) fn begin(&mut self) -> Result<(), JournalError> {
+        self.push_plans()?;
+        self.show();
+        Ok(())
+    }
+
+    /// Works until it is told to shut down.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let pulse = self.world.env.sleep(self.world.tuning.pulse);
+            let bell = self.bell.clone();
+            let command = tokio::select! {
+                biased;
+                command = self.commands.recv() => command,
+                () = bell.notified() => None,
+                () = pulse => None,
+            };
+            match command {
+                Some(Command::Act { request, prepared, reply }) => {
+                    // Whoever asked may be gone; what was recorded is done all the same.
+                    let _ = reply.send(self.act(request, prepared));
+                }
+                Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
+                Some(Command::Shutdown { reply }) => {
+                    self.shut_down().await;
+                    let _ = reply.send(());
+                    return;
+                }
+                None => {}
+            }
+            if let Err(error) = self.absorb() {
+                tracing::error!("a change of state could not be saved: {error}");
+            }
+            self.show();
+        }
+    }
+
+    fn locate(&self, map: &MapName) -> Result<Vec<Located>, Rejected> {
+        let record = self.maps.get(map).ok_or_else(|| Rejected::UnknownMap(map.clone()))?;
+        let located = record.flows.iter().filter_map(|flow| {
+            let handle = self.streams.get(&flow.stream)?;
+            let cursor = handle.status.borrow().flows.get(&flow.flow).map(|status| status.cursor);
+            let cursor = cursor.unwrap_or_default().max(flow.start?);
+            Some(Located {
+                journal: handle.journal.clone(),
+                flow: flow.flow,
+                spec: flow.spec.clone(),
+                cursor,
+            })
+        });
+        Ok(located.collect())
+    }
+
+    /// Brings streams, apps and their plans in line with the states.
+    fn push_plans(&mut self) -> Result<(), JournalError> {
+        let wanted = plans::stream_flows(&self.maps, &self.dependents);
+        self.version += 1;
+        for (stream, flows) in &wanted {
+            if !self.streams.contains_key(stream) {
+                self.open_stream(stream)?;
+            }
+            let Some(handle) = self.streams.get(stream) else { continue };
+            let known = flows.values().map(|flow| plans::journal_flow(flow)).collect();
+            handle.journal.with(|journal| journal.set_flows(known))?;
+        }
+        for (stream, handle) in &self.streams {
+            let flows = wanted.get(stream).cloned().unwrap_or_default();
+            handle.plan.send_replace(Arc::new(StreamPlan { version: self.version, flows, shutdown: false }));
+        }
+        let sinks =
+            plans::app_sinks(&wanted, |stream| self.streams.get(stream).map(|handle| handle.journal.clone()));
+        let entering = plans::entering(&self.maps);
+        for app in sinks.keys() {
+            if !self.apps.contains_key(app) {
+                self.open_app(app);
+            }
+        }
+        for (app, handle) in &self.apps {
+            handle.plan.send_replace(Arc::new(AppPlan {
+                version: self.version,
+                sinks: sinks.get(app).cloned().unwrap_or_default(),
+                entering: entering.get(app).cloned().unwrap_or_default(),
+                shutdown: false,
+            }));
+        }
+        Ok(())
+    }
+
+    fn open_stream(&mut self, stream: &StreamName) -> Result<(), JournalError> {
+        let record = match self.saved_streams.remove(stream) {
+            Some(record) => record,
+            None => {
+                let record = StreamRecord::new(stream.clone(), self.engine.next_flow);
+                // The record names the folder: saved before anything is in it.
+                self.world
+                    .store
+                    .save(&[Record::Stream(record.clone())])
+                    .map_err(|error| JournalError::store(&error.to_string()))?;
+                record
+            }
+        };
+        let Some(destination) = self.world.apps.get(&stream.destination).cloned() else { return Ok(()) };
+        let identity = Identity { journal: self.engine.journal, stream: stream.to_string() };
+        let journal =
+            Journal::open(self.world.disk.clone(), &record.dir, identity, self.world.tuning.journal)?;
+        let journal = Arc::new(JournalHandle::new(journal));
+        let dir = record.dir.clone();
+        let (plan, planned) = watch::channel(Arc::new(StreamPlan::default()));
+        let (status, statuses) = watch::channel(StreamStatus::default());
+        let actor = StreamActor::new(StreamParts {
+            env: self.world.env.clone(),
+            store: self.world.store.clone(),
+            journal: journal.clone(),
+            journal_id: self.engine.journal,
+            destination,
+            record,
+            plan: planned,
+            status,
+            bell: self.bell.clone(),
+            pulse: self.world.tuning.pulse,
+            keep_applied_bytes: self.world.tuning.keep_applied_bytes,
+        });
+        // The first plan is sent before the actor looks: an empty one would end it.
+        self.streams.insert(stream.clone(), StreamHandle { journal, dir, plan, status: statuses });
+        self.world.env.spawn("stream", Box::pin(actor.run_planned()));
+        Ok(())
+    }
+
+    fn open_app(&mut self, app: &AppName) {
+        let Some(connector) = self.world.apps.get(app).cloned() else { return };
+        let (plan, planned) = watch::channel(Arc::new(AppPlan::default()));
+        let (status, statuses) = watch::channel(AppStatus::default());
+        let actor = AppActor::new(AppParts {
+            env: self.world.env.clone(),
+            disk: self.world.disk.clone(),
+            app: app.clone(),
+            connector,
+            owner: Owner { journal: self.engine.journal, epoch: self.engine.epoch },
+            plan: planned,
+            status,
+            bell: self.bell.clone(),
+        });
+        self.apps.insert(app.clone(), AppHandle { plan, status: statuses });
+        self.world.env.spawn("app", Box::pin(actor.run_planned()));
+    }
+
+    async fn shut_down(&mut self) {
+        for handle in self.streams.values() {
+            handle
+                .plan
+                .send_modify(|plan| *plan = Arc::new(StreamPlan { shutdown: true, ..(**plan).clone() }));
+        }
+        for handle in self.apps.values() {
+            handle.plan.send_modify(|plan| *plan = Arc::new(AppPlan { shutdown: true, ..(**plan).clone() }));
+        }
+        for handle in self.streams.values_mut() {
+            // A closed channel is an actor that is gone, which is as good.
+            let _ = handle.status.wait_for(|status| status.ended).await;
+        }
+        for handle in self.apps.values_mut() {
+            let _ = handle.status.wait_for(|status| status.ended).await;
+        }
+    }
+
+    fn save(&self, records: &[Record]) -> Result<Vec<u64>, StoreError> {
+        self.world.store.save(records)
+    }
+
+    fn note(&self, event: &str, map: &MapName, actor: &str, reason: &str) -> ActivityEntry {
+        ActivityEntry {
+            id: 0,
+            at: self.now(),
+            event: event.to_owned(),
+            map: Some(map.clone()),
+            actor: actor.to_owned(),
+            reason: reason.to_owned(),
+            from: None,
+            to: None,
+            detail: String::new(),
+        }
+    }
+
+    fn now(&self) -> WallTime {
+        self.world.env.wall()
+    }
+}

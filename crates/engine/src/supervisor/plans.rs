@@ -1,0 +1,83 @@
+//! From the states of the maps to what is wanted of streams and apps. Pure.
+
+use crate::capture::Sink;
+use crate::journal::FlowSpec as JournalFlow;
+use crate::store::{FlowId, MapRecord};
+use crate::stream::{FlowPlan, JournalHandle};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tandem_core::lifecycle::duties;
+use tandem_core::{AppName, BarrierId, Dependents, MapName, Seq, StreamName, TableName};
+
+/// The flows of each stream.
+pub(super) type StreamFlows = BTreeMap<StreamName, BTreeMap<FlowId, Arc<FlowPlan>>>;
+
+/// What is wanted of each stream.
+pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dependents) -> StreamFlows {
+    let relatives: BTreeMap<&MapName, BTreeSet<MapName>> =
+        maps.keys().map(|name| (name, dependents.dependents(name))).collect();
+    let related = |a: &MapName, b: &MapName| {
+        let below =
+            |above: &MapName, below: &MapName| relatives.get(above).is_some_and(|set| set.contains(below));
+        a != b && (below(a, b) || below(b, a))
+    };
+    let mut streams = StreamFlows::new();
+    for record in maps.values().filter(|record| duties(&record.state).capture) {
+        let follow = duties(&record.state).apply;
+        for flow in &record.flows {
+            let others = maps.values().filter(|other| duties(&other.state).capture);
+            let others = others.filter(|other| related(&record.map.name, &other.map.name));
+            let related = others.flat_map(|other| &other.flows).filter(|other| other.stream == flow.stream);
+            let plan = FlowPlan {
+                flow: flow.flow,
+                map: record.map.name.clone(),
+                spec: flow.spec.clone(),
+                start: flow.start,
+                follow,
+                related: related.map(|other| other.flow).collect(),
+                target: FlowPlan::target(&flow.spec),
+            };
+            streams.entry(flow.stream.clone()).or_default().insert(flow.flow, Arc::new(plan));
+        }
+    }
+    streams
+}
+
+/// A flow as its journal counts and indexes it.
+pub(super) fn journal_flow(flow: &FlowPlan) -> JournalFlow {
+    JournalFlow {
+        flow: flow.flow,
+        table: flow.spec.source.clone(),
+        key: flow.spec.source_key.clone(),
+        from: flow.start.unwrap_or(Seq::ZERO),
+    }
+}
+
+/// The sinks of each app: its streams with their tables.
+pub(super) fn app_sinks(
+    streams: &StreamFlows,
+    journal: impl Fn(&StreamName) -> Option<Arc<JournalHandle>>,
+) -> BTreeMap<AppName, BTreeMap<StreamName, Sink>> {
+    let mut apps: BTreeMap<AppName, BTreeMap<StreamName, Sink>> = BTreeMap::new();
+    for (stream, flows) in streams {
+        let Some(journal) = journal(stream) else { continue };
+        let tables = flows.values().map(|flow| flow.spec.source.clone()).collect();
+        apps.entry(stream.source.clone()).or_default().insert(stream.clone(), Sink { journal, tables });
+    }
+    apps
+}
+
+/// The tables that are to enter capture, per app.
+pub(super) fn entering(
+    maps: &BTreeMap<MapName, MapRecord>,
+) -> BTreeMap<AppName, BTreeMap<BarrierId, TableName>> {
+    let mut apps: BTreeMap<AppName, BTreeMap<BarrierId, TableName>> = BTreeMap::new();
+    for record in maps.values().filter(|record| duties(&record.state).enter) {
+        for flow in record.flows.iter().filter(|flow| flow.start.is_none()) {
+            apps.entry(flow.stream.source.clone())
+                .or_default()
+                .insert(flow.barrier, flow.spec.source.clone());
+        }
+    }
+    apps
+}

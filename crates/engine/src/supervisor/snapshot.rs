@@ -1,0 +1,141 @@
+//! What the engine shows: the states, with what streams and apps report beside them.
+
+use super::Supervisor;
+use crate::store::{FlowRecord, MapRecord};
+use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
+use std::sync::Arc;
+use tandem_core::lifecycle::allowed;
+use tandem_core::{Fault, FaultClass, Seq};
+
+/// A condition before it is known since when it holds.
+struct Fact {
+    kind: ConditionKind,
+    status: bool,
+    reason: String,
+    fix: Option<String>,
+}
+
+impl Fact {
+    /// A trouble that stands.
+    fn trouble(kind: ConditionKind, fault: &Fault) -> Self {
+        Self { kind, status: true, reason: fault.to_string(), fix: fault.fix.clone() }
+    }
+
+    /// Whether an app answers.
+    fn connected(kind: ConditionKind, fault: Option<Fault>) -> Self {
+        let reason = fault.as_ref().map_or_else(|| "connected".to_owned(), ToString::to_string);
+        Self { kind, status: fault.is_none(), reason, fix: fault.and_then(|fault| fault.fix) }
+    }
+}
+
+impl Supervisor {
+    /// Shows the present state, if it differs from what was shown last.
+    pub(super) fn show(&mut self) {
+        let mut maps = Vec::with_capacity(self.maps.len());
+        for record in self.maps.values().cloned().collect::<Vec<_>>() {
+            let flows: Vec<FlowView> = record.flows.iter().map(|flow| self.flow_view(flow)).collect();
+            let errors = flows.iter().map(|flow| flow.errors).sum();
+            let conditions = self.conditions(&record, errors);
+            maps.push(MapView {
+                allowed: allowed(&record.state),
+                dependents: self.dependents.dependents(&record.map.name).into_iter().collect(),
+                map: record.map,
+                state: record.state,
+                conditions,
+                flows,
+            });
+        }
+        let apps = self.world.apps.keys().map(|app| {
+            let status = self.apps.get(app).map(|handle| handle.status.borrow().clone()).unwrap_or_default();
+            let written = self.streams.iter().filter(|(stream, _)| stream.destination == *app);
+            let apply = written.map(|(_, handle)| handle.status.borrow().fault.clone()).find(Option::is_some);
+            let fault = status.broken.or(status.fault).or(status.entering).or(apply.flatten());
+            AppView { app: app.clone(), fault, capturing: status.capturing }
+        });
+        let snapshot = Snapshot { maps, apps: apps.collect() };
+        self.snapshots.send_if_modified(|shown| {
+            let changed = **shown != snapshot;
+            if changed {
+                *shown = Arc::new(snapshot);
+            }
+            changed
+        });
+    }
+
+    fn flow_view(&self, flow: &FlowRecord) -> FlowView {
+        let start = flow.start.unwrap_or_default();
+        let mut view = FlowView {
+            stream: flow.stream.clone(),
+            applied_seq: start,
+            head_seq: start,
+            queue: QueueStats::default(),
+            applied: 0,
+            errors: self.errors.get(&flow.flow).copied().unwrap_or_default(),
+        };
+        let Some(handle) = self.streams.get(&flow.stream) else { return view };
+        if let Some(status) = handle.status.borrow().flows.get(&flow.flow) {
+            view.applied_seq = status.cursor.max(start);
+            view.applied = status.applied;
+            view.errors += status.refused;
+        }
+        view.head_seq = handle.journal.with(|journal| journal.durable()).max(view.applied_seq);
+        if flow.start.is_some() {
+            view.queue = handle.queued(flow.flow, view.applied_seq);
+        }
+        view
+    }
+
+    fn conditions(&mut self, record: &MapRecord, errors: u64) -> Vec<Condition> {
+        let mut facts = if record.flows.is_empty() { Vec::new() } else { self.facts_shown(record) };
+        let (now, name) = (self.now(), &record.map.name);
+        if errors > 0 {
+            let reason = format!("{errors} records were set aside");
+            let fix = Some(format!("tandem activity --map {name}"));
+            facts.push(Fact { kind: ConditionKind::ErrorsOpen, status: true, reason, fix });
+        }
+        let mut shown = Vec::with_capacity(facts.len());
+        for Fact { kind, status, reason, fix } in facts {
+            let key = (name.clone(), kind);
+            let before = self.conditions.get(&key).filter(|before| before.status == status);
+            let since = before.map_or(now, |before| before.since);
+            let condition = Condition { kind, status, reason, since, fix };
+            self.conditions.insert(key, condition.clone());
+            shown.push(condition);
+        }
+        self.conditions.retain(|(map, kind), _| map != name || shown.iter().any(|shown| shown.kind == *kind));
+        shown.sort_by_key(|condition| (condition.kind.is_well(condition.status), condition.kind));
+        shown
+    }
+
+    fn facts_shown(&self, record: &MapRecord) -> Vec<Fact> {
+        let internal = |fault: &Fault| fault.class == FaultClass::Internal;
+        let (mut source, mut destination, mut stalled, mut disk) = (None, None, None, None);
+        for flow in &record.flows {
+            if let Some(handle) = self.apps.get(&flow.stream.source) {
+                let status = handle.status.borrow();
+                source = source.or(status.fault.clone()).or(status.entering.clone());
+                disk = disk.or(status.broken.clone().filter(internal));
+            }
+            if let Some(handle) = self.streams.get(&flow.stream) {
+                let status = handle.status.borrow();
+                destination = destination.or(status.fault.clone());
+                stalled = stalled.or(status.flows.get(&flow.flow).and_then(|flow| flow.stalled.clone()));
+                disk = disk.or(status.broken.clone().filter(internal));
+            }
+        }
+        let gap = self.gap(record).map(|fault| Fact::trouble(ConditionKind::GapDetected, &fault));
+        let disk = disk.map(|fault| Fact::trouble(ConditionKind::DiskFailed, &fault));
+        let stalled = stalled.map(|fault| Fact::trouble(ConditionKind::Stalled, &fault));
+        let source = Fact::connected(ConditionKind::SourceConnected, source);
+        let destination = Fact::connected(ConditionKind::DestinationConnected, destination);
+        [gap, disk, stalled].into_iter().flatten().chain([source, destination]).collect()
+    }
+}
+
+impl super::StreamHandle {
+    fn queued(&self, flow: crate::store::FlowId, after: Seq) -> QueueStats {
+        // A count that cannot be had now is shown as nothing; the condition that says why stands beside it.
+        let counts = self.journal.with(|journal| journal.queued(flow, after)).unwrap_or_default();
+        QueueStats { records: counts.records, bytes: counts.bytes, oldest_at: counts.oldest_at }
+    }
+}
