@@ -5,7 +5,7 @@ use crate::config::ConfigErrors;
 use std::fmt;
 use tandem_engine::StartError;
 use tandem_server::ClientError;
-use tandem_server::wire::Problem;
+use tandem_server::wire::{Finding, Problem};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,11 +113,7 @@ impl From<Problem> for Failure {
             "shutting_down" => Exit::NoServer,
             _ => Exit::Failed,
         };
-        let findings = problem.findings.iter().map(|finding| {
-            let fix = finding.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
-            format!("{}: {}: {}{fix}", finding.severity, finding.place, finding.message)
-        });
-        let details: Vec<String> = findings.collect();
+        let details: Vec<String> = problem.findings.iter().map(shown).collect();
         // The findings say one by one what the sentence says at once.
         let message = if details.is_empty() { problem.detail } else { "nothing was changed".to_owned() };
         Self { exit, message, details, fix: problem.fix }
@@ -130,7 +126,19 @@ impl From<StartError> for Failure {
         match error {
             StartError::Locked(_) => Self::new(Exit::Refused, message),
             StartError::Data { fix, .. } => Self::new(Exit::Failed, message).fix(fix),
-            StartError::Maps(_) => Self::new(Exit::Usage, message).fix("tandem check says more"),
+            StartError::Maps(findings) => {
+                // A map that runs stands in the way by its state; anything else is wrong in the config.
+                let by_state = findings.iter().any(|finding| finding.code == "map_in_use");
+                let exit = if by_state { Exit::Refused } else { Exit::Usage };
+                let findings = findings.into_iter().map(Finding::from);
+                let details = findings.map(|finding| shown(&finding)).collect();
+                Self { details, ..Self::new(exit, "the maps cannot be used; nothing was started") }
+            }
         }
     }
+}
+
+fn shown(finding: &Finding) -> String {
+    let fix = finding.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+    format!("{}: {}: {}{fix}", finding.severity, finding.place, finding.message)
 }

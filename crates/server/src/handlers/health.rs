@@ -27,14 +27,9 @@ fn blocked(snapshot: &Snapshot) -> Vec<String> {
             continue;
         }
         for condition in &map.conditions {
-            let stands = match condition.kind {
-                ConditionKind::SourceConnected | ConditionKind::DestinationConnected => !condition.status,
-                ConditionKind::GapDetected | ConditionKind::Stalled | ConditionKind::DiskFailed => {
-                    condition.status
-                }
-                ConditionKind::ErrorsOpen => false,
-            };
-            if stands {
+            // Records that were set aside are trouble, and do not stop those behind them.
+            let stands = condition.kind != ConditionKind::ErrorsOpen;
+            if stands && !condition.kind.is_well(condition.status) {
                 blocked.push(format!("{}: {:?}: {}", map.map.name, condition.kind, condition.reason));
             }
         }

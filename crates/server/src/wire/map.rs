@@ -87,6 +87,8 @@ pub struct Condition {
     pub kind: String,
     /// Whether it holds.
     pub status: bool,
+    /// Whether that is good news: `DestinationConnected` is well when it holds, `Stalled` when it does not.
+    pub well: bool,
     /// In a sentence.
     pub reason: String,
     /// Since when.
@@ -144,6 +146,7 @@ impl From<&tandem_engine::Condition> for Condition {
         Self {
             kind: format!("{:?}", condition.kind),
             status: condition.status,
+            well: condition.kind.is_well(condition.status),
             reason: condition.reason.clone(),
             since: moment(condition.since),
             fix: condition.fix.clone(),

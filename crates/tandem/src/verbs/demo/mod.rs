@@ -155,7 +155,7 @@ Type in another terminal:
 
   {program} map pause customers --reason maintenance{at}   # its dependents pause, too; the ERP goes on
   {program} queue stats customers{at}                      # what waits for the CRM
-  {program} map resume customers contacts orders{at}       # catches up, in order
+  {program} map resume customers{at}                       # catches up, in order; so do they
   {program} activity --follow{at}
 
 Ctrl-C ends the demo.

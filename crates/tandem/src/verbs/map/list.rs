@@ -27,7 +27,7 @@ fn row(map: &Map) -> [Cell; 6] {
     let trouble: Vec<String> = map
         .conditions
         .iter()
-        .filter(|condition| is_trouble(&condition.kind, condition.status))
+        .filter(|condition| !condition.well)
         .map(|condition| match condition.status {
             true => condition.kind.clone(),
             false => format!("{}=false", condition.kind),
@@ -41,9 +41,4 @@ fn row(map: &Map) -> [Cell; 6] {
         Cell::new(map.queue.oldest_at.map_or_else(|| "-".to_owned(), age)),
         Cell::new(if trouble.is_empty() { "-".to_owned() } else { trouble.join(", ") }),
     ]
-}
-
-/// Some conditions are good when they hold, others when they do not.
-pub(super) fn is_trouble(kind: &str, status: bool) -> bool {
-    status != matches!(kind, "SourceConnected" | "DestinationConnected")
 }

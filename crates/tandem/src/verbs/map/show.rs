@@ -1,6 +1,5 @@
 //! `tandem map show`
 
-use super::list::is_trouble;
 use super::shown_state;
 use crate::args::One;
 use crate::failure::Exit;
@@ -43,7 +42,7 @@ fn text(map: &Map) -> String {
         lines.push(("  errors", count(flow.errors)));
     }
     for condition in &map.conditions {
-        let mark = if is_trouble(&condition.kind, condition.status) { "!" } else { "" };
+        let mark = if condition.well { "" } else { "! " };
         let fix = condition.fix.as_ref().map(|fix| format!(" (fix: {fix})")).unwrap_or_default();
         let since = moment(condition.since);
         let fact = format!("{}={}", condition.kind, condition.status);

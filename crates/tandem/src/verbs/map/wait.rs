@@ -1,6 +1,5 @@
 //! `tandem map wait`
 
-use super::list::is_trouble;
 use super::shown_state;
 use crate::args::Wait as Asked;
 use crate::failure::{Exit, Failure};
@@ -49,7 +48,7 @@ fn late(map: &Map, wanted: &str) -> Failure {
         format!("{} is {}, not {wanted}, after all this time", map.name, shown_state(map)),
     );
     for condition in &map.conditions {
-        if is_trouble(&condition.kind, condition.status) {
+        if !condition.well {
             let fix = condition.fix.as_ref().map(|fix| format!(" (fix: {fix})")).unwrap_or_default();
             failure =
                 failure.detail(format!("{}={}: {}{fix}", condition.kind, condition.status, condition.reason));
