@@ -7,6 +7,8 @@ use tracing_subscriber::EnvFilter;
 
 /// The variable that says what is logged.
 const VARIABLE: &str = "TANDEM_LOG";
+/// What is logged when nobody says so: drivers repeat every notice of a server, which helps nobody.
+const DEFAULT: &str = "info,tokio_postgres=warn,pgwire_replication=warn";
 
 /// Starts logging to stderr.
 pub(crate) fn to_stderr(format: LogFormat) {
@@ -25,5 +27,5 @@ pub(crate) fn to_file(file: std::fs::File) {
 }
 
 fn filter() -> EnvFilter {
-    EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"))
+    EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT))
 }

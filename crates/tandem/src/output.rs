@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 
+/// The narrowest terminal to which tables are fitted.
+const WIDTH_MIN: u16 = 60;
+
 /// Where and how a verb writes.
 pub(crate) struct Output {
     format: Format,
@@ -85,7 +88,9 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     if std::env::var_os("NO_COLOR").is_some() {
         table.force_no_tty();
     }
-    table.set_content_arrangement(match is_terminal() {
+    // A terminal that does not know how wide it is, or is too narrow, gets the lines as they are.
+    let fits = table.is_tty() && table.width().is_some_and(|width| width >= WIDTH_MIN);
+    table.set_content_arrangement(match fits {
         true => ContentArrangement::Dynamic,
         false => ContentArrangement::Disabled,
     });
