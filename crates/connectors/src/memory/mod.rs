@@ -254,6 +254,16 @@ impl MemoryApp {
         self.world().history.clone().unwrap_or_default()
     }
 
+    /// The history from the `from`-th effect on.
+    pub fn effects_since(&self, from: usize) -> Vec<Effect> {
+        self.world()
+            .history
+            .as_ref()
+            .and_then(|history| history.get(from..))
+            .map(<[_]>::to_vec)
+            .unwrap_or_default()
+    }
+
     /// Breaks all connections; new ones can be made.
     pub fn break_connections(&self) {
         let mut world = self.world();

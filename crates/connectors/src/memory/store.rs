@@ -68,7 +68,8 @@ impl Work {
 }
 
 fn refused(code: &str, table: &TableName, message: String) -> Fault {
-    Fault::new(FaultClass::Application, "write record", message).code(code).table(table.to_string())
+    let class = if code == "foreign_key" { FaultClass::Reference } else { FaultClass::Application };
+    Fault::new(class, "write record", message).code(code).table(table.to_string())
 }
 
 fn values_at(row: &[Value], places: &[usize]) -> Vec<Value> {

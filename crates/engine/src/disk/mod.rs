@@ -67,7 +67,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
 
-    /// Cuts the file to `len` bytes.
+    /// Cuts the file to `len` bytes. Durable with the next [`sync`](DiskFile::sync).
     fn truncate(&self, len: u64) -> io::Result<()>;
 }
 

@@ -128,6 +128,8 @@ impl DiskFile for RealFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.set_len(len)?;
+        // fdatasync need not make a shorter length durable.
+        self.file.sync_all()
     }
 }

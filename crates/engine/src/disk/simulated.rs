@@ -394,3 +394,59 @@ impl DiskFile for SimulatedFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with a synced and an unsynced half, in as many histories as there are seeds.
+    fn crashed(seed: u64) -> Option<Vec<u8>> {
+        let disk = SimulatedDisk::new(seed);
+        let file = disk.create("dir/a").unwrap();
+        file.append(&[1; 100]).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir("dir").unwrap();
+        file.append(&[2; 100]).unwrap();
+        disk.crash();
+        assert!(file.append(&[3]).is_err(), "the handle died with its process");
+        disk.bytes("dir/a")
+    }
+
+    #[test]
+    fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
+        let histories: Vec<Vec<u8>> = (0..300).map(|seed| crashed(seed).unwrap()).collect();
+        assert!(histories.iter().all(|bytes| bytes[..100] == [1; 100] && bytes.len() <= 200));
+        let some = |what: fn(&[u8]) -> bool| histories.iter().any(|bytes| what(&bytes[100..]));
+        assert!(some(|tail| tail.is_empty()), "all lost");
+        assert!(some(|tail| tail == [2; 100]), "all there");
+        assert!(some(|tail| tail.len() < 100 && tail.iter().all(|byte| *byte == 2) && !tail.is_empty()));
+        assert!(some(|tail| tail.contains(&0) && tail.contains(&2)), "a stretch of zeros");
+        assert!(some(|tail| tail.iter().any(|byte| ![0, 2].contains(byte))), "garbage");
+    }
+
+    #[test]
+    fn a_name_that_was_not_synced_may_be_lost() {
+        let there = |seed| {
+            let disk = SimulatedDisk::new(seed);
+            let file = disk.create("dir/a").unwrap();
+            file.sync().unwrap();
+            disk.crash();
+            disk.bytes("dir/a").is_some()
+        };
+        let kept = (0..100).filter(|seed| there(*seed)).count();
+        assert!((1..100).contains(&kept), "{kept} of 100");
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_next_one_succeeds_and_the_bytes_are_lost_all_the_same() {
+        let disk = SimulatedDisk::new(1);
+        let file = disk.create("dir/a").unwrap();
+        disk.sync_dir("dir").unwrap();
+        file.append(&[1; 100]).unwrap();
+        disk.fail_sync(1, FailWith::Broken);
+        assert!(file.sync().is_err());
+        assert!(file.sync().is_ok());
+        disk.crash();
+        assert_eq!(disk.bytes("dir/a").unwrap(), [0; 100]);
+    }
+}

@@ -1,23 +1,20 @@
 //! The one who appends: changes to frames to bytes, segments rolled at transaction boundaries.
 
-use super::catalog::{Active, Catalog, Shared, Tally};
+use super::catalog::{Catalog, Shared};
 use super::entry::{CommitNote, GroupHead, put_barrier, put_change, put_group, put_relation};
-use super::format::{FRAME_HEADER, FRAME_MAX, FrameHeader, FrameKind, SegmentHeader, seed};
+use super::format::{FRAME_HEADER, FRAME_MAX, FrameHeader, FrameKind};
 use super::index::{Noted, Route, SegmentIndex, routes};
 use super::records::Records;
 use super::recover;
-use super::segment::{Place, Sealed, scan, write_sidecar};
-use super::sidecar::{self, Extent};
+use super::segment::{Sealed, scan};
 use super::sync::{Durable, Settled, Synced, Ticket};
 use super::wire::{put_sized, put_zigzag};
 use super::{FlowId, FlowSpec, Identity, JournalError, Settings};
-use crate::disk::{Disk, DiskFile, remove_if_there};
+use crate::disk::{Disk, DiskFile};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tandem_core::{BarrierId, Entry, Fragment, Position, Relation, Seq, WallTime};
 
-/// Bytes that are gathered before they are written, beyond one frame.
-const WRITE_AT_ONCE: usize = 1 << 20;
 /// So many relations are remembered by where they lie in memory, beside by what they are.
 const KNOWN_PLACES: usize = 4096;
 
@@ -27,16 +24,16 @@ pub struct Journal {
     pub(super) shared: Arc<Shared>,
     records: Records,
     mark: Arc<dyn DiskFile>,
-    file: Arc<dyn DiskFile>,
-    path: Arc<str>,
-    number: u64,
-    base: Seq,
-    header_len: u64,
-    seed: u32,
-    flows: Vec<Arc<FlowSpec>>,
-    tail: Tail,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) path: Arc<str>,
+    pub(super) number: u64,
+    pub(super) base: Seq,
+    pub(super) header_len: u64,
+    pub(super) seed: u32,
+    pub(super) flows: Vec<Arc<FlowSpec>>,
+    pub(super) tail: Tail,
     draft: Draft,
-    book: RelationBook,
+    pub(super) book: RelationBook,
     /// Barriers since the journal was opened: there is one for each map that was run.
     barriers: HashMap<BarrierId, Seq>,
 }
@@ -44,8 +41,10 @@ pub struct Journal {
 /// How far the log is written.
 #[derive(Debug, Clone)]
 pub(super) struct Tail {
-    /// Bytes in the file.
+    /// Where what is written ends.
     pub len: u64,
+    /// The file's length: behind what is written there are zeros.
+    pub filled: u64,
     /// Where the last frame ends behind which no transaction is open.
     pub settled_len: u64,
     /// The Seq that comes next.
@@ -66,10 +65,8 @@ struct Draft {
     /// Where the frame of whole transactions starts that is being filled, and its first Seq.
     whole: Option<(usize, Seq, WallTime)>,
     scratch: Vec<u8>,
-    /// Records that wait for the write, or for their transaction's end.
+    /// Records that wait for the write.
     noted: Vec<Noted>,
-    /// How many of them are committed.
-    noted_committed: usize,
     seek: Vec<(Seq, u64)>,
     relations: Vec<u64>,
     ids: Vec<u32>,
@@ -77,13 +74,22 @@ struct Draft {
 
 /// The numbers of relations in this segment.
 #[derive(Debug, Default)]
-struct RelationBook {
+pub(super) struct RelationBook {
     by_place: HashMap<usize, (Arc<Relation>, u32)>,
     by_value: HashMap<Arc<Relation>, u32>,
     routes: Vec<Vec<Route>>,
+    /// How many of them stand before the transaction that is open.
+    settled: usize,
 }
 
 impl RelationBook {
+    /// Forgets the relations from a number on: their frames are no more.
+    fn forget_from(&mut self, number: usize) {
+        self.routes.truncate(number);
+        self.by_value.retain(|_, id| (*id as usize) < number);
+        self.by_place.retain(|_, (_, id)| (*id as usize) < number);
+    }
+
     fn find(&mut self, relation: &Arc<Relation>) -> Option<u32> {
         let place = Arc::as_ptr(relation) as usize;
         if let Some((_, id)) = self.by_place.get(&place) {
@@ -177,7 +183,7 @@ impl Journal {
             let catalog = self.shared.look();
             let known = |spec: &&Arc<FlowSpec>| catalog.flows.get(&spec.flow) != Some(spec);
             let fresh: Vec<_> = self.flows.iter().filter(known).cloned().collect();
-            let shelved = catalog.shelves.iter().flat_map(|(_, shelf)| &shelf.segments);
+            let shelved = catalog.shelves.values().flat_map(|shelf| &shelf.segments);
             (catalog.sealed.iter().chain(shelved).cloned().collect::<Vec<_>>(), fresh)
         };
         for segment in &sealed {
@@ -185,15 +191,11 @@ impl Journal {
         }
         // What the log has of the new flows since the last roll, in its open transaction too.
         let mut index = SegmentIndex::of(fresh.iter().cloned());
+        let begins_here = |spec: &Arc<FlowSpec>| spec.from.next() >= self.tail.next;
         let range = (self.header_len, self.tail.len);
-        let open = scan(&self.file, &self.path, self.seed, range, &mut index, |_, _| {})?;
-        let kept = |noted: &Noted| {
-            self.flows.iter().any(|spec| spec.flow == noted.flow)
-                && !fresh.iter().any(|spec| spec.flow == noted.flow)
-        };
-        self.draft.noted.retain(kept);
-        self.draft.noted.extend(open);
-        self.draft.noted.sort_by_key(|noted| noted.seq);
+        if !fresh.iter().all(begins_here) {
+            scan(&self.file, &self.path, self.seed, range, &mut index, |_, _| {})?;
+        }
         let mut catalog = self.shared.change();
         catalog.flows = self.flows.iter().map(|spec| (spec.flow, Arc::clone(spec))).collect();
         catalog.active.index.flows.retain(|flow, _| self.flows.iter().any(|spec| spec.flow == *flow));
@@ -222,7 +224,7 @@ impl Journal {
         }
         for (fragment, size) in fragments.iter().zip(sizes) {
             self.fragment(fragment, size, captured_at)?;
-            if self.draft.out.len() >= WRITE_AT_ONCE {
+            if self.draft.out.len() >= self.shared.settings.write_bytes() {
                 self.write()?;
             }
             if self.tail.open.is_none()
@@ -258,10 +260,21 @@ impl Journal {
     /// deliver it again from its start.
     pub fn abandon_open(&mut self) -> Result<(), JournalError> {
         self.shared.health.check("abandon")?;
-        match self.tail.open {
-            None => Ok(()),
-            Some(_) => Err(JournalError::misuse("abandon", "a transaction is open")),
-        }
+        let Some(first) = self.tail.open.take() else { return Ok(()) };
+        let settled = self.tail.settled_len;
+        let cut = self.file.truncate(settled);
+        self.shared.health.watch(cut.map_err(|error| JournalError::io("cut", &self.path, &error)))?;
+        // What was cut must not come back under what is written in its place.
+        self.shared.health.sync(&*self.file, &self.path)?;
+        self.tail.next = first;
+        (self.tail.len, self.tail.filled) = (settled, settled);
+        self.draft = Draft::default();
+        self.book.forget_from(self.book.settled);
+        self.barriers.retain(|_, seq| *seq < first);
+        let mut catalog = self.shared.change();
+        catalog.active.len = settled;
+        catalog.active.index.forget_from(settled);
+        Ok(())
     }
 
     /// Takes the right to make durable what has been appended.
@@ -309,10 +322,9 @@ impl Journal {
     pub(super) fn forget_flow(&mut self, flow: FlowId) {
         self.flows.retain(|spec| spec.flow != flow);
         self.book.route_again(&self.flows);
-        self.draft.noted.retain(|noted| noted.flow != flow);
     }
 
-    fn settle(&mut self, place: Settled) -> Result<(), JournalError> {
+    pub(super) fn settle(&mut self, place: Settled) -> Result<(), JournalError> {
         let mut catalog = self.shared.change();
         let known = (catalog.durable.number, catalog.durable.offset);
         if (place.number, place.offset) <= known {
@@ -405,7 +417,10 @@ impl Journal {
         at: WallTime,
     ) -> Result<(), JournalError> {
         self.close_whole();
-        let transaction = *self.tail.open.get_or_insert(self.tail.next);
+        let transaction = *self.tail.open.get_or_insert_with(|| {
+            self.book.settled = self.book.routes.len();
+            self.tail.next
+        });
         let mut scratch = std::mem::take(&mut self.draft.scratch);
         let mut ids = std::mem::take(&mut self.draft.ids).into_iter();
         scratch.clear();
@@ -420,7 +435,7 @@ impl Journal {
                 self.piece(&head, first, &scratch, FrameKind::Piece);
                 scratch.clear();
                 (head.entries, first) = (0, self.tail.next);
-                if self.draft.out.len() >= WRITE_AT_ONCE {
+                if self.draft.out.len() >= self.shared.settings.write_bytes() {
                     self.write()?;
                 }
             }
@@ -467,7 +482,6 @@ impl Journal {
         if let Some(commit) = commit {
             self.tail.position = Some(commit.position.clone());
             self.tail.committed = Seq(self.tail.next.0 - 1);
-            self.draft.noted_committed = self.draft.noted.len();
         }
     }
 
@@ -507,82 +521,33 @@ impl Journal {
     }
 
     /// Writes what is gathered, and lets everybody know what of it is committed.
-    fn write(&mut self) -> Result<(), JournalError> {
+    pub(super) fn write(&mut self) -> Result<(), JournalError> {
         self.close_whole();
         if self.draft.out.is_empty() {
             return Ok(());
         }
-        let written = self.file.append(&self.draft.out);
+        let (len, behind) = (self.draft.out.len(), self.tail.len + self.draft.out.len() as u64);
+        if behind > self.tail.filled {
+            // Large groups pay for a longer file with few syncs anyway, and would pay for the zeros, too.
+            let ahead = self.shared.settings.ahead_bytes;
+            let ahead = if len < ahead / 8 { ahead } else { 0 };
+            self.draft.out.resize(len + ahead, 0);
+            self.tail.filled = behind + ahead as u64;
+        }
+        let written = self.file.write_at(self.tail.len, &self.draft.out);
         let written = written.map_err(|error| JournalError::io("append to", &self.path, &error));
         self.shared.health.watch(written)?;
-        self.tail.len += self.draft.out.len() as u64;
+        self.tail.len = behind;
         self.draft.out.clear();
-        self.draft.out.shrink_to(4 * WRITE_AT_ONCE);
+        self.draft.out.shrink_to(4 * self.shared.settings.write_bytes());
         let mut catalog = self.shared.change();
         catalog.head = self.tail.committed;
         catalog.active.len = self.tail.len;
         let index = &mut catalog.active.index;
         self.draft.seek.drain(..).for_each(|(first, offset)| index.note_frame(first, offset));
         index.relations.append(&mut self.draft.relations);
-        let committed = std::mem::take(&mut self.draft.noted_committed);
-        self.draft.noted.drain(..committed).for_each(|noted| index.note(&noted));
+        self.draft.noted.drain(..).for_each(|noted| index.note(&noted));
         Ok(())
-    }
-
-    /// Seals the segment and begins the next one. The old one is durable before the new one exists, and the new
-    /// one's name is durable before anything in it counts.
-    fn roll(&mut self) -> Result<(), JournalError> {
-        self.write()?;
-        if self.tail.next == self.base {
-            // A segment without a Seq is not sealed: it could not be told from the one that follows.
-            return Ok(());
-        }
-        self.shared.health.sync(&*self.file, &self.path)?;
-        let rolled = self.begin_next();
-        let (fresh, sealed) = self.shared.health.watch(rolled)?;
-        let position = self.tail.position.clone();
-        let durable = Settled {
-            number: fresh.number,
-            offset: fresh.header_len,
-            seq: self.tail.committed,
-            position: position.clone(),
-        };
-        self.file = Arc::clone(&fresh.file);
-        self.path = Arc::clone(&fresh.path);
-        (self.number, self.base, self.seed) = (fresh.number, fresh.base, fresh.seed);
-        self.header_len = fresh.header_len;
-        self.tail.len = fresh.header_len;
-        self.tail.settled_len = fresh.header_len;
-        self.book = RelationBook::default();
-        let mut catalog = self.shared.change();
-        let sealed = Arc::new(sealed);
-        catalog.active = fresh;
-        catalog.sealed.push(Arc::clone(&sealed));
-        for spec in &self.flows {
-            let tally: &mut Tally = catalog.tallies.entry(spec.flow).or_default();
-            tally.push(spec.flow, Arc::clone(&sealed));
-        }
-        drop(catalog);
-        self.tail.durable_len = self.header_len;
-        self.settle(durable)
-    }
-
-    fn begin_next(&mut self) -> Result<(Active, Sealed), JournalError> {
-        let extent =
-            Extent { seed: self.seed, base: self.base, last: self.tail.committed, len: self.tail.len };
-        let (bytes, summary) = sidecar::build(extent, &self.shared.look().active.index);
-        write_sidecar(&*self.shared.disk, &self.path, &bytes)?;
-        let place = Place { path: Arc::clone(&self.path), number: self.number, header_len: self.header_len };
-        let sealed = Sealed::new(place, extent, self.tail.position.clone(), summary);
-        let header = SegmentHeader {
-            number: self.number + 1,
-            base: self.tail.next,
-            shelf: None,
-            position: self.tail.position.clone(),
-        };
-        let mut fresh = create(&*self.shared.disk, &self.shared.dir, &self.shared.identity, &header)?;
-        fresh.index = SegmentIndex::of(self.flows.iter().cloned());
-        Ok((fresh, sealed))
     }
 }
 
@@ -599,36 +564,4 @@ fn size_of(fragment: &Fragment) -> Result<usize, JournalError> {
         size = size.saturating_add(cells);
     }
     Ok(size)
-}
-
-/// Makes a segment file with its head, durably, under its name.
-pub(super) fn create(
-    disk: &dyn Disk,
-    dir: &str,
-    identity: &Identity,
-    header: &SegmentHeader,
-) -> Result<Active, JournalError> {
-    let path: Arc<str> = recover::segment_path(dir, header.number).into();
-    let fresh = format!("{path}.new");
-    let bytes = header.encode(identity);
-    let make = || {
-        remove_if_there(disk, &fresh)?;
-        let file = disk.create(&fresh)?;
-        file.append(&bytes)?;
-        file.sync()?;
-        disk.rename(&fresh, &path)?;
-        disk.sync_dir(dir)?;
-        Ok(file)
-    };
-    let file = make().map_err(|error| JournalError::io("create", &path, &error))?;
-    Ok(Active {
-        number: header.number,
-        base: header.base,
-        seed: seed(identity, header.number, None),
-        header_len: bytes.len() as u64,
-        len: bytes.len() as u64,
-        path,
-        file,
-        index: SegmentIndex::default(),
-    })
 }

@@ -1,5 +1,6 @@
 //! What appender, readers and housekeeping know together: segments, shelves, counts, how far is durable.
 
+use super::filter::FilterBudget;
 use super::index::SegmentIndex;
 use super::segment::Sealed;
 use super::shelf::Shelf;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub health: Health,
     pub housekeeping: Mutex<()>,
+    pub filters: FilterBudget,
     catalog: RwLock<Catalog>,
     lists: Mutex<HashMap<(FlowId, Arc<str>), List>>,
 }
@@ -44,6 +46,7 @@ impl Shared {
             settings,
             health: Health::default(),
             housekeeping: Mutex::new(()),
+            filters: FilterBudget::default(),
             catalog: RwLock::new(catalog),
             lists: Mutex::default(),
         }

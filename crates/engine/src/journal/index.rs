@@ -143,6 +143,12 @@ impl SegmentIndex {
     }
 
     /// Notes a frame with entries, if the last one noted is far enough behind.
+    /// Forgets what lies at an offset or beyond: it was cut.
+    pub(crate) fn forget_from(&mut self, offset: u64) {
+        self.seek.retain(|(_, at)| *at < offset);
+        self.relations.retain(|at| *at < offset);
+    }
+
     pub(crate) fn note_frame(&mut self, first: Seq, offset: u64) {
         if self.seek.last().is_none_or(|(_, last)| offset >= last + SEEK_EVERY) {
             self.seek.push((first, offset));

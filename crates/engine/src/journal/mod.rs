@@ -22,17 +22,23 @@ mod catalog;
 mod cursor;
 mod entry;
 mod error;
+mod filter;
 mod format;
 mod index;
+mod keys;
 mod reader;
 mod reclaim;
 mod records;
 mod recover;
+mod roll;
 mod segment;
 mod shelf;
 mod sidecar;
 mod sync;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use append::Journal;
 pub use error::JournalError;
@@ -67,11 +73,21 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// A frame is closed behind this many bytes: what appending and reading hold in memory.
     pub frame_bytes: usize,
+    /// While groups are small, so much of the file is filled with zeros ahead of what is written. A sync that does not change the file's
+    /// length leaves the file system's own journal alone, which other writers of the disk keep busy.
+    pub ahead_bytes: usize,
+}
+
+impl Settings {
+    /// So much is gathered before it is written.
+    fn write_bytes(&self) -> usize {
+        4 * self.frame_bytes
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, frame_bytes: 256 << 10 }
+        Self { segment_bytes: 16 << 20, frame_bytes: 256 << 10, ahead_bytes: 1 << 20 }
     }
 }
 

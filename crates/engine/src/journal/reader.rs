@@ -61,6 +61,9 @@ pub struct Reader {
     through: Seq,
     /// Whether `through` is inside a transaction of which records were handed out.
     inside: bool,
+    /// Whether the last group that was looked at left its transaction open. Its end may have no entries, and so
+    /// no Seq of its own.
+    open: bool,
     source: Option<Source>,
     pending: Option<Pending>,
 }
@@ -83,14 +86,23 @@ impl Pending {
 #[derive(Debug)]
 enum Source {
     /// A segment of the log; `sealed` if it was so when it was opened.
-    Log { cursor: SegmentCursor, number: u64, sealed: Option<Seq> },
+    Log { cursor: Box<SegmentCursor>, number: u64, sealed: Option<Seq> },
     /// Shelves, where the log has been reclaimed.
     Shelves(Merge),
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, flows: Vec<(FlowId, Seq)>, from: Seq) -> Self {
-        Self { shared, flows, members: None, through: from, inside: false, source: None, pending: None }
+        Self {
+            shared,
+            flows,
+            members: None,
+            through: from,
+            inside: false,
+            open: false,
+            source: None,
+            pending: None,
+        }
     }
 
     /// How far it has read.
@@ -100,6 +112,15 @@ impl Reader {
 
     /// The next piece; see [`Piece`]. Never waits.
     pub fn next(&mut self, limit: ReadLimit) -> Result<Piece, JournalError> {
+        let before = (self.through, self.inside, self.open);
+        self.gather(limit).inspect_err(|_| {
+            // What was gathered is lost with the error: it is read again.
+            (self.through, self.inside, self.open) = before;
+            (self.source, self.pending) = (None, None);
+        })
+    }
+
+    fn gather(&mut self, limit: ReadLimit) -> Result<Piece, JournalError> {
         let mut records: Vec<Record> = Vec::new();
         let (mut bytes, mut groups) = (0, 0);
         let mut boundary = None;
@@ -123,14 +144,13 @@ impl Reader {
                 bytes += u64::from(record.bytes);
                 records.extend(group.records.pop_front());
             }
-            if !group.records.is_empty() {
-                // Two records of one change are not torn apart: a Seq is settled or it is not.
-                while let Some(record) = group
-                    .records
-                    .pop_front_if(|next| records.last().is_some_and(|last: &Record| last.seq == next.seq))
-                {
-                    records.push(record);
-                }
+            // Two records of one change are not torn apart: a Seq is settled or it is not.
+            while let Some(record) = group
+                .records
+                .pop_front_if(|next| records.last().is_some_and(|last: &Record| last.seq == next.seq))
+            {
+                bytes += u64::from(record.bytes);
+                records.push(record);
             }
             if let Some(next) = group.records.front() {
                 self.through = records.last().map_or(Seq(next.seq.0 - 1), |record| record.seq);
@@ -139,6 +159,7 @@ impl Reader {
                 return Ok(Piece { records, through: self.through, end: PieceEnd::Open });
             }
             self.through = group.end;
+            self.open = group.position.is_none();
             groups += 1;
             match group.position {
                 Some(position) => {
@@ -179,8 +200,8 @@ impl Reader {
                 return Ok(None);
             }
             let group = match self.source.as_mut() {
-                Some(Source::Log { cursor, .. }) => next_of(cursor, self.through)?,
-                Some(Source::Shelves(merge)) => merge.next(&self.shared, self.through)?,
+                Some(Source::Log { cursor, .. }) => next_of(cursor, (self.through, self.open))?,
+                Some(Source::Shelves(merge)) => merge.next(&self.shared, (self.through, self.open))?,
                 None => None,
             };
             if group.is_some() {
@@ -195,13 +216,12 @@ impl Reader {
     /// At the end of what the source could give: is there more of it? `false` if nothing more is durable.
     fn go_on(&mut self) -> Result<bool, JournalError> {
         match self.source.as_mut() {
-            Some(Source::Log { cursor, number, sealed: None }) => {
+            Some(Source::Log { cursor, number, sealed: sealed @ None }) => {
                 let catalog = self.shared.look();
                 let at = catalog.sealed.partition_point(|segment| segment.number < *number);
                 if let Some(segment) = catalog.sealed.get(at).filter(|segment| segment.number == *number) {
-                    let (len, last) = (segment.len, segment.last);
-                    cursor.extend(len);
-                    self.source.as_mut().map(|source| source.seal(last));
+                    cursor.extend(segment.len);
+                    *sealed = Some(segment.last);
                     return Ok(true);
                 }
                 if catalog.durable.number == *number {
@@ -250,7 +270,7 @@ impl Reader {
         }
         if let Some(segment) = catalog.holding(wanted).cloned() {
             drop(catalog);
-            let cursor = segment.cursor(&*shared.disk, members, wanted)?;
+            let cursor = Box::new(segment.cursor(&*shared.disk, members, wanted)?);
             let (number, sealed) = (segment.number, Some(segment.last));
             self.source = Some(Source::Log { cursor, number, sealed });
             return Ok(true);
@@ -261,16 +281,8 @@ impl Reader {
         let number = catalog.active.number;
         drop(catalog);
         cursor.learn(&relations)?;
-        self.source = Some(Source::Log { cursor, number, sealed: None });
+        self.source = Some(Source::Log { cursor: Box::new(cursor), number, sealed: None });
         Ok(true)
-    }
-}
-
-impl Source {
-    fn seal(&mut self, end: Seq) {
-        if let Source::Log { sealed, .. } = self {
-            *sealed = Some(end);
-        }
     }
 }
 
@@ -284,10 +296,17 @@ fn select(catalog: &Catalog, flows: &[(FlowId, Seq)]) -> Result<Members, Journal
     Ok(Members::new(chosen))
 }
 
+/// Whether a group has something for a reader that has read through a Seq and maybe not to its transaction's
+/// end.
+fn is_beyond(end: Seq, ends: bool, (through, open): (Seq, bool)) -> bool {
+    end > through || (open && ends && end == through)
+}
+
 /// The next group that reaches beyond `through`, with its records beyond it.
-fn next_of(cursor: &mut SegmentCursor, through: Seq) -> Result<Option<Pending>, JournalError> {
+fn next_of(cursor: &mut SegmentCursor, at: (Seq, bool)) -> Result<Option<Pending>, JournalError> {
+    let (through, _) = at;
     while let Some(group) = cursor.next_group()? {
-        if group.end > through {
+        if is_beyond(group.end, group.commit.is_some(), at) {
             let records = read_group(cursor, &group, through)?.into();
             let position = group.commit.as_ref().map(|commit| commit.position.clone());
             return Ok(Some(Pending { records, end: group.end, position }));
@@ -373,9 +392,9 @@ impl Merge {
         self.shelves.iter().all(|shelf| shelf.parts.is_empty())
     }
 
-    fn next(&mut self, shared: &Shared, through: Seq) -> Result<Option<Pending>, JournalError> {
+    fn next(&mut self, shared: &Shared, at: (Seq, bool)) -> Result<Option<Pending>, JournalError> {
         for shelf in &mut self.shelves {
-            shelf.fill(shared, through)?;
+            shelf.fill(shared, at)?;
         }
         let heads = self.shelves.iter().filter_map(|shelf| shelf.head.as_ref());
         let Some(end) = heads.map(|head| head.end).min() else { return Ok(None) };
@@ -394,11 +413,12 @@ impl Merge {
 impl ShelfSource {
     /// Sees to it that there is a head beyond `through`, if the shelf has one. Each part ends with a boundary,
     /// so that readers get over long stretches without records.
-    fn fill(&mut self, shared: &Shared, through: Seq) -> Result<(), JournalError> {
-        self.head.take_if(|head| head.end <= through);
+    fn fill(&mut self, shared: &Shared, at: (Seq, bool)) -> Result<(), JournalError> {
+        let (through, _) = at;
+        self.head.take_if(|head| !is_beyond(head.end, head.position.is_some(), at));
         while self.head.is_none() {
             if let Some((part, mut cursor)) = self.open.take() {
-                self.head = next_of(&mut cursor, through)?;
+                self.head = next_of(&mut cursor, at)?;
                 match &self.head {
                     Some(_) => self.open = Some((part, cursor)),
                     None => self.head = boundary(&part, through),

@@ -66,7 +66,10 @@ impl Records {
         let catalog = self.shared.look();
         let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Counts::default()) };
         let marks = catalog.active.index.flows.get(&flow).map(|index| index.marks.as_slice());
-        let mut counts = count_marks(marks.unwrap_or_default(), after);
+        let marks = marks.unwrap_or_default();
+        // The index knows the transaction that is open, too; nobody else does before its commit.
+        let committed = marks.partition_point(|mark| mark.seq <= catalog.head);
+        let mut counts = count_marks(marks.get(..committed).unwrap_or_default(), after);
         let Some(tally) = catalog.tallies.get(&flow) else { return Ok(counts) };
         let Some(entry) = tally.beyond(after) else { return Ok(counts) };
         let (part, first, oldest_at) = (Arc::clone(&entry.part), entry.first, entry.oldest_at);
@@ -94,7 +97,7 @@ impl Records {
         after: Seq,
         limit: usize,
     ) -> Result<Vec<Seq>, JournalError> {
-        let (parts, newest) = {
+        let (parts, newest): (Vec<_>, Vec<Seq>) = {
             let catalog = self.shared.look();
             let parts = catalog.tallies.get(&flow).map_or(Vec::new(), |tally| {
                 let start = tally.entries.partition_point(|entry| entry.last <= after);
@@ -102,14 +105,15 @@ impl Records {
                 rest.map(|entry| Arc::clone(&entry.part)).collect()
             });
             let newest = catalog.active.index.flows.get(&flow).map(|index| index.find(key, after));
-            (parts, newest.unwrap_or_default())
+            let committed = newest.into_iter().flatten().filter(|seq| *seq <= catalog.head).collect();
+            (parts, committed)
         };
         let mut found = Vec::new();
         for part in parts {
             if found.len() >= limit {
                 break;
             }
-            found.extend(part.find(&*self.shared.disk, flow, key, after)?);
+            found.extend(part.find((&*self.shared.disk, &self.shared.filters), flow, key, after)?);
         }
         found.extend(newest);
         found.truncate(limit);

@@ -8,16 +8,18 @@
 //! damage. All segments but the last were synced whole before the next was made: a bad frame in them is damage.
 //! In the last one, the first bad frame ends what there is, if nothing says that those bytes were synced: not
 //! the file `synced`, not a good frame before it, not a good frame behind it (each one says how far its writer
-//! knew the file to be synced). Behind that point, and behind the last commit, the file is cut.
+//! knew the file to be synced). Behind that point, and behind the last commit, the file is cut. (The zeros that the writer fills the file with ahead of itself look like a bad
+//! frame, and are cut the same way.)
 //!
 //! What is kept behind the last point known as synced may sit in the page cache of an earlier failed write and
 //! never have reached the disk. It is written once more, as it is, and synced, before it counts.
 
-use super::append::{Opened, Tail, create};
+use super::append::{Opened, Tail};
 use super::catalog::{Active, Catalog};
 use super::cursor::{FrameFault, Frames, Members, SegmentCursor, Step};
 use super::format::{FRAME_HEADER, FRAME_MAGIC, FrameHeader, NoFrame, SegmentHeader, seed};
 use super::index::SegmentIndex;
+use super::roll::create;
 use super::segment::{Place, Sealed, read_header, read_sidecar, scan, sidecar_path};
 use super::sidecar::Extent;
 use super::sync::Settled;
@@ -158,6 +160,7 @@ fn begin(disk: &Arc<dyn Disk>, dir: &str, identity: &Identity) -> Result<Opened,
     let mark = open_mark(&**disk, dir, false)?;
     let tail = Tail {
         len: active.len,
+        filled: active.len,
         settled_len: active.len,
         next: Seq(1),
         committed: Seq::ZERO,
@@ -248,10 +251,9 @@ fn open_sealed(
     }
     let mut index = SegmentIndex::default();
     let mut last = Seq(header.base.0 - 1);
-    let open = scan(&file, &path, seed, (header_len, len), &mut index, |end, _| {
+    scan(&file, &path, seed, (header_len, len), &mut index, |end, _| {
         last = end.unwrap_or(last);
     })?;
-    debug_assert!(open.is_empty(), "no flow is known yet");
     let extent = Extent { seed, base: header.base, last, len };
     let summary = super::sidecar::build(extent, &index).1;
     Ok(Sealed::new(place, extent, None, summary))
@@ -274,6 +276,7 @@ fn open_active(
     let mut found = Survivors {
         tail: Tail {
             len: header_len,
+            filled: header_len,
             settled_len: header_len,
             next: header.base,
             committed: Seq(header.base.0 - 1),

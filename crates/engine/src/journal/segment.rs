@@ -1,10 +1,11 @@
 //! A sealed segment: a file that nobody writes any more, of the journal or of a shelf, with its sidecar.
 
 use super::cursor::{Frames, Members, SegmentCursor, Step};
+use super::filter::{Filter, FilterBudget};
 use super::format::{NoSegment, SEGMENT_HEADER_MAX, SegmentHeader};
 use super::index::{RecordMark, SegmentIndex, notes_of, routes, seek};
+use super::keys::SortedKeys;
 use super::sidecar::{self, Extent, FlowSummary, KEY_ENTRY, Section, Summary};
-use super::wire::Input;
 use super::{FlowId, FlowSpec, Identity, JournalError};
 use crate::disk::{Disk, DiskFile, read_up_to, remove_if_there};
 use bytes::Bytes;
@@ -26,9 +27,11 @@ pub(crate) struct Sealed {
     /// Where capture resumes behind it.
     pub position: Option<Position>,
     summary: RwLock<Arc<Summary>>,
-    /// Key sections whose checksum was found good since we started.
-    checked: Mutex<Vec<Section>>,
+    /// Key sections whose checksum was found good since we started, with their filters.
+    checked: Mutex<Vec<Checked>>,
 }
+
+type Checked = (Section, Option<Arc<Filter>>);
 
 impl Sealed {
     pub(crate) fn new(place: Place, extent: Extent, position: Option<Position>, summary: Summary) -> Self {
@@ -156,7 +159,7 @@ impl Sealed {
     /// The Seqs beyond `after` of the flow's records that have the key, rising.
     pub(crate) fn find(
         &self,
-        disk: &dyn Disk,
+        (disk, budget): (&dyn Disk, &FilterBudget),
         flow: FlowId,
         key: KeyHash,
         after: Seq,
@@ -165,83 +168,34 @@ impl Sealed {
             let Some(known) = self.flow(flow).filter(|known| known.last > after) else {
                 return Ok(Vec::new());
             };
-            if self.is_checked(disk, known.keys)? {
-                return self.look_up(disk, known.keys, key, after);
+            match self.checked(disk, known.keys, budget)? {
+                Some((_, Some(filter))) if !filter.may_have(key.0) => return Ok(Vec::new()),
+                Some(_) => return SortedKeys::open(disk, &self.path, known.keys)?.find(key, after),
+                None => self.again(disk)?,
             }
-            self.again(disk)?;
         }
         Err(JournalError::corrupt(&sidecar_path(&self.path), 0, "a sidecar stays damaged"))
     }
 
-    fn is_checked(&self, disk: &dyn Disk, section: Section) -> Result<bool, JournalError> {
-        let known = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().contains(&section) {
-            return Ok(true);
-        }
-        let good = self.section(disk, section)?.is_some();
-        if good {
-            known().push(section);
-        }
-        Ok(good)
-    }
-
-    /// Hashes are spread evenly, so that the place of one can be guessed to within a few entries: mostly one
-    /// read, and a binary search when the guess is wrong.
-    fn look_up(
+    /// A section of keys whose checksum holds; `None` if it does not.
+    fn checked(
         &self,
         disk: &dyn Disk,
         section: Section,
-        key: KeyHash,
-        after: Seq,
-    ) -> Result<Vec<Seq>, JournalError> {
-        const WINDOW: u64 = 128;
-        let path = sidecar_path(&self.path);
-        let count = section.len / KEY_ENTRY;
-        let file = disk.open(&path).map_err(|error| JournalError::io("open", &path, &error))?;
-        let window = |start: u64| -> Result<Vec<(u64, Seq)>, JournalError> {
-            let len = WINDOW.min(count.saturating_sub(start)) * KEY_ENTRY;
-            let bytes = read_up_to(&*file, section.offset + start * KEY_ENTRY, len as usize);
-            let bytes = bytes.map_err(|error| JournalError::io("read", &path, &error))?;
-            let mut input = Input::new(Bytes::from(bytes));
-            let mut entries = Vec::with_capacity(WINDOW as usize);
-            while let (Ok(hash), Ok(seq)) = (input.u64(), input.u64()) {
-                entries.push((hash, Seq(seq)));
-            }
-            Ok(entries)
-        };
-        let wanted = (key.0, after.next());
-        // `low..=high` are the places where the first entry at or beyond the wanted one may stand.
-        let (mut low, mut high) = (0, count);
-        let guess = ((u128::from(key.0) * u128::from(count)) >> 64) as u64;
-        let mut start = guess.saturating_sub(WINDOW / 2);
-        let mut entries = loop {
-            let entries = window(start)?;
-            let at = entries.partition_point(|entry| *entry < wanted) as u64;
-            if at == 0 && start > low {
-                high = start;
-            } else if at == entries.len() as u64 && start + at < high {
-                low = start + at;
-            } else {
-                start += at;
-                break entries.into_iter().skip(at as usize).collect::<Vec<_>>();
-            }
-            start = low + (high - low) / 2;
-            start = if high - low <= WINDOW { low } else { start };
-        };
-        let mut found = Vec::new();
-        loop {
-            let more = entries.len() as u64;
-            let same = entries.iter().take_while(|(hash, _)| *hash == key.0).count();
-            found.extend(entries.iter().take(same).map(|(_, seq)| *seq));
-            start += more;
-            if (same as u64) < more || start >= count {
-                return Ok(found);
-            }
-            entries = window(start)?;
-            if entries.is_empty() {
-                return Ok(found);
-            }
+        budget: &FilterBudget,
+    ) -> Result<Option<Checked>, JournalError> {
+        let known = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().iter().find(|(known, _)| *known == section) {
+            return Ok(Some(found.clone()));
         }
+        let Some(bytes) = self.section(disk, section)? else { return Ok(None) };
+        let hashes = bytes.chunks_exact(KEY_ENTRY as usize).map(|entry| {
+            let hash = entry.first_chunk().copied().unwrap_or_default();
+            u64::from_le_bytes(hash)
+        });
+        let checked = (section, Filter::of(hashes, budget).map(Arc::new));
+        known().push(checked.clone());
+        Ok(Some(checked))
     }
 
     /// Takes file and sidecar off the disk.
@@ -308,8 +262,8 @@ pub(crate) fn read_header(
     }
 }
 
-/// Reads a range of frames that must be good into an index. `uncommitted` gets what belongs to a transaction
-/// that is still open at the end; returns the last Seq, and the last position.
+/// Reads a range of frames that must be good into an index, records of a transaction that is still open at the
+/// end included. `each` gets the last Seq of each transaction, and each position.
 pub(crate) fn scan(
     file: &Arc<dyn DiskFile>,
     path: &Arc<str>,
@@ -317,13 +271,12 @@ pub(crate) fn scan(
     range: (u64, u64),
     index: &mut SegmentIndex,
     mut each: impl FnMut(Option<Seq>, Option<Position>),
-) -> Result<Vec<super::index::Noted>, JournalError> {
+) -> Result<(), JournalError> {
     let specs: Vec<Arc<FlowSpec>> = index.flows.values().map(|flow| Arc::clone(&flow.spec)).collect();
     let members = Members::new(specs.iter().map(|spec| (spec.table.clone(), spec.flow, spec.from)));
     let frames = Frames::new(Arc::clone(file), Arc::clone(path), seed, range.0, range.1);
     let mut cursor = SegmentCursor::new(frames, Arc::new(members));
     let mut by_relation = std::collections::HashMap::new();
-    let mut open = Vec::new();
     let mut seen_frame = 0;
     while let Some(step) = cursor.next()? {
         let (offset, ..) = cursor.frame();
@@ -348,14 +301,14 @@ pub(crate) fn scan(
                         continue;
                     };
                     let bytes = found.entry.len();
-                    open.extend(notes_of(routes, slot, found.seq, bytes, group.captured_at, &change));
+                    let notes = notes_of(routes, slot, found.seq, bytes, group.captured_at, &change);
+                    notes.iter().for_each(|noted| index.note(noted));
                 }
                 if let Some(commit) = &group.commit {
-                    open.drain(..).for_each(|noted| index.note(&noted));
                     each(Some(group.end), Some(commit.position.clone()));
                 }
             }
         }
     }
-    Ok(open)
+    Ok(())
 }

@@ -17,7 +17,7 @@ use super::segment::{Place, Sealed, read_header, read_sidecar, scan, write_sidec
 use super::sidecar::{self, Extent, Summary};
 use super::wire::{Input, Malformed, put_sized, put_varint, put_zigzag};
 use super::{FlowId, FlowSpec, Identity, JournalError};
-use crate::disk::{Disk, read_up_to, remove_if_there, replace};
+use crate::disk::{Disk, DiskFile, read_up_to, remove_if_there, replace};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
@@ -125,6 +125,7 @@ fn copy(shared: &Shared, segment: &Sealed, spec: &Arc<FlowSpec>, from: Seq) -> R
         SegmentHeader { number: segment.number, base: segment.base, shelf: Some(spec.flow), position: None };
     let mut out = header.encode(&shared.identity);
     let header_len = out.len() as u64;
+    let place = Place { path: Arc::clone(&path), number: segment.number, header_len };
     let mut position = None;
     let mut writer = ShelfWriter {
         next: segment.base,
@@ -133,6 +134,24 @@ fn copy(shared: &Shared, segment: &Sealed, spec: &Arc<FlowSpec>, from: Seq) -> R
         known: Vec::new(),
         whole: None,
         in_pieces: false,
+        written: 0,
+    };
+    let mut file: Option<Arc<dyn DiskFile>> = None;
+    let mut write = |out: &mut Vec<u8>, written: &mut u64| -> Result<(), JournalError> {
+        let mut append = || {
+            let file = match &file {
+                Some(file) => file,
+                None => {
+                    remove_if_there(disk, &path)?;
+                    file.insert(disk.create(&path)?)
+                }
+            };
+            file.append(out)
+        };
+        append().map_err(|error| JournalError::io("write", &path, &error))?;
+        *written += out.len() as u64;
+        out.clear();
+        Ok(())
     };
     let mut cursor = segment.cursor(disk, Arc::new(members_of(spec, from)), segment.base)?;
     while let Some(group) = cursor.next_group()? {
@@ -140,23 +159,21 @@ fn copy(shared: &Shared, segment: &Sealed, spec: &Arc<FlowSpec>, from: Seq) -> R
             position = Some(commit.position.clone());
         }
         writer.group(&mut out, &cursor, &group)?;
+        if out.len() >= shared.settings.write_bytes() {
+            writer.close(&mut out);
+            write(&mut out, &mut writer.written)?;
+        }
     }
     writer.close(&mut out);
-    let empty = out.len() as u64 == header_len;
-    let len = if empty { 0 } else { out.len() as u64 };
-    let extent = Extent { seed, base: segment.base, last: segment.last, len };
-    let place = Place { path: Arc::clone(&path), number: segment.number, header_len };
-    if empty {
+    let len = writer.written + out.len() as u64;
+    if len == header_len {
+        let extent = Extent { seed, base: segment.base, last: segment.last, len: 0 };
         return Ok(Sealed::new(place, extent, position, Summary::default()));
     }
-    let write = || {
-        remove_if_there(disk, &path)?;
-        let file = disk.create(&path)?;
-        file.append(&out)?;
-        file.sync()?;
-        Ok(file)
-    };
-    let file = write().map_err(|error| JournalError::io("write", &path, &error))?;
+    write(&mut out, &mut writer.written)?;
+    let extent = Extent { seed, base: segment.base, last: segment.last, len };
+    let file = file.expect("it was made by the first write");
+    file.sync().map_err(|error| JournalError::io("sync", &path, &error))?;
     let mut index = SegmentIndex::of([Arc::clone(spec)]);
     scan(&file, &path, seed, (header_len, len), &mut index, |_, _| {})?;
     let (bytes, summary) = sidecar::build(extent, &index);
@@ -173,6 +190,8 @@ struct ShelfWriter {
     whole: Option<(usize, Seq, WallTime)>,
     /// Whether entries of the transaction that is open have been written.
     in_pieces: bool,
+    /// Bytes of the file that are written already.
+    written: u64,
 }
 
 impl ShelfWriter {
@@ -252,13 +271,13 @@ impl ShelfWriter {
         (body, entries + group.found.len())
     }
 
-    fn close(&mut self, out: &mut Vec<u8>) {
+    fn close(&mut self, out: &mut [u8]) {
         if let Some((start, first, _)) = self.whole.take() {
             self.end(out, start, FrameKind::Whole, first);
         }
     }
 
-    fn end(&self, out: &mut Vec<u8>, start: usize, kind: FrameKind, first: Seq) {
+    fn end(&self, out: &mut [u8], start: usize, kind: FrameKind, first: Seq) {
         let payload = out.get(start + FRAME_HEADER..).unwrap_or_default();
         let header = FrameHeader {
             kind,
@@ -268,7 +287,7 @@ impl ShelfWriter {
             count: (self.next.0 - first.0) as u32,
             settled: 0,
         };
-        let bytes = header.encode(self.seed, start as u64);
+        let bytes = header.encode(self.seed, self.written + start as u64);
         let place = out.get_mut(start..start + FRAME_HEADER);
         place.expect("room was made when the frame began").copy_from_slice(&bytes);
     }

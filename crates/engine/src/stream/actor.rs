@@ -60,6 +60,8 @@ pub(crate) struct StreamActor {
     fenced: Option<Epoch>,
     /// A connection that fenced, for the first lane that wants one.
     spare: Option<Box<dyn Apply>>,
+    /// The watermarks were read since the engine started.
+    settled: bool,
     connect: Retry,
     broken: Option<Fault>,
     /// Lanes that are no more, whose watermarks can go.
@@ -98,6 +100,14 @@ struct Ended {
     outcome: Option<(LaneRun, LaneEnd)>,
 }
 
+/// How long a fault may block a lane. What waits for another map is known to wait, and holds nobody up.
+fn patience(fault: Option<&Fault>) -> Duration {
+    match fault.map(|fault| fault.class) {
+        Some(FaultClass::Reference) => Duration::ZERO,
+        _ => STALL_AFTER,
+    }
+}
+
 /// Why the actor ends.
 enum Over {
     Shutdown,
@@ -120,6 +130,7 @@ impl StreamActor {
             endings,
             fenced: None,
             spare: None,
+            settled: false,
             connect: Retry::default(),
             broken: None,
             retired: Vec::new(),
@@ -201,7 +212,8 @@ impl StreamActor {
             if leaving.is_empty() {
                 continue;
             }
-            let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await;
+            // Until the watermarks were read once, the record of an earlier life is only a lower bound.
+            let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
             self.parts.record.rest(lane, &leaving, in_doubt);
             changed = true;
         }
@@ -259,6 +271,7 @@ impl StreamActor {
                 let settled =
                     settled.filter_map(|flow| Some((flow, self.parts.record.cursor_of(flow)?))).collect();
                 self.parts.store.save(&[Record::NoErrorsAbove(settled)])?;
+                self.settled = true;
                 self.fenced = Some(owner.epoch);
                 self.spare = Some(connection);
                 if self.connect.fault().is_some() {
@@ -374,13 +387,15 @@ impl StreamActor {
         let blocked: Vec<(LaneId, BTreeSet<FlowId>)> = self
             .lanes
             .iter()
-            .filter(|(_, lane)| !lane.blamed.is_empty() && lane.retry.lasts(now) >= STALL_AFTER)
+            .filter(|(_, lane)| {
+                !lane.blamed.is_empty() && lane.retry.lasts(now) >= patience(lane.retry.fault())
+            })
             .map(|(id, lane)| (*id, lane.blamed.clone()))
             .collect();
         for (lane, mut flows) in blocked {
             let members = self.members(lane);
             for flow in flows.clone() {
-                flows.extend(plan.flows.get(&flow).into_iter().flat_map(|flow| flow.related.iter().copied()));
+                flows.extend(plan.flows.get(&flow).into_iter().flat_map(|flow| flow.related().copied()));
             }
             flows.retain(|flow| members.contains(flow));
             if flows.len() == members.len() && lane != self.parts.record.live() {
@@ -458,7 +473,7 @@ impl StreamActor {
     }
 
     fn start(&mut self, lane: LaneId, plan: &StreamPlan, until: Option<Seq>) {
-        let live = self.parts.record.live();
+        self.note_progress();
         let Some(record) = self.parts.record.lane(lane) else { return };
         let members: BTreeMap<FlowId, Member> = record
             .members
@@ -467,10 +482,21 @@ impl StreamActor {
             .collect();
         let waiting_on_others = members
             .values()
-            .filter(|member| member.flow.related.iter().any(|other| !members.contains_key(other)))
+            .filter(|member| member.flow.related().any(|other| !members.contains_key(other)))
             .map(|member| member.flow.flow)
             .collect();
-        let live = (lane != live).then(|| self.slot(live).progress.subscribe());
+        let waits_beyond: BTreeMap<FlowId, Seq> = members
+            .values()
+            .filter_map(|member| {
+                let outside = member.flow.dependents.iter().filter(|other| !members.contains_key(other));
+                // One that has not begun yet has nothing behind.
+                let cursors = outside.filter_map(|other| self.parts.record.cursor_of(*other));
+                Some((member.flow.flow, cursors.min()?))
+            })
+            .collect();
+        let leaders = self.leaders(lane, plan);
+        tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?waits_beyond, "a run begins");
+        let leaders = leaders.into_iter().map(|leader| self.slot(leader).progress.subscribe()).collect();
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
         let (orders, ended, env) =
             (watch::Sender::new(Orders { stop: false, until }), self.ended.clone(), self.parts.env.clone());
@@ -480,10 +506,11 @@ impl StreamActor {
             lane,
             members,
             waiting_on_others,
+            waits_beyond,
             apply: slot.connection.take(),
             orders: orders.subscribe(),
             durable,
-            live,
+            leaders,
             progress: slot.progress.clone(),
             trial: std::mem::take(&mut slot.trial),
             position: slot.position.clone(),
@@ -502,6 +529,32 @@ impl StreamActor {
                 let _ = ended.send(Ended { lane, outcome: outcome.map(|end| (run, end)) }).await;
             }),
         );
+    }
+
+    /// The lanes that a lane must not overtake, nearest first.
+    fn leaders(&self, lane: LaneId, plan: &StreamPlan) -> Vec<LaneId> {
+        let live = self.parts.record.live();
+        if lane == live {
+            return Vec::new();
+        }
+        let members = self.members(lane);
+        let ancestors =
+            members.iter().filter_map(|flow| plan.flows.get(flow)).flat_map(|flow| &flow.ancestors);
+        let mut leaders: Vec<LaneId> = ancestors
+            .filter_map(|flow| self.parts.record.lane_of(*flow))
+            .map(|record| record.lane)
+            .filter(|other| *other != lane && *other != live)
+            .collect();
+        leaders.sort();
+        leaders.dedup();
+        leaders.push(live);
+        leaders.sort_by_key(|lane| self.cursor(*lane));
+        leaders
+    }
+
+    fn cursor(&self, lane: LaneId) -> Seq {
+        let shown = self.lanes.get(&lane).map(|slot| slot.progress.borrow().cursor);
+        shown.or(self.parts.record.lane(lane).map(|record| record.cursor)).unwrap_or_default()
     }
 
     /// Ends a lane's run at a committed Seq. Returns whether its last COMMIT is in doubt, because it had to be
@@ -552,6 +605,7 @@ impl StreamActor {
             return;
         };
         let moved = run.progress.borrow().cursor;
+        tracing::trace!(%stream, lane = %ended.lane, cursor = %moved, ?end, "a run has ended");
         slot.connection = run.apply;
         slot.trial = run.trial;
         slot.position = run.position;
@@ -590,50 +644,63 @@ impl StreamActor {
         }
     }
 
-    /// Lets lanes join the live lane that stand where it stands.
+    /// Lets lanes join the one that they have met.
     async fn join_lanes(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
         let live = self.parts.record.live();
         let met: Vec<LaneId> = self.lanes.iter().filter(|(_, lane)| lane.met).map(|(id, _)| *id).collect();
         for lane in met {
+            let Some(leader) = self.leaders(lane, plan).first().copied() else { continue };
+            if self.fenced.is_none() || (leader == live && self.slot(live).retry.fault().is_some()) {
+                // The leader stands, and nobody overtakes it: the other stands with it.
+                continue;
+            }
             self.slot(lane).met = false;
-            let live_blocked = self.slot(live).retry.fault().is_some() || self.fenced.is_none();
-            if live_blocked || self.parts.record.lane(lane).is_none() {
+            if self.parts.record.lane(lane).is_none() || self.stop(leader, PAUSE_TIMEOUT).await {
                 continue;
             }
-            if self.stop(live, PAUSE_TIMEOUT).await || self.slot(live).retry.fault().is_some() {
+            if leader == live && self.slot(live).retry.fault().is_some() {
                 continue;
             }
-            let at = self.slot(live).progress.borrow().cursor;
-            if self.slot(lane).progress.borrow().cursor < at {
+            let at = self.cursor(leader);
+            if self.cursor(lane) < at {
                 if !self.connection_for(lane).await {
                     continue;
                 }
                 self.start(lane, plan, Some(at));
                 if !self.ends_within(lane, JOIN_TIMEOUT).await {
-                    // Not there in time: the live lane goes on, and the other follows it as before.
+                    // Not there in time: the leader goes on, and the other follows it as before.
                     if let Some(run) = self.slot(lane).run.as_ref() {
                         run.orders.send_modify(|orders| orders.until = None);
                     }
                     continue;
                 }
             }
-            if self.slot(lane).progress.borrow().cursor != at || self.slot(lane).retry.fault().is_some() {
-                continue;
+            if self.cursor(lane) == at && self.slot(lane).retry.fault().is_none() {
+                self.join(lane, leader, at)?;
             }
-            for id in [live, lane] {
-                if let Some(record) = self.parts.record.lane_mut(id) {
-                    record.cursor = at;
-                }
-            }
-            self.parts.record.join(lane);
-            self.save()?;
-            self.retired.push(lane);
-            if let Some(slot) = self.lanes.remove(&lane) {
-                self.keep_counts(&slot);
-                self.spare = self.spare.take().or(slot.connection);
-            }
-            tracing::info!(stream = %self.parts.record.stream, %lane, %at, "a lane has joined the live lane");
         }
+        Ok(())
+    }
+
+    /// Moves a lane's members into its leader; both stand still at the same Seq.
+    fn join(&mut self, lane: LaneId, leader: LaneId, at: Seq) -> Result<(), StoreError> {
+        for id in [leader, lane] {
+            if let Some(record) = self.parts.record.lane_mut(id) {
+                record.cursor = at;
+            }
+        }
+        self.parts.record.join(lane, leader);
+        self.save()?;
+        self.retired.push(lane);
+        if let Some(slot) = self.lanes.remove(&lane) {
+            self.keep_counts(&slot);
+            self.spare = self.spare.take().or(slot.connection);
+        }
+        // What the leader waited for may have come with this lane.
+        let slot = self.slot(leader);
+        slot.retry = Retry::default();
+        slot.blamed.clear();
+        tracing::info!(stream = %self.parts.record.stream, %lane, %leader, %at, "a lane has joined another");
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::map::{Projection, Refusal};
-use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write};
+use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write, WriteOp};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
 /// describes them anew.
@@ -113,6 +113,37 @@ impl Batch {
             *batch.counts.entry(flow).or_default() += n;
         }
         batch
+    }
+
+    /// The place of the first write that must wait: a delete or a change of key of a flow that others depend on,
+    /// beyond where those have come. They may still have changes that need the record.
+    pub(super) fn first_to_wait(&self, waits_beyond: &BTreeMap<FlowId, Seq>) -> Option<usize> {
+        if waits_beyond.is_empty() {
+            return None;
+        }
+        self.writes.iter().zip(&self.origins).position(|(write, (flow, _))| {
+            matches!(write.op, WriteOp::Delete(_) | WriteOp::Rekey { .. })
+                && waits_beyond.get(flow).is_some_and(|cursor| write.seq > *cursor)
+        })
+    }
+
+    /// What stands before the source transaction of the write at a place. `None` if nothing does.
+    pub(super) fn before(&self, place: usize) -> Option<Batch> {
+        let transaction = self.writes.get(place)?.transaction;
+        let through = Seq(transaction.0.saturating_sub(1));
+        let end = self.writes.partition_point(|write| write.transaction < transaction);
+        let refused: Vec<SetAside> =
+            self.refused.iter().filter(|error| error.seq <= through).cloned().collect();
+        if end == 0 && refused.is_empty() {
+            return None;
+        }
+        let origins: Vec<_> = self.origins.iter().take(end).cloned().collect();
+        let mut counts = BTreeMap::new();
+        let flows = origins.iter().map(|(flow, _)| *flow).chain(refused.iter().map(|error| error.flow));
+        flows.for_each(|flow| *counts.entry(flow).or_default() += 1);
+        let end = PieceEnd::Whole { position: self.start.clone() };
+        let writes = self.writes.iter().take(origins.len()).cloned().collect();
+        Some(Batch { writes, origins, refused, start: self.start.clone(), through, end, counts })
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

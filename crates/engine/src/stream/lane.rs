@@ -12,6 +12,7 @@ use super::trial::Trial;
 use crate::env::Env;
 use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
 use crate::store::{FlowId, Store};
+use futures_util::future::select_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::connect::{Advance, Apply, Begin, Outcome, Part, Plan};
@@ -66,7 +67,7 @@ pub(super) enum LaneEnd {
     Stopped,
     /// It stands at the Seq that it was to reach.
     Reached,
-    /// It stands where the live lane stands.
+    /// It stands where a lane stands that it must not overtake.
     Met,
     /// The destination stands in the way.
     Failed(LaneFault),
@@ -100,8 +101,11 @@ pub(super) struct LaneRun {
     pub(super) apply: Option<Box<dyn Apply>>,
     pub(super) orders: watch::Receiver<Orders>,
     pub(super) durable: watch::Receiver<Seq>,
-    /// How far the live lane has come, unless this is the live lane.
-    pub(super) live: Option<watch::Receiver<Progress>>,
+    /// For members that others depend on: how far those have come that are not in this lane.
+    pub(super) waits_beyond: BTreeMap<FlowId, Seq>,
+    /// How far the lanes have come that this one must not overtake: the live lane, and those of flows that its
+    /// members depend on. Empty for the live lane.
+    pub(super) leaders: Vec<watch::Receiver<Progress>>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) trial: Trial,
     /// The source's position where the lane stands, as far as this run knows it.
@@ -118,7 +122,7 @@ impl LaneRun {
         loop {
             let orders = *self.orders.borrow_and_update();
             let durable = *self.durable.borrow_and_update();
-            let live = self.live.as_mut().map(|live| live.borrow_and_update().cursor);
+            let led = self.leaders.iter_mut().map(|leader| leader.borrow_and_update().cursor).min();
             let cursor = self.progress.borrow().cursor;
             if orders.stop {
                 return LaneEnd::Stopped;
@@ -126,9 +130,9 @@ impl LaneRun {
             if orders.until.is_some_and(|until| cursor >= until) {
                 return LaneEnd::Reached;
             }
-            let bound = orders.until.unwrap_or(durable).min(live.unwrap_or(durable)).min(durable);
+            let bound = orders.until.unwrap_or(durable).min(led.unwrap_or(durable)).min(durable);
             if bound <= cursor {
-                if live.is_some_and(|live| live <= cursor) && orders.until.is_none() {
+                if led == Some(cursor) && orders.until.is_none() {
                     return LaneEnd::Met;
                 }
                 self.wait().await;
@@ -142,6 +146,7 @@ impl LaneRun {
                 Ok(piece) => piece,
                 Err(error) => return LaneEnd::Unreadable(error),
             };
+            tracing::trace!(lane = %self.lane, %cursor, %bound, through = %piece.through, records = piece.records.len(), end = ?piece.end, "piece");
             if matches!(piece.end, PieceEnd::Head) {
                 self.wait().await;
                 continue;
@@ -171,18 +176,18 @@ impl LaneRun {
     }
 
     async fn wait(&mut self) {
-        let Self { orders, durable, live, .. } = self;
-        let live_moved = async {
-            match live {
-                Some(live) => drop(live.changed().await),
-                None => std::future::pending().await,
+        let Self { orders, durable, leaders, .. } = self;
+        let leader_moved = async {
+            if leaders.is_empty() {
+                std::future::pending::<()>().await;
             }
+            select_all(leaders.iter_mut().map(|leader| Box::pin(leader.changed()))).await;
         };
         tokio::select! {
             biased;
             _ = orders.changed() => {}
             _ = durable.changed() => {}
-            () = live_moved => {}
+            () = leader_moved => {}
         }
     }
 
@@ -197,10 +202,27 @@ impl LaneRun {
             self.pass(batch.through);
             return Ok(());
         }
-        if !batch.refused.is_empty() {
-            self.set_aside(&batch.refused).await?;
+        if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
+            if let Some(before) = batch.before(place) {
+                self.settle_batch(&before).await?;
+            }
+            return Err(self.must_wait(&batch, place));
         }
-        self.try_batch(&batch).await?;
+        self.settle_batch(&batch).await
+    }
+
+    /// A parent's delete waits for its children: they may have changes behind that still need it.
+    fn must_wait(&self, batch: &Batch, place: usize) -> LaneEnd {
+        let flow = batch.origins.get(place).map(|(flow, _)| *flow);
+        let message = "a delete waits for a map that depends on this one and is behind";
+        let fault = Fault::new(FaultClass::Reference, "apply in order", message)
+            .fix("resume the map that is behind; this one goes on by itself then");
+        LaneEnd::Failed(self.fault(fault, flow.into_iter().collect()))
+    }
+
+    async fn settle_batch(&mut self, batch: &Batch) -> Result<(), LaneEnd> {
+        self.set_aside(&batch.refused).await?;
+        self.try_batch(batch).await?;
         self.progress.send_modify(|progress| {
             for (flow, n) in &batch.counts {
                 *progress.applied.entry(*flow).or_default() += n;
@@ -235,6 +257,10 @@ impl LaneRun {
             let refused = loop {
                 records += batch.counts.values().sum::<u64>();
                 batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
+                if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
+                    self.rollback().await;
+                    return Err(self.must_wait(&batch, place));
+                }
                 self.set_aside(&batch.refused).await?;
                 let whole = !matches!(batch.end, PieceEnd::Open);
                 let cut = records >= WHOLE_TRANSACTION_RECORDS_MAX;

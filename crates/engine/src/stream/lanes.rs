@@ -72,17 +72,17 @@ impl StreamRecord {
         lane
     }
 
-    /// Moves the members of a lane into the live lane; both stand still at the same Seq.
-    pub(crate) fn join(&mut self, lane: LaneId) {
-        let Some(place) = self.lanes.iter().position(|record| record.lane == lane) else { return };
-        if place == 0 {
+    /// Moves the members of a lane into another; both stand still at the same Seq.
+    pub(crate) fn join(&mut self, lane: LaneId, leader: LaneId) {
+        if lane == leader || lane == self.live() || self.lane(leader).is_none() {
             return;
         }
+        let Some(place) = self.lanes.iter().position(|record| record.lane == lane) else { return };
         let joining = self.lanes.remove(place);
-        if let Some(live) = self.lanes.first_mut() {
-            debug_assert_eq!(live.cursor, joining.cursor, "lanes join only where both stand");
-            let at = live.cursor;
-            live.members.extend(joining.members.into_iter().map(|(flow, from)| (flow, from.max(at))));
+        if let Some(leader) = self.lane_mut(leader) {
+            debug_assert_eq!(leader.cursor, joining.cursor, "lanes join only where both stand");
+            let at = leader.cursor;
+            leader.members.extend(joining.members.into_iter().map(|(flow, from)| (flow, from.max(at))));
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
         let lane = stream.open(&[(A, Seq(7))]);
         let live = stream.live();
         stream.lane_mut(live).unwrap().cursor = Seq(7);
-        stream.join(lane);
+        stream.join(lane, live);
         assert_eq!(stream.lane_of(A).map(|lane| lane.lane), Some(live));
         assert_eq!(stream.lanes.len(), 1);
     }

@@ -5,12 +5,14 @@
 //! at a Seq that is known to be committed, and that Seq is where it begins in its next lane.
 //!
 //! The rules that keep the order, each of which has a counterexample without it:
-//! 1. A lane never overtakes the live lane: it settles a Seq only when the live lane has settled it.
-//! 2. A flow joins the live lane only while the live lane stands at a committed Seq that the flow's own lane has
-//!    reached too.
-//! 3. Before anything is written over a new connection, every older connection of the stream is fenced, and every
+//! 1. A lane never overtakes the live lane, nor the lane of a flow that its members depend on.
+//! 2. A flow joins another lane only while that one stands at a committed Seq that the flow's own lane has reached
+//!    too.
+//! 3. A parent's delete waits until every flow that depends on it has come as far: a change that is behind may
+//!    still need the record.
+//! 4. Before anything is written over a new connection, every older connection of the stream is fenced, and every
 //!    lane's watermark is read: an unknown outcome of a COMMIT is settled before its consequences.
-//! 4. Lane numbers are never given twice.
+//! 5. Lane numbers are never given twice.
 //!
 //! [`lane`] moves one lane: read, project, apply, in the order of trial. [`lanes`] decides who is in which lane; it
 //! is pure. [`actor`] owns a stream's lanes and does what was decided.

@@ -31,13 +31,20 @@ pub(crate) struct FlowPlan {
     pub(crate) start: Option<Seq>,
     /// Whether it is to be in a lane.
     pub(crate) follow: bool,
-    /// Flows of the stream that it depends on or that depend on it.
-    pub(crate) related: BTreeSet<FlowId>,
+    /// Flows of the stream that it depends on, directly or not.
+    pub(crate) ancestors: BTreeSet<FlowId>,
+    /// Flows of the stream that depend on it, directly or not.
+    pub(crate) dependents: BTreeSet<FlowId>,
     /// What its writes point to.
     pub(crate) target: Arc<Target>,
 }
 
 impl FlowPlan {
+    /// Flows that it depends on or that depend on it.
+    pub(crate) fn related(&self) -> impl Iterator<Item = &FlowId> {
+        self.ancestors.union(&self.dependents)
+    }
+
     /// The target of a flow's writes.
     pub(crate) fn target(spec: &FlowSpec) -> Arc<Target> {
         Projection::target(spec)

@@ -152,8 +152,9 @@ impl Supervisor {
             let behind = self.dependents.parents(name).filter(|parent| !request.maps.contains(parent)).find(
                 |parent| {
                     self.maps.get(*parent).is_some_and(|parent| {
-                        matches!(parent.state.phase, Phase::Paused | Phase::Resuming)
-                            || parent.state.is_pausing()
+                        // One that is catching up may itself wait for this map: a parent's delete for its
+                        // children.
+                        parent.state.phase == Phase::Paused || parent.state.is_pausing()
                     })
                 },
             );

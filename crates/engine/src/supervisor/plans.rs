@@ -16,25 +16,27 @@ pub(super) type StreamFlows = BTreeMap<StreamName, BTreeMap<FlowId, Arc<FlowPlan
 pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dependents) -> StreamFlows {
     let relatives: BTreeMap<&MapName, BTreeSet<MapName>> =
         maps.keys().map(|name| (name, dependents.dependents(name))).collect();
-    let related = |a: &MapName, b: &MapName| {
-        let below =
-            |above: &MapName, below: &MapName| relatives.get(above).is_some_and(|set| set.contains(below));
-        a != b && (below(a, b) || below(b, a))
+    let below = |above: &MapName, below: &MapName| {
+        above != below && relatives.get(above).is_some_and(|set| set.contains(below))
     };
     let mut streams = StreamFlows::new();
     for record in maps.values().filter(|record| duties(&record.state).capture) {
         let follow = duties(&record.state).apply;
         for flow in &record.flows {
-            let others = maps.values().filter(|other| duties(&other.state).capture);
-            let others = others.filter(|other| related(&record.map.name, &other.map.name));
-            let related = others.flat_map(|other| &other.flows).filter(|other| other.stream == flow.stream);
+            let others = |wanted: &dyn Fn(&MapName) -> bool| -> BTreeSet<FlowId> {
+                let captured = maps.values().filter(|other| duties(&other.state).capture);
+                let flows = captured.filter(|other| wanted(&other.map.name)).flat_map(|other| &other.flows);
+                flows.filter(|other| other.stream == flow.stream).map(|other| other.flow).collect()
+            };
+            let name = &record.map.name;
             let plan = FlowPlan {
                 flow: flow.flow,
                 map: record.map.name.clone(),
                 spec: flow.spec.clone(),
                 start: flow.start,
                 follow,
-                related: related.map(|other| other.flow).collect(),
+                ancestors: others(&|other| below(other, name)),
+                dependents: others(&|other| below(name, other)),
                 target: FlowPlan::target(&flow.spec),
             };
             streams.entry(flow.stream.clone()).or_default().insert(flow.flow, Arc::new(plan));

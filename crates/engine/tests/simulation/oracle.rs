@@ -1,0 +1,84 @@
+//! What must always be so. The truth is the left app and what the right app says took effect, never the engine.
+//!
+//! I2, I3: for each record, the Seq of its effects rises: nothing twice, nothing backwards, whatever lane it came
+//! through. Pause: after a map was shown as paused, nothing of it takes effect until somebody resumes it. I1, I4,
+//! I5, I6 show at the end: both sides equal and no error, from a source that let go of what it acknowledged.
+
+use crate::world::{MAPS, table};
+use std::collections::{BTreeSet, HashMap};
+use tandem_connectors::memory::MemoryApp;
+use tandem_core::lifecycle::Phase;
+use tandem_core::{IntegrationKey, MapName, Seq, TableName};
+use tandem_engine::store::Store;
+use tandem_engine::store::memory::MemoryStore;
+use tandem_engine::{Engine, Rejected};
+
+#[derive(Default)]
+pub(crate) struct Oracle {
+    seen: usize,
+    last: HashMap<(TableName, IntegrationKey), Seq>,
+    /// Maps that the engine shows as paused, and nobody has asked to resume since.
+    paused: BTreeSet<MapName>,
+    run: BTreeSet<MapName>,
+}
+
+impl Oracle {
+    /// A fresh engine has shown nothing yet; what was promised before still holds, and comes from the store.
+    pub(crate) fn engine_started(&mut self) {}
+
+    pub(crate) fn answered(&mut self, verb: &str, map: &MapName, answer: &Result<(), Rejected>) {
+        if answer.is_ok() && verb == "run" {
+            self.run.insert(map.clone());
+        }
+    }
+
+    pub(crate) fn seen(&self) -> usize {
+        self.seen
+    }
+
+    pub(crate) fn was_run(&self, map: &MapName) -> bool {
+        self.run.contains(map)
+    }
+
+    /// Looks at what has happened since the last look.
+    pub(crate) fn look(&mut self, seed: u64, engine: &Engine, right: &MemoryApp) {
+        let history = right.effects_since(self.seen);
+        self.seen += history.len();
+        for effect in history {
+            let map: MapName = (&*effect.table.name).into();
+            assert!(
+                !self.paused.contains(&map),
+                "seed {seed}: {map} is paused, and Seq {} took effect",
+                effect.seq
+            );
+            let Some(key) = effect.key else { continue };
+            let last = self.last.entry((effect.table.clone(), key)).or_default();
+            assert!(
+                *last < effect.seq,
+                "seed {seed}: {} went from Seq {last} to {}",
+                effect.table,
+                effect.seq
+            );
+            *last = effect.seq;
+        }
+        for view in &engine.snapshot().maps {
+            match view.state.phase {
+                Phase::Paused => drop(self.paused.insert(view.map.name.clone())),
+                _ => drop(self.paused.remove(&view.map.name)),
+            }
+            if view.state.phase != Phase::NotRunning {
+                self.run.insert(view.map.name.clone());
+            }
+        }
+    }
+
+    /// At rest: equal, and nothing was set aside.
+    pub(crate) fn settled(&self, seed: u64, left: &MemoryApp, right: &MemoryApp, store: &MemoryStore) {
+        let saved = store.load().expect("a store in memory");
+        for name in MAPS.iter().filter(|name| self.run.contains(&MapName::from(**name))) {
+            let (ours, theirs) = (left.rows(&table(name)), right.rows(&table(name)));
+            assert_eq!(ours, theirs, "seed {seed}: {name} differs");
+        }
+        assert!(saved.errors.is_empty(), "seed {seed}: errors that the source never had: {:?}", saved.errors);
+    }
+}

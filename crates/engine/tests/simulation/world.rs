@@ -1,0 +1,403 @@
+//! Two apps with parents and children, an engine between them, and everything that can happen to them.
+
+use crate::executor::{Executor, Random, SimEnv};
+use crate::oracle::Oracle;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
+use tandem_core::connect::Connector;
+use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
+use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
+use tandem_core::{MapName, TableName, Value, WallTime};
+use tandem_engine::disk::SimulatedDisk;
+use tandem_engine::journal::Settings;
+use tandem_engine::store::memory::MemoryStore;
+use tandem_engine::{Engine, Rejected, Request, Setup, Tuning};
+
+/// Maps: a parent, its child, and one beside them.
+pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
+
+/// How much may happen, in chances per thousand steps.
+#[derive(Debug, Clone)]
+pub(crate) struct Weather {
+    pub(crate) steps: u64,
+    pub(crate) users: u64,
+    pub(crate) operators: u64,
+    pub(crate) crashes: u64,
+    pub(crate) faults: u64,
+    /// Users delete parents with their children too, also while only the child is paused.
+    pub(crate) parent_deletes: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) random: Random,
+    pub(crate) env: SimEnv,
+    executor: Executor,
+    disk: SimulatedDisk,
+    store: MemoryStore,
+    pub(crate) left: MemoryApp,
+    pub(crate) right: MemoryApp,
+    pub(crate) engine: Option<Engine>,
+    /// The engine's first start is a task like any other; so is each request.
+    answers: Arc<Mutex<Vec<(&'static str, MapName, Result<(), Rejected>)>>>,
+    pub(crate) oracle: Oracle,
+    trace: Vec<String>,
+    tracing: bool,
+    weather: Weather,
+    next_value: i64,
+}
+
+pub(crate) fn table(name: &str) -> TableName {
+    TableName { schema: None, name: name.into() }
+}
+
+fn spec(name: &str) -> TableSpec {
+    match name {
+        "orders" => TableSpec::new(table(name), &["id", "customer", "v"], &["id"]).references(
+            &["customer"],
+            &table("customers"),
+            &["id"],
+        ),
+        other => TableSpec::new(table(other), &["id", "v", "note"], &["id"]).large("note"),
+    }
+}
+
+fn map(name: &str) -> TableMap {
+    let side = |app: &str| Side { app: app.into(), table: table(name), key: vec!["id".into()] };
+    TableMap {
+        name: name.into(),
+        direction: Direction::ToRight,
+        left: side("left"),
+        right: side("right"),
+        columns: Columns::SameNames,
+        depends_on: if name == "orders" { vec!["customers".into()] } else { vec![] },
+        deletes: Deletes::Queue,
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, weather: Weather, tracing: bool) -> Self {
+        let (left, right) = (MemoryApp::new(), MemoryApp::new());
+        for name in MAPS {
+            left.create_table(spec(name));
+            right.create_table(spec(name));
+        }
+        right.record_history();
+        let mut random = Random::new(seed);
+        left.set_batch(1 + random.below(8) as usize, 1 + random.below(4) as usize);
+        let env = SimEnv::new(seed);
+        let mut world = Self {
+            seed,
+            executor: Executor::new(env.clone()),
+            env,
+            random,
+            disk: SimulatedDisk::new(seed),
+            store: MemoryStore::default(),
+            left,
+            right,
+            engine: None,
+            answers: Arc::default(),
+            oracle: Oracle::default(),
+            trace: Vec::new(),
+            tracing,
+            weather,
+            next_value: 0,
+        };
+        world.start();
+        world
+    }
+
+    /// Runs every map while both sides are empty, and therefore equal.
+    pub(crate) fn run_all(&mut self) {
+        self.ask("run", Action::Run { initial_sync: false }, MAPS.map(MapName::from).to_vec());
+        for _ in 0..100_000 {
+            let snapshot = self.engine.as_ref().map(Engine::snapshot).unwrap_or_default();
+            if snapshot.maps.iter().all(|view| view.state.phase == Phase::Running)
+                && !snapshot.maps.is_empty()
+            {
+                return;
+            }
+            self.turn();
+            self.check();
+        }
+        panic!("seed {}: the maps do not run", self.seed);
+    }
+
+    pub(crate) fn say(&mut self, text: impl FnOnce() -> String) {
+        if self.tracing {
+            let at = tandem_engine::env::Env::now(&self.env);
+            let text = text();
+            eprintln!("{at:?} {text}");
+            self.trace.push(text);
+        }
+    }
+
+    /// Starts the engine on what the disk and the store have.
+    fn start(&mut self) {
+        let apps = [("left", &self.left), ("right", &self.right)];
+        let setup = Setup {
+            data_dir: "unused".into(),
+            apps: apps
+                .into_iter()
+                .map(|(name, app)| (name.into(), Arc::new(app.clone()) as Arc<dyn Connector>))
+                .collect(),
+            maps: MAPS.map(map).to_vec(),
+            env: Arc::new(self.env.clone()),
+        };
+        let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
+        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes: 0, journal };
+        let engine =
+            Engine::start_simulated(setup, Arc::new(self.disk.clone()), Arc::new(self.store.clone()), tuning);
+        self.engine = Some(
+            engine.unwrap_or_else(|error| panic!("seed {}: the engine does not start: {error}", self.seed)),
+        );
+        self.oracle.engine_started();
+    }
+
+    /// The process dies, and perhaps the machine with it; then it starts again.
+    pub(crate) fn crash(&mut self) {
+        let power = self.random.chance(500);
+        self.say(|| format!("CRASH power={power}"));
+        self.executor.kill();
+        self.engine = None;
+        if power {
+            self.disk.crash();
+        }
+        self.start();
+    }
+
+    /// One step of the schedule.
+    pub(crate) fn step(&mut self) {
+        let weather = self.weather.clone();
+        if self.random.chance(weather.users) {
+            self.user();
+        }
+        if self.random.chance(weather.operators) {
+            self.operator();
+        }
+        if self.random.chance(weather.faults) {
+            self.fault();
+        }
+        if self.random.chance(weather.crashes) {
+            self.crash();
+        }
+        self.turn();
+        self.check();
+    }
+
+    /// Lets one task run, or time pass.
+    pub(crate) fn turn(&mut self) {
+        if !self.executor.step(&mut self.random) {
+            self.left.set_time(WallTime(tandem_engine::env::Env::wall(&self.env).0));
+            self.env.advance();
+        }
+    }
+
+    fn check(&mut self) {
+        let answers = std::mem::take(&mut *self.answers.lock().expect("one thread"));
+        for (verb, map, answer) in answers {
+            self.say(|| format!("{verb} {map}: {answer:?}"));
+            self.oracle.answered(verb, &map, &answer);
+        }
+        if let Some(engine) = &self.engine {
+            let effects = self.right.effects_since(self.oracle.seen());
+            for effect in effects.iter().filter(|_| self.tracing) {
+                eprintln!(
+                    "    -> commit {} lane {} seq {} {:?} {} {:?}",
+                    effect.commit, effect.lane, effect.seq, effect.verb, effect.table, effect.key
+                );
+            }
+            self.oracle.look(self.seed, engine, &self.right);
+        }
+    }
+
+    /// A user of the left app does a transaction.
+    fn user(&mut self) {
+        let mut steps: Vec<String> = Vec::new();
+        let (random, next) = (&mut self.random, &mut self.next_value);
+        let rows: BTreeMap<&str, Vec<i64>> =
+            MAPS.map(|name| (name, ids(&self.left, name))).into_iter().collect();
+        let orders = self.left.rows(&table("orders"));
+        let parent_deletes = self.weather.parent_deletes;
+        let committed = self.left.transaction(|t| {
+            let most = if random.is_rare() { 12 } else { 2 };
+            for _ in 0..1 + random.below(most) {
+                *next += 1;
+                let value = Value::Int(*next);
+                let id = |random: &mut Random| i64::try_from(random.below(4)).expect("small");
+                let name = MAPS[usize::try_from(random.below(3)).expect("small")];
+                let key = id(random);
+                let there = rows[name].contains(&key);
+                match (name, random.below(10)) {
+                    ("orders", 0..=6) => {
+                        let Some(customer) = rows["customers"].first().copied() else { continue };
+                        if there {
+                            t.update(&table(name), vec![Value::Int(key)], vec![("v", value)]);
+                        } else {
+                            t.insert(&table(name), vec![Value::Int(key), Value::Int(customer), value]);
+                        }
+                    }
+                    ("orders", _) => t.delete(&table(name), vec![Value::Int(key)]),
+                    (_, 0..=6) if there => t.update(&table(name), vec![Value::Int(key)], vec![("v", value)]),
+                    (_, 0..=6) => t.insert(&table(name), vec![Value::Int(key), value, Value::from("long")]),
+                    ("customers", _) if parent_deletes => {
+                        for order in orders.iter().filter(|order| order.get(1) == Some(&Value::Int(key))) {
+                            t.delete(&table("orders"), vec![order[0].clone()]);
+                        }
+                        t.delete(&table(name), vec![Value::Int(key)]);
+                    }
+                    ("customers", _) => t.update(&table(name), vec![Value::Int(key)], vec![("note", value)]),
+                    _ => t.delete(&table(name), vec![Value::Int(key)]),
+                }
+                steps.push(format!("{name}[{key}]"));
+            }
+        });
+        // What breaks a constraint of the source never happened.
+        let ok = committed.is_ok();
+        self.say(|| format!("user {steps:?} {}", if ok { "ok" } else { "refused" }));
+    }
+
+    /// An operator asks for something.
+    fn operator(&mut self) {
+        let name: MapName = MAPS[usize::try_from(self.random.below(3)).expect("small")].into();
+        let (verb, action) = match self.random.below(20) {
+            0..=5 => ("run", Action::Run { initial_sync: false }),
+            6..=11 => ("pause", Action::Pause),
+            12..=18 => ("resume", Action::Resume(ResumeMode::CatchUp)),
+            _ => return,
+        };
+        self.ask(verb, action, vec![name]);
+    }
+
+    pub(crate) fn ask(&mut self, verb: &'static str, action: Action, maps: Vec<MapName>) {
+        let Some(engine) = self.engine.clone() else { return };
+        let answers = self.answers.clone();
+        self.executor.spawn(Box::pin(async move {
+            let request = Request { action, maps: maps.clone(), actor: "sim".into(), reason: String::new() };
+            let answer = engine.act(request).await.map(drop);
+            answers.lock().expect("one thread").push((verb, maps[0].clone(), answer));
+        }));
+    }
+
+    fn fault(&mut self) {
+        let (app, side) = if self.random.chance(500) { (&self.left, "left") } else { (&self.right, "right") };
+        let app = app.clone();
+        let what = match self.random.below(9) {
+            0 => {
+                app.break_connections();
+                "connections break"
+            }
+            1 => {
+                app.go_down();
+                "goes down"
+            }
+            2 | 3 => {
+                app.come_back();
+                "comes back"
+            }
+            4 => {
+                self.right.script_nth(Call::Apply, 1 + self.random.below(3), Reaction::LoseReply);
+                "loses a reply"
+            }
+            5 => {
+                self.right.script_nth(Call::Apply, 1 + self.random.below(3), Reaction::LoseRequest);
+                "loses a request"
+            }
+            6 => {
+                self.left.forget_acknowledged(1 + self.random.below(5) as usize);
+                "rewinds"
+            }
+            7 => {
+                app.script_nth(Call::Apply, 1 + self.random.below(3), Reaction::Hold);
+                "holds a call"
+            }
+            _ => {
+                app.heal();
+                "heals"
+            }
+        };
+        self.say(|| format!("{side} {what}"));
+    }
+
+    /// Everything is mended, every map runs, and nothing more happens: both sides must become equal.
+    pub(crate) fn settle(&mut self) {
+        self.say(|| "SETTLE".to_owned());
+        for app in [&self.left, &self.right] {
+            app.come_back();
+            app.heal();
+        }
+        // One more change, so that a source that forgot what was acknowledged is told again.
+        let last = vec![Value::Int(99), Value::Int(0), Value::from("last")];
+        self.left.transaction(|t| t.insert(&table("items"), last)).expect("nobody else uses this key");
+        let mut asked = Duration::ZERO;
+        for turn in 0..200_000u64 {
+            let now = tandem_engine::env::Env::now(&self.env);
+            if turn % 64 == 0 && self.is_settled() {
+                return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);
+            }
+            if turn == 0 || now > asked + Duration::from_secs(3) {
+                asked = now;
+                self.resume_all();
+                for app in [&self.left, &self.right] {
+                    app.heal();
+                }
+            }
+            self.turn();
+            self.check();
+        }
+        let shown = self.engine.as_ref().map(|engine| engine.snapshot());
+        panic!("seed {}: it never came to rest: {shown:#?}", self.seed);
+    }
+
+    fn resume_all(&mut self) {
+        let Some(engine) = self.engine.clone() else { return };
+        for view in &engine.snapshot().maps {
+            let action = match view.state.phase {
+                Phase::NotRunning => ("run", Action::Run { initial_sync: false }),
+                Phase::Paused => ("resume", Action::Resume(ResumeMode::CatchUp)),
+                Phase::Running | Phase::Resuming | Phase::Initializing(_) => continue,
+            };
+            // What was never run has nothing to be equal in.
+            if action.0 == "run" && !self.oracle.was_run(&view.map.name) {
+                continue;
+            }
+            self.ask(action.0, action.1, vec![view.map.name.clone()]);
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let snapshot = engine.snapshot();
+        self.left.retained() == 0
+            && snapshot.maps.iter().all(|view| {
+                let idle = view.flows.iter().all(|flow| flow.queue.records == 0);
+                match view.state.phase {
+                    Phase::NotRunning => !self.oracle.was_run(&view.map.name),
+                    Phase::Running => idle && view.state.holds.is_empty(),
+                    Phase::Paused | Phase::Resuming | Phase::Initializing(_) => false,
+                }
+            })
+    }
+
+    /// Whether a stop with a word for the queue is accepted; used by named schedules.
+    #[allow(dead_code, reason = "schedules that stop maps are named ones")]
+    pub(crate) fn stop(&mut self, map: &str) {
+        self.ask("stop", Action::Stop(Some(QueueFate::Discard)), vec![map.into()]);
+    }
+}
+
+fn ids(app: &MemoryApp, name: &str) -> Vec<i64> {
+    let rows = app.rows(&table(name));
+    rows.iter()
+        .filter_map(|row| if let Some(Value::Int(id)) = row.first() { Some(*id) } else { None })
+        .collect()
+}
+
+impl Random {
+    /// One in eight.
+    fn is_rare(&mut self) -> bool {
+        self.below(8) == 0
+    }
+}
