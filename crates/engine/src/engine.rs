@@ -229,7 +229,7 @@ impl Engine {
             return Ok(Prepared::default());
         }
         let checked = check_maps(&self.apps, &all, &wanted).await;
-        if let Some(fault) = checked.fault {
+        if let Some((_, fault)) = checked.faults.into_iter().next() {
             return Err(Rejected::App(fault));
         }
         let (errors, warnings): (Vec<_>, Vec<_>) =
@@ -418,9 +418,9 @@ fn reconcile_declared(
 /// Checks maps against their apps without an engine: what `tandem check` does.
 pub async fn check(apps: &BTreeMap<AppName, Arc<dyn Connector>>, maps: &[TableMap]) -> Vec<Finding> {
     let checked = check_maps(apps, maps, maps).await;
-    let unreachable = checked.fault.map(|fault| {
-        let finding =
-            Finding::error("app_unreachable", fault.table.clone().unwrap_or_default(), fault.to_string());
+    let unreachable = checked.faults.into_iter().map(|(app, fault)| {
+        let code = format!("app_{}", fault.class);
+        let finding = Finding::error(&code, format!("app {app}"), fault.to_string());
         Finding { fix: fault.fix, ..finding }
     });
     checked.findings.into_iter().chain(unreachable).collect()
@@ -430,8 +430,8 @@ pub async fn check(apps: &BTreeMap<AppName, Arc<dyn Connector>>, maps: &[TableMa
 struct Checked {
     flows: BTreeMap<MapName, Vec<(StreamName, FlowSpec)>>,
     findings: Vec<Finding>,
-    /// The first app that could not be asked.
-    fault: Option<Fault>,
+    /// The apps that could not be asked, each with its first fault.
+    faults: BTreeMap<AppName, Fault>,
 }
 
 /// Resolves `wanted` against both schemas and asks the apps what stands against it. `all`: the maps that there are,
@@ -447,20 +447,20 @@ async fn check_maps(
     for map in wanted {
         let rank = ranks.get(&map.name).copied().unwrap_or_default();
         for (source, destination) in map.flows() {
-            let schemas = (schema_of(apps, map, source).await, schema_of(apps, map, destination).await);
-            let (source_schema, destination_schema) = match schemas {
-                (Ok(source), Ok(destination)) => (source, destination),
-                (one, other) => {
-                    for missing in [one.err(), other.err()].into_iter().flatten() {
-                        match missing {
-                            Missing::Table(finding) => checked.findings.push(finding),
-                            Missing::App(fault) => checked.fault = checked.fault.or(Some(fault)),
-                        }
-                    }
+            let mut schemas = Vec::new();
+            for side in [source, destination] {
+                // An app that did not answer once is not asked again: its time-out is paid once.
+                if checked.faults.contains_key(&side.app) {
                     continue;
                 }
-            };
-            match resolve(map, (source, &source_schema), (destination, &destination_schema), rank) {
+                match schema_of(apps, map, side).await {
+                    Ok(schema) => schemas.push(schema),
+                    Err(Missing::Table(finding)) => checked.findings.push(finding),
+                    Err(Missing::App(fault)) => drop(checked.faults.insert(side.app.clone(), fault)),
+                }
+            }
+            let [source_schema, destination_schema] = schemas.as_slice() else { continue };
+            match resolve(map, (source, source_schema), (destination, destination_schema), rank) {
                 Err(findings) => checked.findings.extend(findings),
                 Ok((spec, warnings)) => {
                     checked.findings.extend(warnings);
@@ -481,7 +481,7 @@ async fn check_maps(
         let Some(connector) = apps.get(&app) else { continue };
         match connector.check(&needs).await {
             Ok(findings) => checked.findings.extend(findings),
-            Err(fault) => checked.fault = checked.fault.or(Some(fault)),
+            Err(fault) => drop(checked.faults.entry(app).or_insert(fault)),
         }
     }
     checked

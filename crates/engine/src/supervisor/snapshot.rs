@@ -5,7 +5,7 @@ use crate::store::{FlowRecord, MapRecord};
 use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
 use std::sync::Arc;
 use tandem_core::lifecycle::allowed;
-use tandem_core::{Fault, FaultClass, Seq};
+use tandem_core::{Fault, FaultClass, MapName, Seq};
 
 /// A condition before it is known since when it holds.
 struct Fact {
@@ -123,12 +123,28 @@ impl Supervisor {
                 disk = disk.or(status.broken.clone().filter(internal));
             }
         }
-        let gap = self.gap(record).map(|fault| Fact::trouble(ConditionKind::GapDetected, &fault));
+        let gap = self.gap(record).map(|fault| {
+            let fact = Fact::trouble(ConditionKind::GapDetected, &fault);
+            // What mends a gap is the same whatever made it, unless the app knows better.
+            Fact { fix: fact.fix.or_else(|| Some(gap_fix(&record.map.name, fault.class))), ..fact }
+        });
         let disk = disk.map(|fault| Fact::trouble(ConditionKind::DiskFailed, &fault));
         let stalled = stalled.map(|fault| Fact::trouble(ConditionKind::Stalled, &fault));
         let source = Fact::connected(ConditionKind::SourceConnected, source);
         let destination = Fact::connected(ConditionKind::DestinationConnected, destination);
         [gap, disk, stalled].into_iter().flatten().chain([source, destination]).collect()
+    }
+}
+
+fn gap_fix(map: &MapName, class: FaultClass) -> String {
+    match class {
+        FaultClass::Fenced => {
+            "end the other engine that works on this app, then start this one again".to_owned()
+        }
+        _ => format!(
+            "tandem map stop {map} --queue discard --yes, bring the destination up to date by other means, then \
+             tandem map run {map} --no-initial-sync"
+        ),
     }
 }
 

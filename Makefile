@@ -1,0 +1,43 @@
+# Everything that a person needs: see Tandem at work, test it, measure it, break it.
+
+CARGO ?= cargo
+SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help demo test lint bench chaos postgres
+
+help:
+	@echo "make demo    two SQLite apps, traffic, a live view (Ctrl-C ends it)"
+	@echo "make test    all tests; installs PostgreSQL with apt-get if it is missing"
+	@echo "make lint    formatting and clippy, without mercy"
+	@echo "make bench   measures against PostgreSQL's own logical replication"
+	@echo "make chaos   kills what can be killed, and looks whether anything was lost"
+
+demo:
+	$(CARGO) run --release --bin tandem -- demo
+
+# Tests never pass over what they need a server for: it is installed here, and started by the tests themselves
+# with a folder, a port and a user of its own.
+test: postgres
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) nextest run --workspace; \
+	else \
+	  $(CARGO) test --workspace; \
+	fi
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: postgres
+	$(CARGO) run --release -p tandem-bench
+
+chaos: postgres
+	$(CARGO) run --release -p tandem-chaos
+
+postgres:
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+	  echo "installing PostgreSQL"; \
+	  $(SUDO) apt-get update -qq && \
+	  { DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends postgresql-15 || \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends postgresql; }; \
+	fi

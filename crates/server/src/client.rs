@@ -1,0 +1,201 @@
+//! The typed client of the API: what the command line is written on. It knows where a server is and how to ask;
+//! it retries nothing and prints nothing.
+
+use crate::wire::{
+    Accepted, ActionRequest, Activity, App, Finding, Map, Page, Problem, QueueStats, QueuedRecord,
+};
+use reqwest::{Method, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How long an answer may take, apart from waiting for a state.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// A client of one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// What was given is no address of a server.
+    #[error("'{address}' is no address of a server: {why}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nobody answers there.
+    #[error("no server answers at {server}: {why}")]
+    NoServer {
+        /// Where.
+        server: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The server answered with a problem.
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    /// The answer is none of ours: another program listens there, or another version.
+    #[error("{server} answers, but not as a Tandem server does: {why}")]
+    Stranger {
+        /// Where.
+        server: String,
+        /// What was wrong.
+        why: String,
+    },
+}
+
+impl Client {
+    /// A client of the server at `address`, such as `http://127.0.0.1:7070` or `127.0.0.1:7070`.
+    pub fn new(address: &str) -> Result<Self, ClientError> {
+        let refuse = |why: String| ClientError::Address { address: address.to_owned(), why };
+        let with_scheme =
+            if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let base = Url::parse(&with_scheme).map_err(|why| refuse(why.to_string()))?;
+        if base.scheme() != "http" {
+            return Err(refuse("the server speaks http, on this machine only".to_owned()));
+        }
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_WITHIN)
+            .build()
+            .map_err(|why| refuse(why.to_string()))?;
+        Ok(Self { http, base })
+    }
+
+    /// All maps, by name.
+    pub async fn maps(&self, after: Option<&str>, limit: Option<usize>) -> Result<Page<Map>, ClientError> {
+        self.get(&["maps"], &[("after", text(after)), ("limit", text(limit))]).await
+    }
+
+    /// A map.
+    pub async fn map(&self, map: &str) -> Result<Map, ClientError> {
+        self.get(&["maps", map], &[]).await
+    }
+
+    /// Asks for an action.
+    pub async fn act(&self, request: &ActionRequest) -> Result<Accepted, ClientError> {
+        self.send(Method::POST, &["actions"], &[], Some(request), ANSWER_WITHIN).await
+    }
+
+    /// Waits until a map is in a state, at most [`WAIT_MAX_SECONDS`](crate::WAIT_MAX_SECONDS) seconds.
+    pub async fn wait(&self, map: &str, state: &str, seconds: u64) -> Result<Map, ClientError> {
+        let query = [("for", text(Some(state))), ("timeout", text(Some(seconds)))];
+        let within = Duration::from_secs(seconds) + ANSWER_WITHIN;
+        self.send(Method::GET, &["maps", map, "wait"], &query, None::<&()>, within).await
+    }
+
+    /// Queued records of a map, oldest first.
+    pub async fn queue(
+        &self,
+        map: &str,
+        key: Option<&str>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Page<QueuedRecord>, ClientError> {
+        let query = [("key", text(key)), ("after", text(after)), ("limit", text(limit))];
+        self.get(&["maps", map, "queue"], &query).await
+    }
+
+    /// The figures of a map's queue.
+    pub async fn queue_stats(&self, map: &str) -> Result<QueueStats, ClientError> {
+        self.get(&["maps", map, "queue", "stats"], &[]).await
+    }
+
+    /// The activity log: the newest first; with `after`, what came since, oldest first.
+    pub async fn activity(
+        &self,
+        map: Option<&str>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Page<Activity>, ClientError> {
+        self.get(&["activity"], &[("map", text(map)), ("after", text(after)), ("limit", text(limit))]).await
+    }
+
+    /// The apps, by name.
+    pub async fn apps(&self) -> Result<Page<App>, ClientError> {
+        self.get(&["apps"], &[]).await
+    }
+
+    /// What a check of the maps finds.
+    pub async fn check(&self) -> Result<Page<Finding>, ClientError> {
+        self.get(&["check"], &[]).await
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+    ) -> Result<T, ClientError> {
+        self.send(Method::GET, path, query, None::<&()>, ANSWER_WITHIN).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+        body: Option<&impl Serialize>,
+        within: Duration,
+    ) -> Result<T, ClientError> {
+        let given: Vec<(&str, &str)> =
+            query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+        let mut request = self.http.request(method, self.url(path)?).query(&given).timeout(within);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|why| self.unreachable(&why))?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|why| self.unreachable(&why))?;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|why| self.stranger(status, &why));
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+            Err(why) => Err(self.stranger(status, &why)),
+        }
+    }
+
+    /// The address of a path whose parts may hold any character.
+    fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| ClientError::Address {
+                address: self.base.to_string(),
+                why: "it has no path".to_owned(),
+            })?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        Ok(url)
+    }
+
+    fn unreachable(&self, why: &reqwest::Error) -> ClientError {
+        // The innermost cause is the one that a person knows: *connection refused*.
+        let mut cause: &dyn std::error::Error = why;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        ClientError::NoServer { server: self.server(), why: cause.to_string() }
+    }
+
+    fn stranger(&self, status: StatusCode, why: &serde_json::Error) -> ClientError {
+        ClientError::Stranger { server: self.server(), why: format!("status {status}, {why}") }
+    }
+
+    fn server(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+fn text(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
+}

@@ -1,0 +1,44 @@
+//! The apps, and what a check of the maps against them finds.
+
+use crate::input::{Asked, page_size};
+use crate::problem::Refusal;
+use crate::wire::{App, Finding, Page};
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use tandem_engine::Engine;
+
+/// The query of `GET /apps`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The query of `GET /check`: there is nothing to ask.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// `GET /apps`: by name.
+pub(crate) async fn list(
+    State(engine): State<Engine>,
+    Asked(asked): Asked<Query>,
+) -> Result<Json<Page<App>>, Refusal> {
+    let limit = page_size(asked.limit)?;
+    let snapshot = engine.snapshot();
+    let behind = |name: &str| asked.after.as_deref().is_none_or(|after| name > after);
+    let apps: Vec<App> =
+        snapshot.apps.iter().filter(|app| behind(app.app.as_str())).take(limit + 1).map(App::from).collect();
+    Ok(Json(Page::cut(apps, limit, |app| app.name.clone())))
+}
+
+/// `GET /check`
+pub(crate) async fn check(
+    State(engine): State<Engine>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Json<Page<Finding>> {
+    let findings = engine.check().await;
+    Json(Page { items: findings.into_iter().map(Finding::from).collect(), next: None })
+}

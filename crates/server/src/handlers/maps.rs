@@ -1,0 +1,91 @@
+//! Maps: list, show, wait for a state.
+
+use crate::WAIT_MAX_SECONDS;
+use crate::input::{Asked, page_size};
+use crate::problem::Refusal;
+use crate::wire::{Map, Page};
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use std::time::Duration;
+use tandem_core::MapName;
+use tandem_core::lifecycle::{Initializing, Phase};
+use tandem_engine::Engine;
+
+/// The query of `GET /maps`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct List {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The query of `GET /maps/{map}/wait`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wait {
+    r#for: String,
+    timeout: Option<u64>,
+}
+
+/// `GET /maps`: by name.
+pub(crate) async fn list(
+    State(engine): State<Engine>,
+    Asked(asked): Asked<List>,
+) -> Result<Json<Page<Map>>, Refusal> {
+    let limit = page_size(asked.limit)?;
+    let snapshot = engine.snapshot();
+    let behind = |name: &str| asked.after.as_deref().is_none_or(|after| name > after);
+    let mut views: Vec<_> = snapshot.maps.iter().filter(|view| behind(view.map.name.as_str())).collect();
+    views.sort_by(|a, b| a.map.name.cmp(&b.map.name));
+    let maps = views.into_iter().take(limit + 1).map(Map::from).collect();
+    Ok(Json(Page::cut(maps, limit, |map: &Map| map.name.clone())))
+}
+
+/// `GET /maps/{map}`
+pub(crate) async fn show(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+) -> Result<Json<Map>, Refusal> {
+    find(&engine, &map).map(Json)
+}
+
+/// `GET /maps/{map}/wait`: answers with the map when it is in the state that is waited for.
+pub(crate) async fn wait(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+    Asked(asked): Asked<Wait>,
+) -> Result<Json<Map>, Refusal> {
+    let phase = phase(&asked.r#for)?;
+    let timeout = asked.timeout.unwrap_or(60);
+    if timeout > WAIT_MAX_SECONDS {
+        return Err(Refusal::bad_request(format!(
+            "timeout is {timeout}; it is at most {WAIT_MAX_SECONDS} seconds: ask again to wait longer"
+        )));
+    }
+    engine.wait(&MapName::from(&*map), phase, Duration::from_secs(timeout)).await?;
+    find(&engine, &map).map(Json)
+}
+
+pub(crate) fn find(engine: &Engine, name: &str) -> Result<Map, Refusal> {
+    let snapshot = engine.snapshot();
+    let found = snapshot.maps.iter().find(|view| view.map.name.as_str() == name);
+    found.map(Map::from).ok_or_else(|| Refusal::unknown_map(name))
+}
+
+/// The engine waits for a phase by its name, so how far an initializing map has come plays no part.
+fn phase(name: &str) -> Result<Phase, Refusal> {
+    let phases = [
+        Phase::NotRunning,
+        Phase::Initializing(Initializing::Entering),
+        Phase::Running,
+        Phase::Paused,
+        Phase::Resuming,
+    ];
+    phases.into_iter().find(|phase| phase.name() == name).ok_or_else(|| {
+        Refusal::bad_request(format!(
+            "there is no state '{name}'; there are {}",
+            phases.map(Phase::name).join(", ")
+        ))
+    })
+}

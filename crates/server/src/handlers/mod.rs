@@ -1,0 +1,8 @@
+//! The handlers: read the input, make one call of the engine, convert. Nothing is decided here.
+
+pub(crate) mod actions;
+pub(crate) mod activity;
+pub(crate) mod apps;
+pub(crate) mod health;
+pub(crate) mod maps;
+pub(crate) mod queue;

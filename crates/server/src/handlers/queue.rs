@@ -1,0 +1,84 @@
+//! The queue of a map: its figures, and its records.
+
+use super::maps::find;
+use crate::input::{Asked, after_number, page_size};
+use crate::problem::Refusal;
+use crate::wire::{Page, QueueStats, QueuedRecord};
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use tandem_core::{MapName, Seq};
+use tandem_engine::{Engine, QueueQuery};
+
+/// The query of `GET /maps/{map}/queue`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    key: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /maps/{map}/queue`: oldest first.
+pub(crate) async fn list(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+    Asked(asked): Asked<Query>,
+) -> Result<Json<Page<QueuedRecord>>, Refusal> {
+    let columns = find(&engine, &map)?.left.key.len();
+    let query = QueueQuery {
+        key: asked.key.map(|key| key_parts(&key, columns)).transpose()?,
+        after: Seq(after_number(asked.after.as_deref())?.unwrap_or(0)),
+        limit: page_size(asked.limit)?,
+    };
+    let page = engine.queue(&MapName::from(map), query).await?;
+    Ok(Json(Page {
+        items: page.items.into_iter().map(QueuedRecord::from).collect(),
+        next: page.next.map(|next| next.to_string()),
+    }))
+}
+
+/// `GET /maps/{map}/queue/stats`
+pub(crate) async fn stats(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+) -> Result<Json<QueueStats>, Refusal> {
+    find(&engine, &map).map(|map| Json(map.queue))
+}
+
+/// The parts of a key as a person writes them: one column is taken whole, several stand between `|`. A value
+/// that has a `|` itself can be written as a JSON list of texts.
+fn key_parts(text: &str, columns: usize) -> Result<Vec<String>, Refusal> {
+    if columns == 1 {
+        return Ok(vec![text.to_owned()]);
+    }
+    let listed: Option<Vec<String>> =
+        if text.starts_with('[') { serde_json::from_str(text).ok() } else { None };
+    let parts = listed.unwrap_or_else(|| text.split('|').map(ToOwned::to_owned).collect());
+    if parts.len() == columns {
+        return Ok(parts);
+    }
+    Err(Refusal::bad_request(format!(
+        "the integration key has {columns} columns and 'key' has {} parts; write it as a|b, or as [\"a\",\"b\"]",
+        parts.len()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_one_column_is_taken_whole_and_one_of_several_is_split() {
+        let check = |text: &str, columns: usize, expected: Option<&[&str]>| {
+            let seen = key_parts(text, columns).ok();
+            assert_eq!(seen, expected.map(|parts| parts.iter().map(ToString::to_string).collect()), "{text}");
+        };
+        check("a|b", 1, Some(&["a|b"]));
+        check("[1]", 1, Some(&["[1]"]));
+        check("a|b", 2, Some(&["a", "b"]));
+        check(r#"["a|b","c"]"#, 2, Some(&["a|b", "c"]));
+        check("a", 2, None);
+        check("a|b|c", 2, None);
+    }
+}

@@ -1,0 +1,208 @@
+//! Actions on maps: what is asked, and what an accepted one answers.
+
+use super::Finding;
+use serde::{Deserialize, Serialize};
+use tandem_core::MapName;
+use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
+
+/// Asks for an action on one or several maps: all of them, or none.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionRequest {
+    /// `run`, `pause`, `resume`, `stop`, `skip`.
+    pub action: String,
+    /// The maps. Dependents that must go along need not be named.
+    pub maps: Vec<String>,
+    /// Why, in the words of who asks.
+    #[serde(default)]
+    pub reason: String,
+    /// Who asks. Taken as it is said: there is no sign-in yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// `run`: copy the records that are there first. True if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_sync: Option<bool>,
+    /// `resume`: `catch_up` (if it is left out), `skip_preserve`, `skip_discard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// `stop` and `skip`: what becomes of the queue, `preserve` or `discard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+}
+
+/// The body of `POST /maps/{map}/run`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunRequest {
+    /// See [`ActionRequest::initial_sync`].
+    pub initial_sync: Option<bool>,
+    /// See [`ActionRequest::reason`].
+    pub reason: String,
+    /// See [`ActionRequest::actor`].
+    pub actor: Option<String>,
+}
+
+/// The body of `POST /maps/{map}/pause`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PauseRequest {
+    /// See [`ActionRequest::reason`].
+    pub reason: String,
+    /// See [`ActionRequest::actor`].
+    pub actor: Option<String>,
+}
+
+/// The body of `POST /maps/{map}/resume`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResumeRequest {
+    /// See [`ActionRequest::mode`].
+    pub mode: Option<String>,
+    /// See [`ActionRequest::reason`].
+    pub reason: String,
+    /// See [`ActionRequest::actor`].
+    pub actor: Option<String>,
+}
+
+/// The body of `POST /maps/{map}/stop`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StopRequest {
+    /// See [`ActionRequest::queue`].
+    pub queue: Option<String>,
+    /// See [`ActionRequest::reason`].
+    pub reason: String,
+    /// See [`ActionRequest::actor`].
+    pub actor: Option<String>,
+}
+
+/// What an accepted request did. A pause or a resume takes effect after it: wait for the state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Its number in the activity log.
+    pub id: u64,
+    /// Every map that it touches, dependents included.
+    pub maps: Vec<MapState>,
+    /// What a person should know all the same.
+    pub warnings: Vec<Finding>,
+}
+
+/// A map and the state that it is in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MapState {
+    /// The map.
+    pub name: String,
+    /// Its state.
+    pub state: String,
+}
+
+/// The longest text that a person may send along: a reason, a name.
+const TEXT_MAX: usize = 1_000;
+
+impl ActionRequest {
+    /// What is asked of the engine, or what is wrong with the question.
+    pub(crate) fn into_engine(self) -> Result<tandem_engine::Request, String> {
+        let given = [
+            ("initial_sync", self.initial_sync.is_some(), &["run"][..]),
+            ("mode", self.mode.is_some(), &["resume"]),
+            ("queue", self.queue.is_some(), &["stop", "skip"]),
+        ];
+        for (field, is_given, verbs) in given {
+            if is_given && !verbs.contains(&self.action.as_str()) {
+                return Err(format!("'{field}' does not belong to the action '{}'", self.action));
+            }
+        }
+        let queue = self.queue.as_deref().map(queue_fate).transpose()?;
+        let action = match self.action.as_str() {
+            "run" => Action::Run { initial_sync: self.initial_sync.unwrap_or(true) },
+            "pause" => Action::Pause,
+            "resume" => Action::Resume(resume_mode(self.mode.as_deref().unwrap_or("catch_up"))?),
+            "stop" => Action::Stop(queue),
+            "skip" => Action::Skip(
+                queue.ok_or("'skip' needs 'queue': say what becomes of it, 'preserve' or 'discard'")?,
+            ),
+            other => {
+                return Err(format!(
+                    "there is no action '{other}'; there are run, pause, resume, skip, stop"
+                ));
+            }
+        };
+        if self.maps.is_empty() {
+            return Err("'maps' is empty: name at least one map".to_owned());
+        }
+        let actor = self.actor.unwrap_or_else(|| "api".to_owned());
+        if self.reason.len() > TEXT_MAX || actor.len() > TEXT_MAX {
+            return Err(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes"));
+        }
+        let maps = self.maps.into_iter().map(MapName::from).collect();
+        Ok(tandem_engine::Request { action, maps, actor, reason: self.reason })
+    }
+}
+
+fn queue_fate(text: &str) -> Result<QueueFate, String> {
+    match text {
+        "preserve" => Ok(QueueFate::Preserve),
+        "discard" => Ok(QueueFate::Discard),
+        other => Err(format!("'queue' is 'preserve' or 'discard', not '{other}'")),
+    }
+}
+
+fn resume_mode(text: &str) -> Result<ResumeMode, String> {
+    match text {
+        "catch_up" => Ok(ResumeMode::CatchUp),
+        "skip_preserve" => Ok(ResumeMode::SkipPreserve),
+        "skip_discard" => Ok(ResumeMode::SkipDiscard),
+        other => Err(format!("'mode' is 'catch_up', 'skip_preserve' or 'skip_discard', not '{other}'")),
+    }
+}
+
+impl From<tandem_engine::Accepted> for Accepted {
+    fn from(accepted: tandem_engine::Accepted) -> Self {
+        let state = |(name, phase): (MapName, tandem_core::lifecycle::Phase)| MapState {
+            name: name.to_string(),
+            state: phase.name().to_owned(),
+        };
+        Self {
+            id: accepted.id,
+            maps: accepted.maps.into_iter().map(state).collect(),
+            warnings: accepted.warnings.into_iter().map(Finding::from).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str, expected: Result<Action, &str>) {
+        let request: ActionRequest = serde_json::from_str(body).unwrap();
+        let seen = request.into_engine().map(|request| request.action);
+        assert_eq!(seen, expected.map_err(ToOwned::to_owned), "{body}");
+    }
+
+    #[test]
+    fn an_action_takes_only_the_fields_that_belong_to_it() {
+        check(r#"{"action":"pause","maps":["a"]}"#, Ok(Action::Pause));
+        check(r#"{"action":"run","maps":["a"]}"#, Ok(Action::Run { initial_sync: true }));
+        check(r#"{"action":"resume","maps":["a"]}"#, Ok(Action::Resume(ResumeMode::CatchUp)));
+        check(
+            r#"{"action":"stop","maps":["a"],"queue":"discard"}"#,
+            Ok(Action::Stop(Some(QueueFate::Discard))),
+        );
+        check(
+            r#"{"action":"pause","maps":["a"],"queue":"discard"}"#,
+            Err("'queue' does not belong to the action 'pause'"),
+        );
+        check(r#"{"action":"pause","maps":[]}"#, Err("'maps' is empty: name at least one map"));
+        check(
+            r#"{"action":"skip","maps":["a"]}"#,
+            Err("'skip' needs 'queue': say what becomes of it, 'preserve' or 'discard'"),
+        );
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_rather_than_ignored() {
+        let body = r#"{"action":"pause","maps":["a"],"force":true}"#;
+        assert!(serde_json::from_str::<ActionRequest>(body).is_err());
+    }
+}

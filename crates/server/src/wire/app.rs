@@ -1,0 +1,58 @@
+//! Apps, and whether the engine is of use, as clients see them.
+
+use serde::{Deserialize, Serialize};
+use tandem_engine::AppView;
+
+/// An app as it is now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct App {
+    /// Its name.
+    pub name: String,
+    /// Whether its log is being read now.
+    pub capturing: bool,
+    /// The last trouble with it that is not mended.
+    pub fault: Option<Fault>,
+}
+
+/// Trouble with an app.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fault {
+    /// What kind: `connection`, `auth`, `schema` …
+    pub class: String,
+    /// What we were doing, and what the app said.
+    pub message: String,
+    /// The app's own code.
+    pub code: Option<String>,
+    /// What a person can do about it.
+    pub fix: Option<String>,
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether every map that runs makes progress.
+    pub ready: bool,
+    /// Why not: a map and its condition, each in a sentence.
+    pub blocked: Vec<String>,
+}
+
+impl From<&tandem_core::Fault> for Fault {
+    fn from(fault: &tandem_core::Fault) -> Self {
+        Self {
+            class: fault.class.to_string(),
+            message: fault.to_string(),
+            code: fault.code.clone(),
+            fix: fault.fix.clone(),
+        }
+    }
+}
+
+impl From<&AppView> for App {
+    fn from(app: &AppView) -> Self {
+        Self {
+            name: app.app.to_string(),
+            capturing: app.capturing,
+            fault: app.fault.as_ref().map(Fault::from),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Maps as clients see them.
+
+use super::{QueueStats, moment};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tandem_core::lifecycle::{self, HoldNote};
+use tandem_core::map::{self, Columns, Deletes, Direction};
+use tandem_engine::{FlowView, MapView};
+
+/// A map: what was declared, and how it stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Map {
+    /// Its name.
+    pub name: String,
+    /// `not_running`, `initializing`, `running`, `paused` or `resuming`.
+    pub state: String,
+    /// A pause was asked for and has not taken effect yet; the state is still `running`.
+    pub pausing: bool,
+    /// Since when it is in its state.
+    pub since: Timestamp,
+    /// Why it is held; it runs when there is none.
+    pub holds: Vec<Hold>,
+    /// What may be asked of it now.
+    pub allowed: Vec<String>,
+    /// Named troubles and health facts, worst first.
+    pub conditions: Vec<Condition>,
+    /// `to_right`, `to_left` or `both`.
+    pub direction: String,
+    /// One side.
+    pub left: Side,
+    /// The other.
+    pub right: Side,
+    /// Which columns belong together; null: those of the same name.
+    pub columns: Option<Vec<Column>>,
+    /// `reject` or `queue`: what becomes of deletes while it is paused.
+    pub deletes: String,
+    /// Maps that it depends on.
+    pub depends_on: Vec<String>,
+    /// Maps that depend on it, directly or not.
+    pub dependents: Vec<String>,
+    /// The queue of all of its flows.
+    pub queue: QueueStats,
+    /// Its flows; none while it is not running.
+    pub flows: Vec<Flow>,
+}
+
+/// One side of a map.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Side {
+    /// The app.
+    pub app: String,
+    /// The table in it.
+    pub table: String,
+    /// The columns of the integration key.
+    pub key: Vec<String>,
+}
+
+/// Two columns that hold the same thing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Column {
+    /// On the left.
+    pub left: String,
+    /// On the right.
+    pub right: String,
+}
+
+/// A reason why a map is paused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hold {
+    /// `user`, `rule`, `limit`, `system` or `parent`.
+    pub kind: String,
+    /// Which rule, which parent, or what was found.
+    pub name: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who did it.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// A named trouble or health fact.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Condition {
+    /// Its name, such as `DestinationConnected`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: bool,
+    /// Whether that is good news: `DestinationConnected` is well when it holds, `Stalled` when it does not.
+    pub well: bool,
+    /// In a sentence.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// What a person can do about it.
+    pub fix: Option<String>,
+}
+
+/// One direction of a map.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Flow {
+    /// The app where changes are captured.
+    pub source: String,
+    /// The app where they are applied.
+    pub destination: String,
+    /// Its queue.
+    pub queue: QueueStats,
+    /// Changes applied since the engine started.
+    pub applied: u64,
+    /// Changes set aside as errors since the map was run.
+    pub errors: u64,
+}
+
+impl From<&map::Side> for Side {
+    fn from(side: &map::Side) -> Self {
+        Self {
+            app: side.app.to_string(),
+            table: side.table.to_string(),
+            key: side.key.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<(&lifecycle::Hold, &HoldNote)> for Hold {
+    fn from((hold, note): (&lifecycle::Hold, &HoldNote)) -> Self {
+        let (kind, name) = match hold {
+            lifecycle::Hold::User => ("user", None),
+            lifecycle::Hold::Rule(name) => ("rule", Some(name.to_string())),
+            lifecycle::Hold::Limit => ("limit", None),
+            lifecycle::Hold::System(what) => ("system", Some(what.to_string())),
+            lifecycle::Hold::Parent(map) => ("parent", Some(map.to_string())),
+        };
+        Self {
+            kind: kind.to_owned(),
+            name,
+            since: moment(note.since),
+            actor: note.actor.to_string(),
+            reason: note.reason.to_string(),
+        }
+    }
+}
+
+impl From<&tandem_engine::Condition> for Condition {
+    fn from(condition: &tandem_engine::Condition) -> Self {
+        Self {
+            kind: format!("{:?}", condition.kind),
+            status: condition.status,
+            well: condition.kind.is_well(condition.status),
+            reason: condition.reason.clone(),
+            since: moment(condition.since),
+            fix: condition.fix.clone(),
+        }
+    }
+}
+
+impl From<&FlowView> for Flow {
+    fn from(flow: &FlowView) -> Self {
+        Self {
+            source: flow.stream.source.to_string(),
+            destination: flow.stream.destination.to_string(),
+            queue: QueueStats::of([flow]),
+            applied: flow.applied,
+            errors: flow.errors,
+        }
+    }
+}
+
+impl From<&MapView> for Map {
+    fn from(view: &MapView) -> Self {
+        let names = |names: &[tandem_core::MapName]| names.iter().map(ToString::to_string).collect();
+        let mut allowed: Vec<String> = view.allowed.iter().map(|action| action.name().to_owned()).collect();
+        allowed.dedup();
+        Self {
+            name: view.map.name.to_string(),
+            state: view.state.phase.name().to_owned(),
+            pausing: view.state.is_pausing(),
+            since: moment(view.state.since),
+            holds: view.state.holds.iter().map(Hold::from).collect(),
+            allowed,
+            conditions: view.conditions.iter().map(Condition::from).collect(),
+            direction: direction(view.map.direction).to_owned(),
+            left: Side::from(&view.map.left),
+            right: Side::from(&view.map.right),
+            columns: columns(&view.map.columns),
+            deletes: deletes(view.map.deletes).to_owned(),
+            depends_on: names(&view.map.depends_on),
+            dependents: names(&view.dependents),
+            queue: QueueStats::of(&view.flows),
+            flows: view.flows.iter().map(Flow::from).collect(),
+        }
+    }
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ToRight => "to_right",
+        Direction::ToLeft => "to_left",
+        Direction::Both => "both",
+    }
+}
+
+fn deletes(deletes: Deletes) -> &'static str {
+    match deletes {
+        Deletes::Reject => "reject",
+        Deletes::Queue => "queue",
+    }
+}
+
+fn columns(columns: &Columns) -> Option<Vec<Column>> {
+    match columns {
+        Columns::SameNames => None,
+        Columns::Pairs(pairs) => {
+            let pair = |pair: &map::ColumnPair| Column {
+                left: pair.left.to_string(),
+                right: pair.right.to_string(),
+            };
+            Some(pairs.iter().map(pair).collect())
+        }
+    }
+}

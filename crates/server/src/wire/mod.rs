@@ -1,0 +1,47 @@
+//! The JSON shapes of the API. Each has everything that a client may rely on and nothing else; both sides of
+//! the wire use these types, so that a shape is written down once.
+
+mod action;
+mod activity;
+mod app;
+mod finding;
+mod map;
+mod problem;
+mod queue;
+mod value;
+
+pub use action::{Accepted, ActionRequest, MapState, PauseRequest, ResumeRequest, RunRequest, StopRequest};
+pub use activity::Activity;
+pub use app::{App, Readiness};
+pub use finding::Finding;
+pub use map::{Column, Condition, Flow, Hold, Map, Side};
+pub use problem::{Blocker, Problem};
+pub use queue::{QueueStats, QueuedRecord};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tandem_core::WallTime;
+
+/// One page of a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items, in order.
+    pub items: Vec<T>,
+    /// What `after` brings the next page; null behind the last.
+    pub next: Option<String>,
+}
+
+/// A moment as the API shows it: RFC 3339, UTC. A moment outside of the calendar is its nearest end.
+pub(crate) fn moment(at: WallTime) -> Timestamp {
+    Timestamp::from_microsecond(at.0).unwrap_or(if at.0 < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+impl<T> Page<T> {
+    /// A page of `limit` out of items of which one more was taken than it shows, if there is one more.
+    pub(crate) fn cut(mut items: Vec<T>, limit: usize, name: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(name) } else { None };
+        Self { items, next }
+    }
+}

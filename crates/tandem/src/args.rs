@@ -1,0 +1,290 @@
+//! The command line: the contract with people and scripts, in one place.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Keeps the records of two apps in step, and lets either one go down without losing a change.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, about, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// Where the server is.
+    #[arg(
+        long,
+        global = true,
+        env = "TANDEM_SERVER",
+        default_value = "http://127.0.0.1:7070",
+        value_name = "URL"
+    )]
+    pub(crate) server: String,
+    /// How data is written to stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage or config, 3 refused by a state or by findings, \
+4 not allowed, 5 not found, 6 timed out, 7 difference found, 8 no server";
+
+/// How data is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show Tandem at work: two SQLite apps, traffic, a live view; nothing to install
+    Demo(Demo),
+    /// Run the engine and its API in one process
+    Serve(Serve),
+    /// Check the config, and the maps against their apps, without a server
+    Check(Check),
+    /// Table maps: list, show, run, pause, resume, stop, wait
+    #[command(subcommand)]
+    Map(MapVerb),
+    /// What is captured and not applied: list, stats
+    #[command(subcommand)]
+    Queue(QueueVerb),
+    /// What was done, by whom and why
+    Activity(Activity),
+    /// Say which version this is
+    Version,
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Keep the demo's files in this folder instead of a temporary one.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// End by itself after so many seconds, compare both sides, and say whether they are equal.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+    /// Where the demo's server listens; another port is taken if this one is in use.
+    #[arg(long, default_value = crate::config::LISTEN_DEFAULT, value_name = "ADDRESS")]
+    pub(crate) listen: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// The config file.
+    #[arg(short, long, default_value = "tandem.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// How logs are written to stderr. TANDEM_LOG says which, such as info or tandem_engine=debug.
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people, with colour on a terminal.
+    Human,
+    /// A JSON object a line.
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// The config file.
+    #[arg(short, long, default_value = "tandem.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MapVerb {
+    /// List the maps
+    List(List),
+    /// Show a map
+    Show(One),
+    /// Start maps
+    Run(Run),
+    /// Queue changes instead of applying them; dependents pause, too
+    Pause(Pause),
+    /// Apply what was queued, in order, and go on
+    Resume(Resume),
+    /// End maps
+    Stop(Stop),
+    /// Wait until a map is in a state
+    Wait(Wait),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueVerb {
+    /// List queued records, oldest first
+    List(QueueList),
+    /// Show how much is queued
+    Stats(One),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    /// The map.
+    pub(crate) map: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// At most so many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Only what comes after this: 'next' of the page before.
+    #[arg(long)]
+    pub(crate) after: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Why; it stands in the activity log.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+    /// Return when it has taken effect.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long --wait waits.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Ask nothing: agree to what loses data.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The maps: all of them, or none.
+    #[arg(required = true)]
+    pub(crate) maps: Vec<String>,
+    /// Do not copy the records that are there; only what changes from now on.
+    #[arg(long)]
+    pub(crate) no_initial_sync: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pause {
+    /// The maps: all of them, or none.
+    #[arg(required = true)]
+    pub(crate) maps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// The maps: all of them, or none.
+    #[arg(required = true)]
+    pub(crate) maps: Vec<String>,
+    /// What becomes of the queue.
+    #[arg(long, value_enum, default_value_t = Mode::CatchUp)]
+    pub(crate) mode: Mode,
+    /// Not supported yet: a cap on the catch-up's rate.
+    #[arg(long, hide = true)]
+    pub(crate) rate: Option<u64>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// How a paused map goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// The queue first, in order; then live.
+    CatchUp,
+    /// Live at once; the queue becomes catch-up errors.
+    SkipPreserve,
+    /// Live at once; the queue is dropped.
+    SkipDiscard,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Stop {
+    /// The maps: all of them, or none.
+    #[arg(required = true)]
+    pub(crate) maps: Vec<String>,
+    /// What becomes of the queue: a map that is paused or resuming needs it.
+    #[arg(long, value_enum)]
+    pub(crate) queue: Option<Fate>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What becomes of a queue that is not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fate {
+    /// Its records become catch-up errors.
+    Preserve,
+    /// Its records are dropped.
+    Discard,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wait {
+    /// The map.
+    pub(crate) map: String,
+    /// The state.
+    #[arg(long = "for", value_name = "STATE", value_parser = ["not_running", "initializing", "running", "paused", "resuming"])]
+    pub(crate) state: String,
+    /// How long.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct QueueList {
+    /// The map.
+    pub(crate) map: String,
+    /// Only the record with this integration key; several columns as a|b.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    #[command(flatten)]
+    pub(crate) page: List,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Activity {
+    /// Only what is about this map.
+    #[arg(long)]
+    pub(crate) map: Option<String>,
+    /// Go on with what comes, until it is interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) page: List,
+}
+
+/// `90`, `90s`, `5m`, `1h30m`: a number alone is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| "write it as 60s, 5m or 1h30m".to_owned())?;
+    parsed.try_into().map_err(|_| "it cannot be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("90", Some(90)), ("60s", Some(60)), ("5m", Some(300)), ("1h30m", Some(5400))]
+        {
+            assert_eq!(duration(text).ok().map(|d| d.as_secs()), seconds, "{text}");
+        }
+        assert!(duration("-5s").is_err() && duration("soon").is_err());
+    }
+}

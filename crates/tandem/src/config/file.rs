@@ -1,0 +1,233 @@
+//! The shape of the files, as they are read before anything is understood. Unknown keys are errors; keys that
+//! a later version will know are told apart, so that the message says so.
+
+use super::fault::{ConfigError, ConfigErrors, Source};
+use super::later::{LATER, Later};
+use super::secret::mask;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+/// `tandem.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawFile {
+    pub(crate) server: Option<RawServer>,
+    #[serde(default)]
+    pub(crate) apps: BTreeMap<Spanned<String>, RawApp>,
+    #[serde(default)]
+    pub(crate) maps: Vec<Spanned<RawMap>>,
+    #[serde(default)]
+    limits: Later,
+    #[serde(default)]
+    rules: Later,
+    #[serde(default)]
+    notify: Later,
+    #[serde(default)]
+    defaults: Later,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawServer {
+    pub(crate) listen: Option<Spanned<String>>,
+    pub(crate) data_dir: Option<String>,
+    #[serde(default)]
+    tls: Later,
+    #[serde(default)]
+    keep_applied: Later,
+    #[serde(default)]
+    disk_floor: Later,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawApp {
+    pub(crate) url: Spanned<String>,
+    #[serde(default)]
+    when_full: Later,
+}
+
+/// An entry of `[[maps]]`, or a file in `maps/`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawMap {
+    pub(crate) name: Spanned<String>,
+    pub(crate) direction: Option<Spanned<String>>,
+    pub(crate) left: Spanned<RawSide>,
+    pub(crate) right: Spanned<RawSide>,
+    pub(crate) columns: Option<Spanned<Vec<RawColumn>>>,
+    #[serde(default)]
+    pub(crate) depends_on: Vec<Spanned<String>>,
+    pub(crate) deletes: Option<Spanned<String>>,
+    #[serde(default)]
+    conflict: Later,
+    #[serde(default)]
+    side_effects: Later,
+    #[serde(default)]
+    limits: Later,
+    #[serde(default)]
+    group: Later,
+    #[serde(default)]
+    initial_sync: Later,
+    #[serde(default)]
+    on_leave: Later,
+    #[serde(default)]
+    whole_transaction_rows: Later,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSide {
+    pub(crate) app: Spanned<String>,
+    pub(crate) table: Spanned<String>,
+    pub(crate) key: Spanned<Vec<String>>,
+    #[serde(default)]
+    filter: Later,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawColumn {
+    pub(crate) left: Option<Spanned<String>>,
+    pub(crate) right: Option<Spanned<String>>,
+    #[serde(default)]
+    direction: Later,
+    #[serde(default)]
+    to_right: Later,
+    #[serde(default)]
+    to_left: Later,
+    #[serde(default)]
+    values: Later,
+    #[serde(default)]
+    default: Later,
+    #[serde(default)]
+    constant: Later,
+    #[serde(default)]
+    lookup: Later,
+    #[serde(default)]
+    timezone: Later,
+    #[serde(default)]
+    sensitive: Later,
+}
+
+/// A file of `maps/` that holds a list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMaps {
+    maps: Vec<Spanned<RawMap>>,
+}
+
+/// Reads a file into its shape.
+pub(crate) fn parse<T: DeserializeOwned>(source: &Source) -> Result<T, ConfigErrors> {
+    toml::from_str(source.text()).map_err(|why| ConfigErrors(vec![explain(source, &why)]))
+}
+
+/// Reads a file of `maps/`: one map, or a list `[[maps]]`.
+pub(crate) fn parse_maps(source: &Source) -> Result<Vec<Spanned<RawMap>>, ConfigErrors> {
+    let keys: toml::Table = parse(source)?;
+    if keys.contains_key("maps") {
+        return parse::<RawMaps>(source).map(|file| file.maps);
+    }
+    let map: RawMap = parse(source)?;
+    Ok(vec![Spanned::new(0..source.text().len().min(1), map)])
+}
+
+/// What the parser says, without the keys of later versions among those that it offers.
+fn explain(source: &Source, why: &toml::de::Error) -> ConfigError {
+    let message = why.message();
+    let (why_shown, fix) = match message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'))
+    {
+        Some((unknown, offered)) => {
+            let known: Vec<&str> =
+                offered.split('`').skip(1).step_by(2).filter(|key| !LATER.contains(key)).collect();
+            (format!("unknown key '{unknown}'"), Some(format!("the keys here are {}", known.join(", "))))
+        }
+        None => (plain(message), None),
+    };
+    let error = match why.span() {
+        Some(span) => source.error(span, why_shown),
+        None => source.error_of_file(why_shown),
+    };
+    match fix {
+        Some(fix) => error.with_fix(fix),
+        None => error,
+    }
+}
+
+/// The parser's words without ours for the shapes, and without what it repeats of a secret.
+fn plain(message: &str) -> String {
+    let words = [
+        ("missing field", "missing key"),
+        ("struct RawServer", "a table with listen, data_dir"),
+        ("struct RawApp", "a table with url"),
+        ("struct RawMap", "a map"),
+        ("struct RawSide", "{ app, table, key }"),
+        ("struct RawColumn", "{ left, right }"),
+        ("`", "'"),
+    ];
+    words.iter().fold(mask(message), |text, (from, to)| text.replace(from, to))
+}
+
+/// Refuses what is known and not supported yet, in everything but the maps.
+pub(crate) fn refuse_later(raw: &RawFile, source: &Source, errors: &mut Vec<ConfigError>) {
+    let mut all = vec![
+        ("limits", &raw.limits),
+        ("rules", &raw.rules),
+        ("notify", &raw.notify),
+        ("defaults", &raw.defaults),
+    ];
+    if let Some(server) = &raw.server {
+        all.extend([
+            ("tls", &server.tls),
+            ("keep_applied", &server.keep_applied),
+            ("disk_floor", &server.disk_floor),
+        ]);
+    }
+    all.extend(raw.apps.values().map(|app| ("when_full", &app.when_full)));
+    refuse(all, source, errors);
+}
+
+impl RawMap {
+    /// Refuses what is known and not supported yet.
+    pub(crate) fn refuse_later(&self, source: &Source, errors: &mut Vec<ConfigError>) {
+        let mut all = vec![
+            ("conflict", &self.conflict),
+            ("side_effects", &self.side_effects),
+            ("limits", &self.limits),
+            ("group", &self.group),
+            ("initial_sync", &self.initial_sync),
+            ("on_leave", &self.on_leave),
+            ("whole_transaction_rows", &self.whole_transaction_rows),
+            ("filter", &self.left.get_ref().filter),
+            ("filter", &self.right.get_ref().filter),
+        ];
+        for column in self.columns.iter().flat_map(|columns| columns.get_ref()) {
+            all.extend([
+                ("direction", &column.direction),
+                ("to_right", &column.to_right),
+                ("to_left", &column.to_left),
+                ("values", &column.values),
+                ("default", &column.default),
+                ("constant", &column.constant),
+                ("lookup", &column.lookup),
+                ("timezone", &column.timezone),
+                ("sensitive", &column.sensitive),
+            ]);
+        }
+        refuse(all, source, errors);
+    }
+}
+
+fn refuse(all: Vec<(&str, &Later)>, source: &Source, errors: &mut Vec<ConfigError>) {
+    for (key, later) in all {
+        if let Some(span) = later.span() {
+            errors.push(
+                source
+                    .error(span, format!("'{key}' is not supported by this version"))
+                    .with_fix("take it out; nothing that stands here is ever ignored in silence"),
+            );
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! From maps as they stand in files to maps that make sense together.
+
+use super::check_name;
+use super::fault::{ConfigError, Source};
+use super::file::{RawColumn, RawMap, RawSide};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tandem_core::map::{ColumnPair, Columns, Deletes, Direction, Side, TableMap};
+use tandem_core::{AppName, Finding, MapName, TableName};
+use toml::Spanned;
+
+/// The longest name of a map.
+const MAP_NAME_MAX: usize = 100;
+/// The most columns of an integration key.
+const KEY_COLUMNS_MAX: usize = 16;
+
+/// A map with the places of what others refer to.
+struct Placed<'a> {
+    source: &'a Source,
+    raw: &'a RawMap,
+    map: TableMap,
+}
+
+/// Understands the maps of all files. What is wrong goes to `errors`; the notes are for `check`.
+pub(super) fn understand(
+    files: &[(Source, Vec<Spanned<RawMap>>)],
+    apps: &[AppName],
+    errors: &mut Vec<ConfigError>,
+) -> (Vec<TableMap>, Vec<Finding>) {
+    let mut placed: Vec<Placed<'_>> = Vec::new();
+    let mut notes = Vec::new();
+    for (source, raws) in files {
+        for raw in raws.iter().map(Spanned::get_ref) {
+            raw.refuse_later(source, errors);
+            let map = one(source, raw, apps, errors);
+            if placed.iter().any(|other| other.map.name == map.name) {
+                let why = format!("there is another map named '{}'", map.name);
+                errors.push(source.error(raw.name.span(), why).with_fix("give each map a name of its own"));
+            }
+            if raw.deletes.is_none() {
+                notes.push(deletes_note(&map.name));
+            }
+            placed.push(Placed { source, raw, map });
+        }
+    }
+    parents(&placed, errors);
+    circles(&placed, errors);
+    (placed.into_iter().map(|placed| placed.map).collect(), notes)
+}
+
+/// Refusing deletes in the source needs guards, which come with a later version.
+fn deletes_note(map: &MapName) -> Finding {
+    Finding::warning(
+        "deletes_queued",
+        format!("map {map}"),
+        "deletes made while the map is paused are queued and replayed: this version cannot refuse them in the source",
+    )
+    .fix("write deletes = \"queue\" to say that this is what you want")
+}
+
+fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigError>) -> TableMap {
+    if let Err(why) = check_name(raw.name.get_ref(), MAP_NAME_MAX) {
+        errors.push(
+            source.error(raw.name.span(), format!("'{}' is no name of a map: {why}", raw.name.get_ref())),
+        );
+    }
+    let left = side(source, &raw.left, apps, errors);
+    let right = side(source, &raw.right, apps, errors);
+    if left.app == right.app {
+        let why = format!("both sides are in the app '{}'; a map keeps two apps in step", left.app);
+        errors.push(source.error(raw.right.get_ref().app.span(), why));
+    }
+    if left.key.len() != right.key.len() {
+        let why = format!(
+            "the integration key has {} columns on the left and {} on the right",
+            left.key.len(),
+            right.key.len()
+        );
+        errors.push(
+            source
+                .error(raw.right.get_ref().key.span(), why)
+                .with_fix("name the same number of columns on both sides, in the same order"),
+        );
+    }
+    TableMap {
+        name: MapName::from(raw.name.get_ref().as_str()),
+        direction: direction(source, raw.direction.as_ref(), errors),
+        left,
+        right,
+        columns: columns(source, raw.columns.as_ref(), errors),
+        depends_on: raw.depends_on.iter().map(|name| MapName::from(name.get_ref().as_str())).collect(),
+        deletes: deletes(source, raw.deletes.as_ref(), errors),
+    }
+}
+
+fn side(source: &Source, raw: &Spanned<RawSide>, apps: &[AppName], errors: &mut Vec<ConfigError>) -> Side {
+    let raw = raw.get_ref();
+    let app = AppName::from(raw.app.get_ref().as_str());
+    if !apps.contains(&app) {
+        let known: Vec<&str> = apps.iter().map(AppName::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        errors.push(
+            source.error(raw.app.span(), format!("there is no app '{app}'")).with_fix(format!(
+                "the apps are {known}; add [apps.{app}] with its url, or name one of them"
+            )),
+        );
+    }
+    let table =
+        TableName::parse(raw.table.get_ref()).unwrap_or_else(|why| {
+            errors.push(source.error(raw.table.span(), why.to_string()).with_fix(
+                "write it as table, schema.table, or with \"quotes\" around a part that has a dot",
+            ));
+            TableName { schema: None, name: "".into() }
+        });
+    let key: Vec<Arc<str>> = raw.key.get_ref().iter().map(|column| column.as_str().into()).collect();
+    let mut seen = BTreeSet::new();
+    let why = if key.is_empty() {
+        Some("the integration key is empty: name the columns that say which record it is".to_owned())
+    } else if key.len() > KEY_COLUMNS_MAX {
+        Some(format!("the integration key has {} columns; {KEY_COLUMNS_MAX} are possible", key.len()))
+    } else if key.iter().any(|column| column.is_empty()) {
+        Some("a column of the integration key has no name".to_owned())
+    } else {
+        key.iter()
+            .find(|column| !seen.insert((*column).clone()))
+            .map(|twice| format!("the integration key names the column '{twice}' twice"))
+    };
+    if let Some(why) = why {
+        errors.push(source.error(raw.key.span(), why));
+    }
+    Side { app, table, key }
+}
+
+fn direction(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<ConfigError>) -> Direction {
+    let Some(given) = given else { return Direction::ToRight };
+    match given.get_ref().as_str() {
+        "to_right" => return Direction::ToRight,
+        "to_left" => return Direction::ToLeft,
+        "both" => errors.push(
+            source
+                .error(given.span(), "direction = \"both\" is not supported by this version")
+                .with_fix("write direction = \"to_right\" or \"to_left\""),
+        ),
+        other => errors.push(
+            source
+                .error(given.span(), format!("there is no direction '{other}'"))
+                .with_fix("write direction = \"to_right\" or \"to_left\""),
+        ),
+    }
+    Direction::ToRight
+}
+
+fn deletes(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<ConfigError>) -> Deletes {
+    let Some(given) = given else { return Deletes::Queue };
+    let why = match given.get_ref().as_str() {
+        "queue" => return Deletes::Queue,
+        "reject" => "deletes = \"reject\" is not supported by this version".to_owned(),
+        other => format!("deletes is \"queue\", not '{other}'"),
+    };
+    errors.push(
+        source.error(given.span(), why).with_fix(
+            "write deletes = \"queue\": deletes made while the map is paused are queued and replayed",
+        ),
+    );
+    Deletes::Queue
+}
+
+fn columns(
+    source: &Source,
+    given: Option<&Spanned<Vec<RawColumn>>>,
+    errors: &mut Vec<ConfigError>,
+) -> Columns {
+    let Some(given) = given else { return Columns::SameNames };
+    let mut pairs: Vec<ColumnPair> = Vec::new();
+    for raw in given.get_ref() {
+        let (Some(left), Some(right)) = (&raw.left, &raw.right) else {
+            let place = raw.left.as_ref().or(raw.right.as_ref()).map_or(given.span(), Spanned::span);
+            errors.push(
+                source
+                    .error(
+                        place,
+                        "a column is named on one side only, which is not supported by this version",
+                    )
+                    .with_fix("name both: { left = \"name\", right = \"display_name\" }"),
+            );
+            continue;
+        };
+        for (side, name) in [("left", left), ("right", right)] {
+            let taken = pairs.iter().any(|pair| {
+                let other = if side == "left" { &pair.left } else { &pair.right };
+                **other == **name.get_ref()
+            });
+            if taken || name.get_ref().is_empty() {
+                let why = match taken {
+                    true => format!("the {side} column '{}' stands in two pairs", name.get_ref()),
+                    false => format!("a {side} column has no name"),
+                };
+                errors.push(source.error(name.span(), why));
+            }
+        }
+        pairs.push(ColumnPair {
+            left: left.get_ref().as_str().into(),
+            right: right.get_ref().as_str().into(),
+        });
+    }
+    Columns::Pairs(pairs)
+}
+
+fn parents(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
+    let known: BTreeSet<&MapName> = placed.iter().map(|placed| &placed.map.name).collect();
+    for Placed { source, raw, map } in placed {
+        for parent in &raw.depends_on {
+            if parent.get_ref() == map.name.as_str() {
+                errors.push(source.error(parent.span(), format!("map '{}' depends on itself", map.name)));
+            } else if !known.contains(&MapName::from(parent.get_ref().as_str())) {
+                let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+                errors.push(
+                    source
+                        .error(
+                            parent.span(),
+                            format!(
+                                "map '{}' depends on '{}', and there is no such map",
+                                map.name,
+                                parent.get_ref()
+                            ),
+                        )
+                        .with_fix(format!("the maps are {}", names.join(", "))),
+                );
+            }
+        }
+    }
+}
+
+/// Refuses maps through which a record would come back to the table that it left: without two-way maps nobody
+/// would know the echo, and it would go round for ever.
+fn circles(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
+    type Table = (AppName, Option<Arc<str>>, Arc<str>);
+    let table = |side: &Side| -> Table {
+        // `public.t` and `t` are one table of PostgreSQL, `main.t` and `t` one of SQLite.
+        let schema = side.table.schema.clone().filter(|schema| !matches!(&**schema, "public" | "main"));
+        (side.app.clone(), schema, side.table.name.clone())
+    };
+    let mut goes: BTreeMap<Table, Vec<Table>> = BTreeMap::new();
+    for Placed { source, raw, map } in placed {
+        for (from, to) in map.flows() {
+            let (from, to) = (table(from), table(to));
+            let mut open = vec![to.clone()];
+            let mut seen = BTreeSet::new();
+            while let Some(next) = open.pop() {
+                if next == from {
+                    let why = format!(
+                        "with map '{}', records would come back to the table that they left",
+                        map.name
+                    );
+                    errors.push(source.error(raw.name.span(), why).with_fix(
+                        "take one of the maps out; two-way maps are not supported by this version",
+                    ));
+                    break;
+                }
+                if seen.insert(next.clone()) {
+                    open.extend(goes.get(&next).into_iter().flatten().cloned());
+                }
+            }
+            goes.entry(from).or_default().push(to);
+        }
+    }
+}

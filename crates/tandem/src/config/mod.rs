@@ -1,0 +1,193 @@
+//! The config: one TOML file, and beside it an optional folder `maps` with a file for each map.
+//!
+//! Reading it has two outcomes. Either everything in it is understood and makes sense together, or there is a
+//! list of errors, each with its place and what to do, and nothing starts: a key that was misspelled, or that a
+//! later version will know, must never be passed over in silence. Paths in it are relative to the folder that
+//! the file is in, so that it means the same from wherever it is used.
+
+mod fault;
+mod file;
+mod later;
+mod map;
+mod secret;
+
+pub(crate) use fault::{ConfigError, ConfigErrors};
+pub(crate) use secret::AppUrl;
+
+use fault::Source;
+use file::{RawFile, RawMap};
+use secret::Secrets;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tandem_core::map::TableMap;
+use tandem_core::{AppName, Finding};
+use toml::Spanned;
+
+/// Where the server listens when nobody says so.
+pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
+/// Where the data folder is when nobody says so.
+const DATA_DIR_DEFAULT: &str = "tandem-data";
+/// The most bytes of one config file, and the most maps: beyond that something else was given by mistake.
+const FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;
+const MAPS_MAX: usize = 10_000;
+/// The longest name of an app: names of slots and publications are made of it, and PostgreSQL cuts at 63.
+const APP_NAME_MAX: usize = 40;
+
+/// What a config says, understood.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where the server listens; always this machine.
+    pub(crate) listen: SocketAddr,
+    /// Where journals and store live.
+    pub(crate) data_dir: PathBuf,
+    /// The folder that relative paths start from.
+    pub(crate) base: PathBuf,
+    /// The apps.
+    pub(crate) apps: BTreeMap<AppName, AppUrl>,
+    /// The maps, in the order in which they stand.
+    pub(crate) maps: Vec<TableMap>,
+    /// What a person should know about it all the same.
+    pub(crate) notes: Vec<Finding>,
+}
+
+/// Reads the config at `path`, and the maps beside it.
+pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let base = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let mut errors = Vec::new();
+    let source = Source::new(path, read(path)?);
+    let raw: RawFile = file::parse(&source)?;
+    file::refuse_later(&raw, &source, &mut errors);
+
+    let listen = raw.server.as_ref().and_then(|server| server.listen.as_ref());
+    let listen = listen_address(listen, &source, &mut errors);
+    let data_dir = raw.server.as_ref().and_then(|server| server.data_dir.as_deref());
+    let data_dir = base.join(data_dir.unwrap_or(DATA_DIR_DEFAULT));
+    let secrets = Secrets::new(&base);
+    let mut apps = BTreeMap::new();
+    for (name, app) in &raw.apps {
+        if let Err(why) = check_name(name.get_ref(), APP_NAME_MAX) {
+            errors
+                .push(source.error(name.span(), format!("'{}' is no name of an app: {why}", name.get_ref())));
+        }
+        match secrets.url(app.url.get_ref()) {
+            Ok(url) => {
+                apps.insert(AppName::from(name.get_ref().as_str()), url);
+            }
+            Err(refused) => errors.push(source.error(app.url.span(), refused.why).with_fix(refused.fix)),
+        }
+    }
+
+    let mut maps: Vec<(Source, Vec<Spanned<RawMap>>)> = vec![(source, raw.maps)];
+    for path in map_files(&base.join("maps"))? {
+        let source = Source::new(&path, read(&path)?);
+        match file::parse_maps(&source) {
+            Ok(found) => maps.push((source, found)),
+            Err(found) => errors.extend(found.0),
+        }
+    }
+    let known: Vec<AppName> = raw.apps.keys().map(|name| AppName::from(name.get_ref().as_str())).collect();
+    let (maps, notes) = map::understand(&maps, &known, &mut errors);
+    if maps.len() > MAPS_MAX {
+        errors.push(ConfigError::of_file(
+            path,
+            format!("there are {} maps; {MAPS_MAX} are possible", maps.len()),
+        ));
+    }
+    if errors.is_empty() {
+        Ok(Config { listen, data_dir, base, apps, maps, notes })
+    } else {
+        Err(ConfigErrors(errors))
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigErrors> {
+    let refuse = |why: String, fix: &str| ConfigErrors(vec![ConfigError::of_file(path, why).with_fix(fix)]);
+    let unreadable = |why: std::io::Error| {
+        let fix = match why.kind() {
+            std::io::ErrorKind::NotFound => "write it there, or name another with -c",
+            std::io::ErrorKind::PermissionDenied => "let the user that runs tandem read it",
+            _ => "name a file of text with -c",
+        };
+        refuse(format!("cannot be read: {why}"), fix)
+    };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > FILE_MAX_BYTES {
+        return Err(refuse(
+            format!("has {size} bytes; a config has at most {FILE_MAX_BYTES}"),
+            "name another with -c",
+        ));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+/// The files of the maps folder, by name; none if there is no such folder.
+fn map_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
+    let refuse = |why: std::io::Error| {
+        ConfigErrors(vec![ConfigError::of_file(folder, format!("cannot be read: {why}"))])
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(why) => return Err(refuse(why)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(refuse)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// There is no sign-in yet, so only this machine may be listened on.
+fn listen_address(
+    given: Option<&Spanned<String>>,
+    source: &Source,
+    errors: &mut Vec<ConfigError>,
+) -> SocketAddr {
+    let fallback = || LISTEN_DEFAULT.parse().expect("the default is an address");
+    let Some(given) = given else { return fallback() };
+    match parse_listen(given.get_ref()) {
+        Ok(address) => address,
+        Err((why, fix)) => {
+            errors.push(source.error(given.span(), why).with_fix(fix));
+            fallback()
+        }
+    }
+}
+
+/// An address on this machine, or why it is none and what to write.
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, (String, &'static str)> {
+    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    match numeric.as_deref().unwrap_or(text).parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(_) => Err((
+            format!("listen = \"{text}\": this version has no sign-in, so it listens on this machine only"),
+            "write listen = \"127.0.0.1:7070\", and reach it from elsewhere through a tunnel such as ssh -L",
+        )),
+        Err(_) => Err((
+            format!("listen = \"{text}\" is no address with a port"),
+            "write it as listen = \"127.0.0.1:7070\"",
+        )),
+    }
+}
+
+/// Names stand in commands, in addresses, and in names that Tandem makes in the apps.
+fn check_name(name: &str, longest: usize) -> Result<(), String> {
+    if name.is_empty() || name.len() > longest {
+        return Err(format!("it has 1 to {longest} characters"));
+    }
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+        return Err("it is made of a-z, A-Z, 0-9, _ and -".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What all actions share: ask, wait if that was wanted, write the states, and ask before data is lost.
+
+use super::wait::until;
+use crate::args::Common;
+use crate::failure::{Exit, Failure};
+use crate::output::{can_ask, state, table};
+use crate::verbs::{Desk, Outcome};
+use comfy_table::Cell;
+use std::io::BufRead;
+use tandem_server::wire::{Accepted, ActionRequest};
+use tokio::time::Instant;
+
+/// Asks for an action; with `--wait` returns when every map that it touches is in the state `reached`.
+pub(super) async fn act(desk: &Desk<'_>, request: ActionRequest, common: &Common, reached: &str) -> Outcome {
+    let deadline = Instant::now() + common.timeout;
+    let request = ActionRequest { reason: common.reason.clone(), actor: Some(actor()), ..request };
+    let mut accepted = desk.client.act(&request).await?;
+    for warning in &accepted.warnings {
+        let fix = warning.fix.as_ref().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+        desk.output.say(&format!("warning: {}: {}{fix}", warning.place, warning.message));
+    }
+    let others: Vec<&str> = accepted
+        .maps
+        .iter()
+        .map(|map| map.name.as_str())
+        .filter(|name| !request.maps.iter().any(|asked| asked == name))
+        .collect();
+    if !others.is_empty() {
+        desk.output.say(&format!("{} goes along: {}", request.action, others.join(", ")));
+    }
+    let waited = if common.wait { wait(desk, &mut accepted, reached, deadline).await } else { Ok(()) };
+    desk.output.data(&accepted, |accepted| {
+        let rows = accepted.maps.iter().map(|map| [Cell::new(&map.name), state(&map.state)]);
+        table(["MAP", "STATE"], rows)
+    });
+    waited.map(|()| Exit::Ok)
+}
+
+async fn wait(
+    desk: &Desk<'_>,
+    accepted: &mut Accepted,
+    reached: &str,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    for map in &mut accepted.maps {
+        map.state = until(desk, &map.name, reached, deadline).await?.state;
+    }
+    Ok(())
+}
+
+/// Who asks, for the activity log.
+fn actor() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    format!("cli:{}", user.unwrap_or_else(|_| "unknown".to_owned()))
+}
+
+/// What loses data is done only after a yes: by `--yes`, or by a person who types the map's name.
+pub(super) async fn agree_to_loss(
+    desk: &Desk<'_>,
+    maps: &[String],
+    common: &Common,
+    effect: &str,
+) -> Result<(), Failure> {
+    if common.yes {
+        return Ok(());
+    }
+    if !can_ask() {
+        return Err(Failure::new(Exit::Usage, format!("this {effect}, and nobody can be asked"))
+            .fix("add --yes if that is what you want"));
+    }
+    for map in maps {
+        let queue = desk.client.queue_stats(map).await?;
+        desk.output.say(&format!(
+            "This {effect}: {} records ({}) of {map}. Type the map's name to go on:",
+            crate::output::count(queue.records),
+            crate::output::bytes(queue.bytes)
+        ));
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        if read.is_err() || answer.trim() != map {
+            return Err(Failure::new(Exit::Failed, "nothing was changed: it was not agreed to"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! `tandem map …`
+
+mod act;
+mod list;
+mod pause;
+mod resume;
+mod run;
+mod show;
+mod stop;
+mod wait;
+
+pub(crate) use list::list;
+pub(crate) use pause::pause;
+pub(crate) use resume::resume;
+pub(crate) use run::run;
+pub(crate) use show::show;
+pub(crate) use stop::stop;
+pub(crate) use wait::wait;
+
+use tandem_server::wire::Map;
+
+/// A state as people see it: a pause that was asked for shows before it has taken effect.
+fn shown_state(map: &Map) -> &str {
+    if map.pausing { "pausing" } else { &map.state }
+}

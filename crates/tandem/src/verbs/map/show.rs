@@ -1,0 +1,70 @@
+//! `tandem map show`
+
+use super::shown_state;
+use crate::args::One;
+use crate::failure::Exit;
+use crate::output::{age, bytes, count, moment};
+use crate::verbs::{Desk, Outcome};
+use tandem_server::wire::{Map, Side};
+
+pub(crate) async fn show(desk: &Desk<'_>, asked: One) -> Outcome {
+    let map = desk.client.map(&asked.map).await?;
+    desk.output.data(&map, text);
+    Ok(Exit::Ok)
+}
+
+fn text(map: &Map) -> String {
+    let mut lines = vec![
+        ("map", map.name.clone()),
+        ("state", format!("{} for {} (since {})", shown_state(map), age(map.since), moment(map.since))),
+        ("left", side(&map.left)),
+        ("right", side(&map.right)),
+        ("direction", map.direction.clone()),
+        ("columns", columns(map)),
+        ("deletes", map.deletes.clone()),
+        ("depends on", names(&map.depends_on)),
+        ("dependents", names(&map.dependents)),
+        ("may be asked", names(&map.allowed)),
+    ];
+    for hold in &map.holds {
+        let name = hold.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
+        let since = moment(hold.since);
+        lines.push(("held by", format!("{}{name} since {since}, {}{reason}", hold.kind, hold.actor)));
+    }
+    for flow in &map.flows {
+        let queue = &flow.queue;
+        let behind = queue.oldest_at.map(|at| format!(", oldest {}", age(at))).unwrap_or_default();
+        lines.push(("flow", format!("{} → {}", flow.source, flow.destination)));
+        lines.push(("  queued", format!("{} ({}){behind}", count(queue.records), bytes(queue.bytes))));
+        lines.push(("  seq", format!("applied {}, head {}", queue.applied_seq, queue.head_seq)));
+        lines.push(("  applied", format!("{} since the engine started", count(flow.applied))));
+        lines.push(("  errors", count(flow.errors)));
+    }
+    for condition in &map.conditions {
+        let mark = if condition.well { "" } else { "! " };
+        let fix = condition.fix.as_ref().map(|fix| format!(" (fix: {fix})")).unwrap_or_default();
+        let since = moment(condition.since);
+        let fact = format!("{}={}", condition.kind, condition.status);
+        lines.push(("condition", format!("{mark}{fact} since {since}: {}{fix}", condition.reason)));
+    }
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    lines.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect::<Vec<_>>().join("\n")
+}
+
+fn side(side: &Side) -> String {
+    format!("{} {} key ({})", side.app, side.table, side.key.join(", "))
+}
+
+fn columns(map: &Map) -> String {
+    match &map.columns {
+        None => "those of the same name".to_owned(),
+        Some(pairs) => {
+            pairs.iter().map(|pair| format!("{} ↔ {}", pair.left, pair.right)).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn names(names: &[String]) -> String {
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+}

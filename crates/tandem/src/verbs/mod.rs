@@ -1,0 +1,46 @@
+//! The verbs, a file each. A verb of a running server is: ask it, write the answer, say what to do next.
+
+mod activity;
+mod check;
+mod completion;
+mod demo;
+mod map;
+mod queue;
+mod serve;
+mod version;
+
+use crate::args::{Args, MapVerb, QueueVerb, Verb};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use tandem_server::Client;
+
+/// How a verb ends: with an exit code, or with a failure that has one.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+/// What the verbs of a running server have in hand.
+pub(crate) struct Desk<'a> {
+    pub(crate) client: Client,
+    pub(crate) output: &'a Output,
+}
+
+/// Does what the command line asks.
+pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
+    let desk = || Ok::<_, Failure>(Desk { client: Client::new(&args.server)?, output });
+    match args.verb {
+        Verb::Demo(asked) => demo::demo(asked, output).await,
+        Verb::Serve(asked) => serve::serve(asked).await,
+        Verb::Check(asked) => check::check(asked, output).await,
+        Verb::Map(MapVerb::List(asked)) => map::list(&desk()?, asked).await,
+        Verb::Map(MapVerb::Show(asked)) => map::show(&desk()?, asked).await,
+        Verb::Map(MapVerb::Run(asked)) => map::run(&desk()?, asked).await,
+        Verb::Map(MapVerb::Pause(asked)) => map::pause(&desk()?, asked).await,
+        Verb::Map(MapVerb::Resume(asked)) => map::resume(&desk()?, asked).await,
+        Verb::Map(MapVerb::Stop(asked)) => map::stop(&desk()?, asked).await,
+        Verb::Map(MapVerb::Wait(asked)) => map::wait(&desk()?, asked).await,
+        Verb::Queue(QueueVerb::List(asked)) => queue::list(&desk()?, asked).await,
+        Verb::Queue(QueueVerb::Stats(asked)) => queue::stats(&desk()?, asked).await,
+        Verb::Activity(asked) => activity::activity(&desk()?, asked).await,
+        Verb::Version => Ok(version::version(output)),
+        Verb::Completion { shell } => Ok(completion::completion(shell, output)),
+    }
+}

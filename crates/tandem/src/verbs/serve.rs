@@ -1,0 +1,143 @@
+//! `tandem serve`: engine and API in one process, until a signal ends it.
+//!
+//! The first signal ends it in order: what is being written is rolled back or committed, the journal is closed,
+//! within ten seconds. A second one ends it at once, which costs nothing but time at the next start: the
+//! journal and the watermark know where everything is.
+
+use super::Outcome;
+use crate::args::Serve as Asked;
+use crate::env::Surroundings;
+use crate::failure::{Exit, Failure};
+use crate::{config, connectors, logs};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tandem_engine::{Engine, Setup};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long an orderly end may take.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+
+pub(crate) async fn serve(asked: Asked) -> Outcome {
+    let config = config::load(&asked.config)?;
+    let apps = connectors::connect_all(&config)?;
+    logs::to_stderr(asked.log_format);
+    for note in &config.notes {
+        tracing::warn!(code = note.code, place = note.place, "{}", note.message);
+    }
+    let mut signals = Signals::new()?;
+    // The engine before the port: of two engines on one data folder, the second is told about the folder.
+    let setup =
+        Setup { data_dir: config.data_dir, apps, maps: config.maps, env: Arc::new(Surroundings::here()) };
+    let engine = Engine::start(setup).await?;
+    let listener = match listen(config.listen).await {
+        Ok(listener) => listener,
+        Err(failure) => {
+            engine.shutdown().await;
+            return Err(failure);
+        }
+    };
+    let server = Server::start(listener, engine.clone())?;
+    tracing::info!(address = %server.address, maps = engine.snapshot().maps.len(), "listening");
+    let name = signals.next().await;
+    tracing::info!(signal = name, "shutting down; a second signal ends at once");
+    tokio::select! {
+        biased;
+        _ = signals.next() => Err(Failure::new(Exit::Failed, "ended at once; the next start goes on where this one was")),
+        ended = tokio::time::timeout(SHUTDOWN_WITHIN, end(server, engine)) => match ended {
+            Ok(()) => {
+                tracing::info!("ended");
+                Ok(Exit::Ok)
+            }
+            Err(_) => Err(Failure::new(
+                Exit::Failed,
+                "an orderly end took longer than 10 s, so it ended at once; the next start goes on where this one was",
+            )),
+        },
+    }
+}
+
+/// The engine ends first: requests that wait for a state get their answer from that.
+async fn end(server: Server, engine: Engine) {
+    server.stop_accepting();
+    engine.shutdown().await;
+    server.ended().await;
+}
+
+/// Takes a port on this machine.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|why| {
+        let failure = Failure::new(Exit::Failed, format!("cannot listen on {address}: {why}"));
+        match why.kind() {
+            std::io::ErrorKind::AddrInUse => failure
+                .fix("stop what listens there, or set another port in the config: [server] listen = \"127.0.0.1:7071\""),
+            std::io::ErrorKind::PermissionDenied => failure.fix("take a port above 1023"),
+            _ => failure.fix("set [server] listen to an address of this machine"),
+        }
+    })
+}
+
+/// The API, served beside the engine.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts to serve.
+    pub(crate) fn start(listener: TcpListener, engine: Engine) -> Result<Self, Failure> {
+        let address = listener
+            .local_addr()
+            .map_err(|why| Failure::new(Exit::Failed, format!("the port cannot be used: {why}")))?;
+        let (stop, mut stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let shutdown = async move {
+                // An error means that the sender is gone, which means the same.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            if let Err(why) = tandem_server::serve(listener, engine, shutdown).await {
+                tracing::error!(error = %why, "the API ended");
+            }
+        });
+        Ok(Self { address, stop, task })
+    }
+
+    /// Takes no more requests.
+    pub(crate) fn stop_accepting(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Ends when the last request has its answer.
+    pub(crate) async fn ended(self) {
+        if let Err(why) = self.task.await {
+            tracing::error!(error = %why, "the API ended");
+        }
+    }
+}
+
+/// The signals that end a process.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let watch = |kind: SignalKind| {
+            signal(kind)
+                .map_err(|why| Failure::new(Exit::Failed, format!("signals cannot be watched: {why}")))
+        };
+        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one and says which. May be dropped and called again.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

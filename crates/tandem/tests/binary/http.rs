@@ -1,0 +1,101 @@
+//! The API as a program sees it that knows nothing but HTTP.
+
+use crate::house::{House, PATIENCE, Server};
+use serde_json::Value as Json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+struct Answer {
+    status: u16,
+    kind: String,
+    body: Json,
+}
+
+fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let host = if headers.contains("Host:") { String::new() } else { format!("Host: {address}\r\n") };
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let kind =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-type: ").map(str::to_owned));
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        kind: kind.unwrap_or_default(),
+        body: serde_json::from_str(body).unwrap_or_default(),
+    }
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[test]
+fn what_cannot_be_answered_is_a_problem_with_a_code() {
+    let house = House::new();
+    let server = house.serve();
+    let check = |method: &str, path: &str, headers: &str, body: &str, status: u16, code: &str| {
+        let answer = ask(&server, method, path, headers, body);
+        assert_eq!(
+            (answer.status, &answer.body["code"]),
+            (status, &Json::from(code)),
+            "{path} {}",
+            answer.body
+        );
+        assert_eq!(answer.kind, "application/problem+json", "{path}");
+        assert_eq!(answer.body["status"], status, "{path}");
+        assert!(answer.body["title"].is_string() && answer.body["detail"].is_string(), "{path}");
+    };
+    check("GET", "/api/v1/maps/nobody", "", "", 404, "map_unknown");
+    check("GET", "/api/v1/maps/nobody/queue", "", "", 404, "map_unknown");
+    check("GET", "/api/v1/maps?colour=red", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/maps?limit=501", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/maps?limit=0", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/maps?limit=many", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/activity?after=x", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/maps/customers/wait?for=happy", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/maps/customers/wait?for=running&timeout=0", "", "", 504, "timed_out");
+    check("GET", "/api/v1/nothing", "", "", 404, "route_unknown");
+    check("DELETE", "/api/v1/maps", "", "", 405, "method_unknown");
+    check("POST", "/api/v1/maps/customers/pause", "", "", 409, "state_refused");
+    check("POST", "/api/v1/maps/customers/pause", JSON, "{\"force\":true}", 400, "request_invalid");
+    check("POST", "/api/v1/actions", JSON, "{\"action\":\"pause\"", 400, "request_invalid");
+    check("POST", "/api/v1/actions", JSON, "{\"action\":\"dance\",\"maps\":[\"a\"]}", 400, "request_invalid");
+    check("POST", "/api/v1/actions", "Content-Type: text/plain\r\n", "{}", 415, "body_not_json");
+    check("POST", "/api/v1/actions", JSON, &" ".repeat(70_000), 413, "body_refused");
+    check("GET", "/api/v1/maps", "Host: evil.example\r\n", "", 403, "not_local");
+    check("POST", "/api/v1/maps/customers/pause", "Origin: http://evil.example\r\n", "", 403, "not_local");
+}
+
+#[test]
+fn a_refusal_names_every_map_that_stands_in_the_way() {
+    let house = House::new();
+    let server = house.serve();
+    let body = "{\"action\":\"pause\",\"maps\":[\"customers\",\"orders\"]}";
+    let answer = ask(&server, "POST", "/api/v1/actions", JSON, body);
+    assert_eq!(answer.status, 409);
+    let blockers = answer.body["blockers"].as_array().unwrap();
+    let maps: Vec<&str> = blockers.iter().map(|blocker| blocker["map"].as_str().unwrap()).collect();
+    assert_eq!(maps, ["customers", "orders"]);
+    assert_eq!(blockers[0]["state"], "not_running");
+}
+
+#[test]
+fn lists_come_in_pages() {
+    let house = House::new();
+    let server = house.serve();
+    let first = ask(&server, "GET", "/api/v1/maps?limit=1", "", "").body;
+    assert_eq!((&first["items"][0]["name"], &first["next"]), (&"customers".into(), &"customers".into()));
+    let last = ask(&server, "GET", "/api/v1/maps?limit=1&after=customers", "", "").body;
+    assert_eq!((&last["items"][0]["name"], &last["next"]), (&"orders".into(), &Json::Null));
+    let apps = ask(&server, "GET", "/api/v1/apps", "", "").body;
+    assert_eq!(apps["items"].as_array().unwrap().len(), 2);
+    assert_eq!(ask(&server, "GET", "/livez", "", "").status, 200);
+    assert_eq!(ask(&server, "GET", "/readyz", "", "").body["ready"], true);
+}

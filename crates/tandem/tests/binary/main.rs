@@ -1,0 +1,8 @@
+//! The whole binary, as people and scripts use it: exit codes, bad input, and a change that is carried from one
+//! real database to another while one of them is taken away.
+
+mod bad_input;
+mod house;
+mod http;
+mod story;
+mod usage;

@@ -1,0 +1,123 @@
+//! The main use, on real databases: two apps are kept in step, one is taken away, nothing is lost.
+
+use crate::house::{House, rows, until_equal};
+use serde_json::Value as Json;
+use std::time::Duration;
+
+fn running(house: &House) -> crate::house::Server {
+    let server = house.serve();
+    server.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
+    server
+}
+
+fn records(stats: &Json) -> u64 {
+    stats["records"].as_u64().unwrap()
+}
+
+#[test]
+fn a_paused_map_queues_and_a_resumed_one_catches_up() {
+    let house = House::new();
+    let server = running(&house);
+    let erp = house.app("erp");
+    erp.execute_batch("INSERT INTO customers VALUES ('K1', 'Ann'), ('K2', 'Bob'); INSERT INTO orders VALUES (1, 'K1', 100);")
+        .unwrap();
+    assert_eq!((until_equal(&house, "customers"), until_equal(&house, "orders")), (2, 1));
+
+    let paused = server.ok(&["map", "pause", "customers", "--wait", "--reason", "CRM upgrade"]);
+    assert_eq!(paused["maps"].as_array().unwrap().len(), 2, "orders goes along: {paused}");
+    for map in ["customers", "orders"] {
+        let shown = server.ok(&["map", "show", map]);
+        assert_eq!(shown["state"], "paused", "{shown}");
+    }
+    let before = rows(&house.app("crm"), "customers");
+    erp.execute_batch(
+        "INSERT INTO customers VALUES ('K3', 'Cyd'); UPDATE customers SET name = 'Anna' WHERE no = 'K1';
+         UPDATE customers SET no = 'K9' WHERE no = 'K2'; INSERT INTO orders VALUES (2, 'K3', 9007199254740993);
+         DELETE FROM orders WHERE no = 1;",
+    )
+    .unwrap();
+    let stats = server.until(&["queue", "stats", "customers"], |stats| records(stats) >= 3);
+    assert!(stats["bytes"].as_u64().unwrap() > 0 && stats["oldest_at"].is_string(), "{stats}");
+    assert!(stats["head_seq"].as_u64() > stats["applied_seq"].as_u64(), "{stats}");
+    server.until(&["queue", "stats", "orders"], |stats| records(stats) == 2);
+    assert_eq!(rows(&house.app("crm"), "customers"), before, "nothing is written while it is paused");
+
+    let queue = server.ok(&["queue", "list", "orders"]);
+    assert_eq!(queue["items"][0]["new"]["cents"], "9007199254740993", "too large for a JSON number: {queue}");
+    assert_eq!(queue["items"][1]["op"], "delete");
+    let found = server.ok(&["queue", "list", "customers", "--key", "K3"]);
+    assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
+    let first = server.ok(&["queue", "list", "customers", "--limit", "1"]);
+    let next = first["next"].as_str().unwrap();
+    let second = server.ok(&["queue", "list", "customers", "--limit", "1", "--after", next]);
+    assert!(second["items"][0]["seq"].as_u64() > first["items"][0]["seq"].as_u64());
+
+    server.ok(&["map", "resume", "customers", "--wait"]);
+    assert_eq!((until_equal(&house, "customers"), until_equal(&house, "orders")), (3, 1));
+    server.until(&["queue", "stats", "customers"], |stats| records(stats) == 0);
+
+    let log = server.ok(&["activity", "--map", "customers"]);
+    let reasons: Vec<&str> =
+        log["items"].as_array().unwrap().iter().map(|entry| entry["reason"].as_str().unwrap()).collect();
+    assert!(reasons.contains(&"CRM upgrade"), "{log}");
+}
+
+#[test]
+fn a_queue_outlives_an_orderly_end_and_a_sudden_one() {
+    let house = House::new();
+    let server = running(&house);
+    server.ok(&["map", "pause", "customers", "--wait"]);
+    let erp = house.app("erp");
+    erp.execute("INSERT INTO customers VALUES ('K1', 'Ann')", []).unwrap();
+    server.until(&["queue", "stats", "customers"], |stats| records(stats) == 1);
+    let (code, time, said) = server.terminate();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(time < Duration::from_secs(10), "{time:?}");
+
+    erp.execute("INSERT INTO customers VALUES ('K2', 'Bob')", []).unwrap();
+    let server = house.serve();
+    server.until(&["queue", "stats", "customers"], |stats| records(stats) == 2);
+    server.kill();
+
+    let server = house.serve();
+    assert_eq!(server.ok(&["map", "show", "customers"])["state"], "paused");
+    server.ok(&["map", "resume", "customers", "--wait"]);
+    assert_eq!(until_equal(&house, "customers"), 2);
+}
+
+#[test]
+fn an_action_that_a_state_refuses_ends_with_3_and_an_unknown_map_with_5() {
+    let house = House::new();
+    let server = running(&house);
+    server
+        .tandem(&["map", "resume", "customers"])
+        .ended(3, "customers is running and resume needs a paused map");
+    server.tandem(&["map", "run", "customers", "--no-initial-sync"]).ended(3, "nothing was changed");
+    server.tandem(&["map", "pause", "nobody"]).ended(5, "there is no map nobody");
+    server.tandem(&["queue", "stats", "nobody"]).ended(5, "there is no map nobody");
+    server
+        .tandem(&["map", "wait", "customers", "--for", "paused", "--timeout", "1s"])
+        .ended(6, "is running, not paused");
+    server.tandem(&["map", "pause", "customers", "nobody"]).ended(5, "nobody");
+    assert_eq!(server.ok(&["map", "show", "customers"])["state"], "running", "all or nothing");
+}
+
+#[test]
+fn a_paused_map_is_stopped_only_with_a_word_about_its_queue() {
+    let house = House::new();
+    let server = running(&house);
+    server.ok(&["map", "pause", "orders", "--wait"]);
+    server.tandem(&["map", "stop", "orders"]).ended(3, "has a queue");
+    server.ok(&["map", "stop", "orders", "--queue", "discard", "--yes", "--wait"]);
+    assert_eq!(server.ok(&["map", "show", "orders"])["state"], "not_running");
+    server.ok(&["map", "stop", "customers", "--wait"]);
+    let left: i64 = house
+        .app("erp")
+        .query_row(
+            "SELECT count(*) FROM sqlite_master WHERE name LIKE '%tandem%' AND type = 'trigger'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(left, 0, "a stopped map leaves no trigger behind");
+}

@@ -1,0 +1,64 @@
+//! What is asked wrongly, and what this version cannot do, ends with its exit code and says what to do.
+
+use crate::house::tandem;
+use std::path::Path;
+
+/// A port on which nobody can listen without rights.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+fn check(args: &[&str], code: i32, said: &str) {
+    tandem(Path::new("."), args).ended(code, said);
+}
+
+#[test]
+fn without_a_server_every_verb_of_one_ends_with_8() {
+    for args in [
+        &["map", "list"][..],
+        &["map", "show", "m"],
+        &["map", "run", "m", "--no-initial-sync"],
+        &["map", "pause", "m", "--wait"],
+        &["map", "resume", "m"],
+        &["map", "stop", "m"],
+        &["map", "wait", "m", "--for", "running"],
+        &["queue", "list", "m"],
+        &["queue", "stats", "m", "-o", "json"],
+        &["activity"],
+    ] {
+        let all: Vec<&str> = args.iter().copied().chain(["--server", NOBODY]).collect();
+        check(&all, 8, "no server answers at http://127.0.0.1:1");
+    }
+}
+
+#[test]
+fn what_is_asked_wrongly_ends_with_2() {
+    check(&["map", "dance"], 2, "unrecognized subcommand");
+    check(&["map", "pause"], 2, "required arguments");
+    check(&["map", "wait", "m", "--for", "happy"], 2, "possible values");
+    check(&["map", "pause", "m", "--timeout", "soon"], 2, "write it as 60s, 5m or 1h30m");
+    check(&["map", "list", "--server", "https://127.0.0.1:7070"], 2, "the server speaks http");
+}
+
+#[test]
+fn what_this_version_cannot_do_is_said_and_ends_with_2() {
+    check(&["map", "run", "m"], 2, "add --no-initial-sync");
+    check(
+        &["map", "stop", "m", "--queue", "preserve"],
+        2,
+        "--queue preserve is not supported by this version",
+    );
+    check(&["map", "resume", "m", "--rate", "100"], 2, "--rate is not supported by this version");
+}
+
+#[test]
+fn what_loses_data_needs_a_yes() {
+    check(&["map", "stop", "m", "--queue", "discard"], 2, "add --yes");
+    check(&["map", "resume", "m", "--mode", "skip-discard"], 2, "add --yes");
+}
+
+#[test]
+fn version_and_completion_need_nothing() {
+    let ran = tandem(Path::new("."), &["version", "-o", "json"]).ended(0, "");
+    assert_eq!(ran.json()["version"], env!("CARGO_PKG_VERSION"));
+    let ran = tandem(Path::new("."), &["completion", "bash"]).ended(0, "");
+    assert!(ran.out.contains("complete -F"), "{}", ran.out);
+}
