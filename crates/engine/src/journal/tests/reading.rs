@@ -182,3 +182,14 @@ fn many_records_of_one_key_and_keys_that_are_not_there_are_told_from_each_other(
     }
     assert_eq!(find(999, 0), vec![]);
 }
+
+#[test]
+fn its_parts_may_go_to_other_threads() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<Journal>();
+    moves::<Reader>();
+    moves::<Ticket>();
+    moves::<Synced>();
+    is_shared::<Records>();
+}
