@@ -192,7 +192,8 @@ impl Check<'_> {
             );
         }
         let sql = "SELECT pg_has_role(current_user, c.relowner, 'USAGE'), r.rolname::text,
-                EXISTS (SELECT FROM pg_catalog.pg_publication_rel p JOIN pg_catalog.pg_publication b ON b.oid = p.prpubid
+                EXISTS (SELECT FROM pg_catalog.pg_publication_rel p
+                        JOIN pg_catalog.pg_publication b ON b.oid = p.prpubid
                         WHERE b.pubname = $2 AND p.prrelid = c.oid),
                 has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(c.relnamespace, 'USAGE'),
                 has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')
@@ -203,7 +204,8 @@ impl Check<'_> {
         if !owns && !published {
             let message = format!("{place} belongs to {owner}: only its owner can put it into a publication");
             let fix = format!(
-                "GRANT {} TO {}; or, as a superuser, once the publication is there: ALTER PUBLICATION {} ADD TABLE {name};",
+                "GRANT {} TO {}; or, as a superuser, once the publication is there: \
+                 ALTER PUBLICATION {} ADD TABLE {name};",
                 quoted(&owner),
                 self.user,
                 quoted(self.slot)
@@ -226,7 +228,8 @@ impl Check<'_> {
     /// The statement that makes old rows name the key.
     async fn identity_sql(&self, oid: u32, need: &CaptureNeed) -> Result<String, Fault> {
         // A unique index that has the key and whose columns are never null costs less log than FULL.
-        let sql = "SELECT i.relname::text FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+        let sql = "SELECT i.relname::text FROM pg_catalog.pg_index x
+                JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
             WHERE x.indrelid = $1 AND x.indisunique AND x.indisvalid AND x.indimmediate
                 AND x.indpred IS NULL AND x.indexprs IS NULL
                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.indrelid

@@ -8,8 +8,8 @@
 //! **As a destination** it is written in transactions whose first statement compares and sets the watermark in
 //! `tandem.watermark`, and fails the transaction if it is not where we left it.
 //!
-//! What we leave in an app: the schema `tandem` (owner of the slot, watermarks, starts), the slot, the publication. All
-//! of it goes when the last table leaves capture and the last watermark is retired.
+//! What we leave in an app: the schema `tandem` (owner of the slot, watermarks, starts), the slot, the
+//! publication. All of it goes when the last table leaves capture and the last watermark is retired.
 
 mod apply;
 mod aside;
