@@ -6,8 +6,10 @@ use crate::failure::{Exit, Failure};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tandem_core::AppName;
+use tandem_connectors::postgres::Postgres;
+use tandem_connectors::sqlite::SqliteApp;
 use tandem_core::connect::Connector;
+use tandem_core::{AppName, Fault};
 
 /// What there is, for messages.
 const SCHEMES: &str = "sqlite:file.db, postgres://user@host/database";
@@ -18,11 +20,28 @@ pub(crate) fn connect_all(config: &Config) -> Result<BTreeMap<AppName, Arc<dyn C
 }
 
 /// The connector for an address. Relative paths in it start from `base`.
-pub(crate) fn connect(app: &AppName, url: &AppUrl, base: &Path) -> Result<Arc<dyn Connector>, Failure> {
+fn connect(app: &AppName, url: &AppUrl, base: &Path) -> Result<Arc<dyn Connector>, Failure> {
     let scheme = url.reveal().split_once(':').map_or("", |(scheme, _)| scheme);
-    let _ = base;
-    match scheme {
-        _ => Err(Failure::new(Exit::Usage, format!("app {app}: there is no connector for {url}"))
-            .fix(format!("the addresses are {SCHEMES}"))),
+    let made = match scheme {
+        "sqlite" => sqlite(url.reveal(), base),
+        "postgres" | "postgresql" => Postgres::connector(app, url.reveal()),
+        _ => {
+            return Err(Failure::new(Exit::Usage, format!("app {app}: there is no connector for {url}"))
+                .fix(format!("the addresses are {SCHEMES}")));
+        }
+    };
+    made.map_err(|fault| {
+        Failure::new(Exit::Usage, format!("app {app}: {url}: {fault}"))
+            .fix(fault.fix.unwrap_or_else(|| format!("the addresses are {SCHEMES}")))
+    })
+}
+
+/// An absolute path stays as it is when it is joined to a folder.
+fn sqlite(url: &str, base: &Path) -> Result<Arc<dyn Connector>, Fault> {
+    let path = url.trim_start_matches("sqlite:");
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path == ":memory:" {
+        return SqliteApp::from_url(url).map(|app| Arc::new(app) as Arc<dyn Connector>);
     }
+    Ok(Arc::new(SqliteApp::new(base.join(path))))
 }

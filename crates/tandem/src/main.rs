@@ -17,6 +17,9 @@ use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // One provider for every TLS connection of the process, before there is any. Another one that was installed
+    // already would do as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let args = Args::parse();
     let output = Output::new(args.output);
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

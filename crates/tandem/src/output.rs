@@ -176,6 +176,6 @@ mod tests {
     #[test]
     fn a_table_has_no_blanks_at_its_edges() {
         let drawn = table(["MAP", "STATE"], [[Cell::new("customers"), Cell::new("running")]]);
-        assert_eq!(drawn, "MAP         STATE\ncustomers   running");
+        assert_eq!(drawn, "MAP        STATE\ncustomers  running");
     }
 }

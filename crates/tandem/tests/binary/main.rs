@@ -1,8 +1,11 @@
 //! The whole binary, as people and scripts use it: exit codes, bad input, and a change that is carried from one
 //! real database to another while one of them is taken away.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod bad_input;
 mod house;
 mod http;
+mod postgres;
 mod story;
 mod usage;
