@@ -138,7 +138,7 @@ fn journal(folder: &Path, group: usize, rows: usize) -> Outcome {
     let mut reader = journal.reader(vec![(FLOW, Seq::ZERO)], Seq::ZERO);
     let mut seen = 0;
     loop {
-        let piece = reader.next(ReadLimit { records: 1_000, bytes: 1 << 20 })?;
+        let piece = reader.next(ReadLimit { records: 1_000, bytes: 1 << 20, through: Seq(u64::MAX) })?;
         seen += piece.records.len();
         if piece.end == PieceEnd::Head {
             break;

@@ -92,7 +92,7 @@ impl MemoryApply {
             match (write, open.parts.last_mut()) {
                 // A write that only the end of its transaction refused is left out, and the rest is done again.
                 (Some(write), Some(done))
-                    if part.plan == Plan::Single && stop.fault.class == FaultClass::Application =>
+                    if part.plan == Plan::Single && stop.fault.class.is_about_record() =>
                 {
                     done.refused.insert(write, stop.fault);
                 }
@@ -182,7 +182,7 @@ fn attempt(world: &mut World, work: &mut Work, parts: &mut [Done], commit: bool)
             };
             match outcome {
                 Ok(()) => {}
-                Err(fault) if done.plan == Plan::Single && fault.class == FaultClass::Application => {
+                Err(fault) if done.plan == Plan::Single && fault.class.is_about_record() => {
                     world.store.rollback(work, before);
                     done.refused.insert(at, fault);
                 }

@@ -12,6 +12,7 @@ use tokio_postgres::error::DbError;
 pub(super) fn class_of(code: &str) -> FaultClass {
     match code {
         "40001" | "40P01" | "55P03" | "55006" | "57014" => FaultClass::Conflict,
+        "23503" | "23001" => FaultClass::Reference,
         "42501" => FaultClass::Permission,
         "42601" => FaultClass::Internal,
         "3D000" | "55000" | "57P04" | "0A000" => FaultClass::Setup,
@@ -148,7 +149,7 @@ mod tests {
         {
             assert!(class_of(code).is_transient(), "{code}");
         }
-        for code in ["23505", "23503", "22P02", "22001", "P0001", "ABC12", "54000", ""] {
+        for code in ["23505", "22P02", "22001", "P0001", "ABC12", "54000", ""] {
             assert_eq!(class_of(code), FaultClass::Application, "{code}");
         }
         for code in ["42P01", "42703", "42804", "42P10"] {

@@ -374,7 +374,7 @@ impl Exact<'_> {
             fault.table =
                 write.and_then(|write| self.writes.get(write)).map(|write| shown(&write.target.table));
         }
-        if fault.class != FaultClass::Application {
+        if !fault.class.is_about_record() {
             return Err(Halt::at(fault, write));
         }
         Ok(Refusal { fault, constraint })

@@ -207,7 +207,7 @@ impl Writer {
                 // An app's trigger may have rolled everything back: then there is nothing to go on with.
                 Err((Stop { fault, write: Some(write) }, _))
                     if job.plan == Plan::Single
-                        && fault.class == FaultClass::Application
+                        && fault.class.is_about_record()
                         && !refused.contains_key(&write)
                         && !self.conn.is_autocommit() =>
                 {
@@ -276,7 +276,7 @@ impl Writer {
             self.end_ours(begun, advance.to).map_err(failed)?;
         }
         let Err(fault) = self.conn.execute_batch("COMMIT").map_err(during("commit")) else { return Ok(()) };
-        if fault.class != FaultClass::Application {
+        if !fault.class.is_about_record() {
             return Err((fault.into(), true));
         }
         // A foreign key is broken at the end: SQLite says no more than that.
@@ -347,7 +347,7 @@ impl Attempt<'_> {
                 run("RELEASE one")?;
                 Ok(None)
             }
-            Err(fault) if fault.class == FaultClass::Application && !self.conn.is_autocommit() => {
+            Err(fault) if fault.class.is_about_record() && !self.conn.is_autocommit() => {
                 run("ROLLBACK TO one; RELEASE one")?;
                 order.asides = asides;
                 Ok(Some(fault))

@@ -29,6 +29,11 @@ fn classify(operation: &str, error: &Error) -> Fault {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::SchemaChanged => {
             FaultClass::Conflict
         }
+        ErrorCode::ConstraintViolation
+            if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY =>
+        {
+            FaultClass::Reference
+        }
         ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig => {
             FaultClass::Application
         }

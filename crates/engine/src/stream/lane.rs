@@ -181,7 +181,7 @@ impl LaneRun {
             if leaders.is_empty() {
                 std::future::pending::<()>().await;
             }
-            select_all(leaders.iter_mut().map(|leader| Box::pin(leader.changed()))).await;
+            let _ = select_all(leaders.iter_mut().map(|leader| Box::pin(leader.changed()))).await;
         };
         tokio::select! {
             biased;

@@ -70,7 +70,7 @@ pub(super) fn transaction(number: u64, entries: Vec<Entry>) -> Fragment {
     Fragment { entries, commit: Some(commit(number)) }
 }
 
-pub(super) const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: u64::MAX };
+pub(super) const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: u64::MAX, through: Seq(u64::MAX) };
 
 /// Reads to the head, whatever the pieces.
 pub(super) fn read_all(reader: &mut Reader, limit: ReadLimit) -> Result<Vec<Record>, JournalError> {

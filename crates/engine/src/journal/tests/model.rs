@@ -262,8 +262,11 @@ impl Model {
         let Some(lowest) = members.iter().map(|(_, from)| *from).min() else { return };
         let from = if self.random.below(2) == 0 { lowest } else { Seq(lowest.0 + self.random.below(5)) };
         self.shelf_reads += u32::from(from.next() < self.journal.oldest());
-        let limit =
-            ReadLimit { records: 1 + self.random.below(30) as usize, bytes: 1 + self.random.below(2_000) };
+        let limit = ReadLimit {
+            records: 1 + self.random.below(30) as usize,
+            bytes: 1 + self.random.below(2_000),
+            through: Seq(u64::MAX),
+        };
         let mut expected: Vec<(Seq, FlowId, &Known)> = Vec::new();
         for (flow, own) in &members {
             let own = (*own).max(from);

@@ -93,7 +93,7 @@ fn a_paused_flow_keeps_its_queue_on_its_shelf_while_the_log_is_reclaimed() {
         let counts = journal.queued(paused.0, paused.1).unwrap();
         assert_eq!((counts.records, counts.oldest_at), (50, Some(WallTime(11))));
         let mut reader = journal.reader(vec![paused], paused.1);
-        let limit = ReadLimit { records: 7, bytes: u64::MAX };
+        let limit = ReadLimit { records: 7, bytes: u64::MAX, through: Seq(u64::MAX) };
         let records = read_all(&mut reader, limit).unwrap();
         let seqs: Vec<u64> = records.iter().map(|record| record.seq.0).collect();
         assert_eq!(seqs, (11..=60).map(|number| 2 * number - 1).collect::<Vec<_>>());
@@ -115,10 +115,10 @@ fn a_change_of_two_flows_is_two_records_with_one_seq() {
     journal.set_flows(vec![spec(1, "a", "id", 0), spec(7, "a", "name", 3)]).unwrap();
     fill(&mut journal, 1..=3);
     let mut reader = journal.reader(vec![(FlowId(7), Seq::ZERO), (FlowId(1), Seq(1))], Seq::ZERO);
-    let piece = reader.next(ReadLimit { records: 2, bytes: u64::MAX }).unwrap();
+    let piece = reader.next(ReadLimit { records: 2, bytes: u64::MAX, through: Seq(u64::MAX) }).unwrap();
     let of: Vec<_> = piece.records.iter().map(|record| (record.seq.0, record.flow.0)).collect();
     assert_eq!(of, [(3, 1)], "the transaction of Seq 5 does not fit any more");
-    let piece = reader.next(ReadLimit { records: 2, bytes: u64::MAX }).unwrap();
+    let piece = reader.next(ReadLimit { records: 2, bytes: u64::MAX, through: Seq(u64::MAX) }).unwrap();
     let of: Vec<_> = piece.records.iter().map(|record| (record.seq.0, record.flow.0)).collect();
     assert_eq!(of, [(5, 1), (5, 7)]);
 }
@@ -135,7 +135,7 @@ fn a_transaction_of_many_frames_is_read_in_pieces_and_names_its_commit_from_the_
     let mut reader = journal.reader(vec![(FlowId(1), Seq::ZERO)], Seq::ZERO);
     let (mut count, mut pieces) = (0, 0);
     loop {
-        let piece = reader.next(ReadLimit { records: 9, bytes: u64::MAX }).unwrap();
+        let piece = reader.next(ReadLimit { records: 9, bytes: u64::MAX, through: Seq(u64::MAX) }).unwrap();
         count += piece.records.len();
         pieces += 1;
         assert!(piece.records.iter().all(|record| &*record.transaction_name == "tx-5"));
