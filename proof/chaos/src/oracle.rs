@@ -257,6 +257,7 @@ mod tests {
                 "a source transaction in two destination transactions",
                 "a table's transactions out of order",
                 "disorder: a record went back",
+                "doubled: applied twice with effect",
             ],
         );
     }
