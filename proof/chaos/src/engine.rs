@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tandem_engine::Mistake;
 
 /// The first argument that makes this program `tandem`.
 pub(crate) const AS_TANDEM: &str = "as-tandem";
@@ -58,6 +59,7 @@ pub(crate) struct Home {
     folder: PathBuf,
     program: PathBuf,
     messages: Messages,
+    mistake: Option<Mistake>,
 }
 
 /// One life of the engine.
@@ -71,9 +73,9 @@ pub(crate) struct Engine {
 }
 
 impl Home {
-    /// A folder with a config.
-    pub(crate) fn new(folder: PathBuf) -> Result<Self> {
-        Ok(Self { folder, program: std::env::current_exe()?, messages: Messages::default() })
+    /// A folder with a config; the engines may be told to make a mistake, for the harness to find.
+    pub(crate) fn new(folder: PathBuf, mistake: Option<Mistake>) -> Result<Self> {
+        Ok(Self { folder, program: std::env::current_exe()?, messages: Messages::default(), mistake })
     }
 
     /// How often the engines have said what.
@@ -89,6 +91,9 @@ impl Home {
         command.current_dir(&self.folder).env("TANDEM_SMALL_JOURNAL", "1").env_remove("TANDEM_SERVER");
         if let Some(point) = fail_point {
             command.env("TANDEM_FAILPOINT", point);
+        }
+        if let Some(mistake) = self.mistake {
+            command.env("TANDEM_MISTAKE", mistake.name());
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("start the engine")?;

@@ -3,6 +3,8 @@
 //!
 //! `tandem-chaos` is the short run, `tandem-chaos --long` the long one, `--seed N` one that was. The same seed makes
 //! the same choices; the machine's timing is not in it, so a finding may need several runs to come back.
+//!
+//! `--mistake NAME` lets the engine make one on purpose: that run must fail, or the harness proves nothing.
 
 mod engine;
 mod nemesis;
@@ -19,11 +21,18 @@ use report::Report;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
+use tandem_engine::Mistake;
 use workload::Workload;
 use world::{Side, World};
 
-const SHORT: Plan =
-    Plan { kills: 14, fail_points: 7, rounds: 5, server_kills: 1, cuts: 2, at_most: Duration::from_secs(75) };
+const SHORT: Plan = Plan {
+    kills: 14,
+    fail_points: 7,
+    rounds: 5,
+    server_kills: 1,
+    cuts: 2,
+    at_most: Duration::from_secs(240),
+};
 
 const LONG: Plan = Plan {
     kills: 200,
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
 struct Asked {
     plan: Plan,
     seed: u64,
+    mistake: Option<Mistake>,
     /// A user's pause between two transactions, on average.
     pause_ms: u64,
 }
@@ -61,7 +71,8 @@ struct Asked {
 impl Asked {
     fn from(argv: Vec<OsString>) -> Result<Self> {
         let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let mut asked = Self { plan: SHORT, seed: clock.as_micros() as u64 % 1_000_000_000, pause_ms: 20 };
+        let mut asked =
+            Self { plan: SHORT, seed: clock.as_micros() as u64 % 1_000_000_000, mistake: None, pause_ms: 20 };
         let mut words = argv.into_iter().skip(1).filter_map(|word| word.into_string().ok());
         while let Some(word) = words.next() {
             let mut number =
@@ -72,9 +83,15 @@ impl Asked {
                 "--seed" => asked.seed = number()?,
                 "--kills" => asked.plan.kills = number()?,
                 "--rounds" => asked.plan.rounds = number()?,
+                "--mistake" => {
+                    let name = words.next().unwrap_or_default();
+                    let known = Mistake::ALL.iter().copied().find(|mistake| mistake.name() == name);
+                    asked.mistake =
+                        Some(known.with_context(|| format!("the engine cannot make the mistake '{name}'"))?);
+                }
                 "--pause-ms" => asked.pause_ms = number()?,
                 other => anyhow::bail!(
-                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --pause-ms N"
+                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --pause-ms N, --mistake NAME"
                 ),
             }
         }
@@ -100,14 +117,14 @@ fn run(asked: &Asked) -> Result<bool> {
 fn rampage(asked: &Asked, random: &mut Random, folder: &std::path::Path, began: Instant) -> Result<bool> {
     let mut world = World::new();
     world.write_config(folder)?;
-    let home = engine::Home::new(folder.to_path_buf())?;
+    let home = engine::Home::new(folder.to_path_buf(), asked.mistake)?;
     let source = world.url(Side::Source);
     let mut nemesis = Nemesis::new(&mut world, &home, random.fork(), asked.plan);
     nemesis.begin()?;
     let workload = Workload::start(&source, random, asked.pause_ms)?;
-    let (damage, engine) = nemesis.rage()?;
+    let (damage, engine) = nemesis.rage();
     let done = workload.stop();
-    let healed = nemesis::heal(&world, &engine);
+    let healed = engine.and_then(|engine| nemesis::heal(&world, &engine));
     let verdict = oracle::examine(&world, &done)?;
     let report = Report {
         seed: asked.seed,

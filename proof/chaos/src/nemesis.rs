@@ -8,6 +8,7 @@
 
 use crate::engine::{Answer, Death, Engine, Home};
 use crate::random::Random;
+use crate::report::say;
 use crate::world::{Side, World, tables};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value as Json;
@@ -47,6 +48,8 @@ pub(crate) struct Damage {
     pub(crate) rounds: u64,
     /// Rounds in which the engine died between the pause and the resume, or while one of them was asked for.
     pub(crate) broken_rounds: u64,
+    /// Rounds whose pause was asked for while a server was away.
+    pub(crate) paused_while_away: u64,
     pub(crate) source_kills: u64,
     pub(crate) destination_kills: u64,
     pub(crate) cuts: u64,
@@ -127,15 +130,29 @@ impl<'a> Nemesis<'a> {
         Ok(())
     }
 
-    /// Does what the plan says.
-    pub(crate) fn rage(mut self) -> Result<(Damage, Engine)> {
+    /// Does what the plan says, and leaves an engine that lives, unless it met something that must not be.
+    pub(crate) fn rage(mut self) -> (Damage, Result<Engine>) {
+        let outcome = self.lives();
+        let engine = self.engine.take().context("an engine was started last");
+        (self.damage, outcome.and(engine))
+    }
+
+    fn lives(&mut self) -> Result<()> {
+        let mut shown = 0;
         while !self.is_satisfied() && Instant::now() < self.deadline {
             self.life()?;
+            let damage = &self.damage;
+            if damage.kills >= shown + 25 {
+                shown = damage.kills;
+                say(&format!(
+                    "{shown} kills, {} at fail points, {} rounds",
+                    damage.at_fail_points(),
+                    damage.rounds
+                ));
+            }
         }
         // The last life is to live.
-        self.next_life(None)?;
-        let engine = self.engine.take().context("it was just started")?;
-        Ok((self.damage, engine))
+        self.next_life(None)
     }
 
     fn is_satisfied(&self) -> bool {
@@ -159,13 +176,13 @@ impl<'a> Nemesis<'a> {
             Some(need) => {
                 match need {
                     Need::Load => {}
-                    Need::Pause => self.round(None, Duration::ZERO)?,
-                    Need::Resume => self.round(None, Duration::from_millis(400))?,
+                    Need::Pause => self.round(None, Duration::ZERO, None)?,
+                    Need::Resume => self.round(None, Duration::from_millis(400), None)?,
                     Need::Split => {
                         let pair = self.random.within(0, crate::world::PAIRS as u64);
-                        self.round(Some(vec![format!("child_{pair}")]), Duration::from_secs(3))?;
+                        self.round(Some(vec![format!("child_{pair}")]), Duration::from_secs(3), None)?;
                     }
-                    Need::LongPause => self.round(None, Duration::from_secs(6))?,
+                    Need::LongPause => self.round(None, Duration::from_secs(6), None)?,
                 }
                 // The round may have seen the end of this life, and of others.
                 if self.armed.is_some() {
@@ -202,16 +219,10 @@ impl<'a> Nemesis<'a> {
         match kind {
             1 => {
                 let hold = self.random.millis(0, 2_500);
-                self.round(None, hold)?;
+                self.round(None, hold, None)?;
             }
-            2 => {
-                self.world.kill(Side::Source, down);
-                self.damage.source_kills += 1;
-            }
-            3 => {
-                self.world.kill(Side::Destination, down);
-                self.damage.destination_kills += 1;
-            }
+            2 => self.take_away(Side::Source, down)?,
+            3 => self.take_away(Side::Destination, down)?,
             4 => {
                 let side = if self.random.percent(50) { Side::Source } else { Side::Destination };
                 self.world.cut(side);
@@ -220,6 +231,21 @@ impl<'a> Nemesis<'a> {
             _ => {}
         }
         self.engine()?.ends_within(doom + Duration::from_secs(1));
+        Ok(())
+    }
+
+    /// Kills a server and brings it back. Half of the time somebody pauses maps meanwhile, which must not wait for it.
+    fn take_away(&mut self, side: Side, down: Duration) -> Result<()> {
+        match side {
+            Side::Source => self.damage.source_kills += 1,
+            Side::Destination => self.damage.destination_kills += 1,
+        }
+        if self.random.percent(50) {
+            return self.round(None, down, Some(side));
+        }
+        self.world.kill(side);
+        std::thread::sleep(down);
+        self.world.recover(side);
         Ok(())
     }
 
@@ -283,11 +309,19 @@ impl<'a> Nemesis<'a> {
         Ok(true)
     }
 
-    /// Pauses maps, waits, looks that nothing of them was written meanwhile, and resumes them.
-    fn round(&mut self, chosen: Option<Vec<String>>, hold: Duration) -> Result<()> {
+    /// Pauses maps, waits, looks that nothing of them was written meanwhile, and resumes them. `away` is a server that
+    /// is gone while the pause is asked for and comes back when it holds.
+    fn round(&mut self, chosen: Option<Vec<String>>, hold: Duration, away: Option<Side>) -> Result<()> {
         let before = self.damage.kills;
         let chosen = chosen.unwrap_or_else(|| self.some_maps());
+        if let Some(side) = away {
+            self.world.kill(side);
+        }
         self.pause(&chosen)?;
+        if let Some(side) = away {
+            self.damage.paused_while_away += 1;
+            self.world.recover(side);
+        }
         let paused = with_children(&chosen);
         let effects = self.world.effects(&paused)?;
         std::thread::sleep(hold);

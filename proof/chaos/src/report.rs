@@ -63,8 +63,8 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "connections cut      {} times", damage.cuts)?;
         writeln!(
             f,
-            "pause and resume     {} rounds, in {} of them the engine died",
-            damage.rounds, damage.broken_rounds
+            "pause and resume     {} rounds, in {} of them the engine died, {} were begun while a server was away",
+            damage.rounds, damage.broken_rounds, damage.paused_while_away
         )?;
         writeln!(
             f,

@@ -134,15 +134,21 @@ impl World {
         self.server(side).sql_blocking(DATABASE, statements)
     }
 
-    /// Takes a server away as a power cut of its process would, and brings it back after some time.
-    pub(crate) fn kill(&mut self, side: Side, down: std::time::Duration) {
-        let server = match side {
+    /// Takes a server away without a warning.
+    pub(crate) fn kill(&mut self, side: Side) {
+        self.server_mut(side).kill9();
+    }
+
+    /// Brings a server back, which recovers first.
+    pub(crate) fn recover(&mut self, side: Side) {
+        self.server_mut(side).start();
+    }
+
+    fn server_mut(&mut self, side: Side) -> &mut PostgresServer {
+        match side {
             Side::Source => &mut self.source,
             Side::Destination => &mut self.destination,
-        };
-        server.kill9();
-        std::thread::sleep(down);
-        server.start();
+        }
     }
 
     /// Ends every other connection of a server's database, replication included.

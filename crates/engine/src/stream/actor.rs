@@ -13,7 +13,7 @@ use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress};
 use super::plan::{FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
-use crate::failpoint::FailPoint;
+use crate::failpoint::{FailPoint, Mistake};
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,7 +214,8 @@ impl StreamActor {
                 continue;
             }
             // Until the watermarks were read once, the record of an earlier life is only a lower bound.
-            let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
+            let in_doubt =
+                !Mistake::PauseInName.is_made() && self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
             self.parts.record.rest(lane, &leaving, in_doubt);
             changed = true;
         }
@@ -333,7 +334,9 @@ impl StreamActor {
                             resting.cursor = resting.cursor.min(mark);
                         }
                     }
-                    lane.cursor = lane.cursor.max(mark);
+                    if !Mistake::ForgetWatermark.is_made() {
+                        lane.cursor = lane.cursor.max(mark);
+                    }
                     lane.marked = Some(mark);
                 }
                 (None, Some(known)) => {
@@ -369,6 +372,7 @@ impl StreamActor {
 
     /// Puts flows into a lane that are to be in one and are not. Those that begin together share one.
     fn take_in(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
+        let durable = *self.parts.journal.durable().borrow();
         let record = &self.parts.record;
         let unsettled: BTreeSet<FlowId> =
             record.resting.iter().filter(|resting| resting.unsettled).map(|resting| resting.flow).collect();
@@ -379,6 +383,11 @@ impl StreamActor {
                 flow.follow && record.lane_of(flow.flow).is_none() && !unsettled.contains(&flow.flow)
             })
             .filter_map(|flow| Some((flow.flow, record.cursor_of(flow.flow).or(flow.start)?)))
+            .map(
+                |(flow, from)| {
+                    if Mistake::ForgetQueue.is_made() { (flow, from.max(durable)) } else { (flow, from) }
+                },
+            )
             .collect();
         if joining.is_empty() {
             return Ok(());
