@@ -18,6 +18,8 @@ const USERS: usize = 4;
 /// Keys of parents and of children that are in use at the same time.
 const PARENTS: u64 = 30;
 const CHILDREN: u64 = 90;
+/// Keys from here on are given once: rows without children that come and go in large numbers.
+pub(crate) const FRESH: u64 = 1_000_000;
 
 /// The users, at work.
 pub(crate) struct Workload {
@@ -126,6 +128,9 @@ impl User {
             );
         }
         sql += "UPDATE clock SET n = n + 1;";
+        if self.random.within(0, 1_000) < 4 {
+            self.many(&mut sql);
+        }
         for _ in 0..self.random.within(1, 5) {
             if self.random.percent(10) {
                 sql += "SAVEPOINT s;";
@@ -138,6 +143,22 @@ impl User {
         let _ = write!(sql, "INSERT INTO committed SELECT n, '{token}' FROM clock;");
         let ends = if self.random.percent(4) { "ROLLBACK" } else { "COMMIT" };
         (sql, ends)
+    }
+
+    /// More records than one batch holds: they are applied piece by piece in one destination transaction.
+    fn many(&mut self, sql: &mut String) {
+        let (pair, count) = (self.pair(), self.random.within(1_000, 3_500));
+        let _ = match self.random.within(0, 4) {
+            0 | 1 => write!(
+                sql,
+                "INSERT INTO parent_{pair} SELECT nextval('fresh'), n, nextval('versions'), 'many' FROM clock, generate_series(1, {count});"
+            ),
+            2 => write!(
+                sql,
+                "UPDATE parent_{pair} SET n = (SELECT n FROM clock), v = nextval('versions') WHERE id >= {FRESH};"
+            ),
+            _ => write!(sql, "DELETE FROM parent_{pair} WHERE id >= {FRESH};"),
+        };
     }
 
     fn operation(&mut self, sql: &mut String) {

@@ -58,7 +58,7 @@ END $$;
 const SOURCE: &str = "
 CREATE TABLE clock (n bigint NOT NULL); INSERT INTO clock VALUES (0);
 CREATE TABLE committed (n bigint PRIMARY KEY, token text NOT NULL UNIQUE);
-CREATE SEQUENCE versions; CREATE SEQUENCE fresh START 1000000;
+CREATE SEQUENCE versions; CREATE SEQUENCE fresh START FRESH;
 ";
 
 fn schema() -> String {
@@ -89,7 +89,7 @@ impl World {
             server
         };
         let world = Self { source: start(), destination: start() };
-        world.sql(Side::Source, SOURCE);
+        world.sql(Side::Source, &SOURCE.replace("FRESH", &crate::workload::FRESH.to_string()));
         world
     }
 
