@@ -117,6 +117,9 @@ fn postgresql_to_postgresql_is_kept_in_step_through_pause_restart_and_an_outage(
     tandem.ok(&["map", "stop", "orders", "customers", "--wait"]);
     until(&server, "erp", "SELECT count(*) FROM pg_replication_slots", &["0"]);
     until(&server, "erp", "SELECT count(*) FROM pg_publication", &["0"]);
+    for database in ["erp", "crm"] {
+        until(&server, database, "SELECT count(*) FROM pg_namespace WHERE nspname = 'tandem'", &["0"]);
+    }
 }
 
 #[track_caller]
