@@ -352,10 +352,13 @@ impl World {
         // One more change, so that a source that forgot what was acknowledged is told again.
         let last = vec![Value::Int(99), Value::Int(0), Value::from("last")];
         self.left.transaction(|t| t.insert(&table("items"), last)).expect("nobody else uses this key");
-        let mut asked = Duration::ZERO;
+        let (mut asked, mut quiet_since) = (Duration::ZERO, Duration::ZERO);
         for turn in 0..200_000u64 {
             let now = tandem_engine::env::Env::now(&self.env);
-            if turn % 64 == 0 && self.is_settled() {
+            // What is shown is at most some pulses old: it has to stay so.
+            if !self.is_settled() {
+                quiet_since = now;
+            } else if now > quiet_since + Duration::from_secs(3) {
                 return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);
             }
             if turn == 0 || now > asked + Duration::from_secs(3) {
