@@ -41,7 +41,7 @@ fn number(name: &str) -> Option<u64> {
 fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
     if let Some(seed) = number("TANDEM_SEED") {
         tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
+            .with_max_level(tracing::Level::TRACE)
             .without_time()
             .with_test_writer()
             .init();
