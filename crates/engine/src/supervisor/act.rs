@@ -78,6 +78,7 @@ impl Supervisor {
             if state.phase == Phase::NotRunning {
                 entry.detail = self.left_behind(&record);
                 records.extend(record.flows.iter().map(|flow| Record::NoErrors(flow.flow)));
+                engine.leaving.extend(record.flows.iter().map(|flow| flow.stream.source.clone()));
                 record.flows.clear();
             }
             for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {

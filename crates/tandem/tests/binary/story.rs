@@ -144,13 +144,25 @@ fn a_paused_map_is_stopped_only_with_a_word_about_its_queue() {
     server.ok(&["map", "stop", "orders", "--queue", "discard", "--yes", "--wait"]);
     assert_eq!(server.ok(&["map", "show", "orders"])["state"], "not_running");
     server.ok(&["map", "stop", "customers", "--wait"]);
+    nothing_of_ours_is_left(&house);
+}
+
+#[test]
+fn an_engine_that_is_killed_right_after_a_stop_takes_the_rest_apart_at_its_next_start() {
+    let house = House::new();
+    let server = running(&house);
+    server.ok(&["map", "stop", "orders", "customers"]);
+    server.kill();
+    let _next = house.serve();
+    nothing_of_ours_is_left(&house);
+}
+
+/// What we put into the apps goes a moment after the stop.
+fn nothing_of_ours_is_left(house: &House) {
     let ours = "SELECT count(*) FROM sqlite_master WHERE name LIKE '%tandem%'";
+    let left = |app: &&str| house.app(app).query_row(ours, [], |row| row.get::<_, i64>(0)).unwrap() > 0;
     let deadline = Instant::now() + PATIENCE;
-    // What we put there goes a moment after the stop, in both apps.
-    while ["erp", "crm"]
-        .iter()
-        .any(|app| house.app(app).query_row(ours, [], |row| row.get::<_, i64>(0)).unwrap() > 0)
-    {
+    while ["erp", "crm"].iter().any(left) {
         assert!(Instant::now() < deadline, "a stopped map leaves something behind");
         std::thread::sleep(Duration::from_millis(50));
     }
