@@ -12,7 +12,7 @@ use crate::store::{EngineRecord, MapRecord, Record, Store};
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Located, Prepared, Supervisor, World};
 use crate::view::{ActivityEntry, Page, QueuedRecord, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -162,6 +162,7 @@ impl Engine {
                 epoch: Epoch(1),
                 next_flow: 1,
                 next_barrier: 1,
+                leaving: BTreeSet::new(),
             },
         };
         let findings = reconcile_declared(&mut saved.maps, declared, &world);

@@ -37,8 +37,11 @@ impl Output {
         }
     }
 
-    /// Writes text that is data by itself.
+    /// Writes text that is data by itself; nothing at all if there is none.
     pub(crate) fn line(&self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
         let mut out = std::io::stdout().lock();
         // The reader may have gone away; there is nobody left to tell.
         let _ = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());

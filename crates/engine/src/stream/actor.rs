@@ -91,6 +91,8 @@ struct Lane {
 }
 
 struct Run {
+    /// The lanes that it was told not to overtake.
+    leaders: BTreeSet<LaneId>,
     orders: watch::Sender<Orders>,
     kill: Arc<Notify>,
 }
@@ -372,25 +374,23 @@ impl StreamActor {
 
     /// Puts flows into a lane that are to be in one and are not. Those that begin together share one.
     fn take_in(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
-        let durable = *self.parts.journal.durable().borrow();
         let record = &self.parts.record;
         let unsettled: BTreeSet<FlowId> =
             record.resting.iter().filter(|resting| resting.unsettled).map(|resting| resting.flow).collect();
-        let joining: Vec<(FlowId, Seq)> = plan
+        let mut joining: Vec<(FlowId, Seq)> = plan
             .flows
             .values()
             .filter(|flow| {
                 flow.follow && record.lane_of(flow.flow).is_none() && !unsettled.contains(&flow.flow)
             })
-            .filter_map(|flow| Some((flow.flow, record.cursor_of(flow.flow).or(flow.start)?)))
-            .map(
-                |(flow, from)| {
-                    if Mistake::ForgetQueue.is_made() { (flow, from.max(durable)) } else { (flow, from) }
-                },
-            )
+            .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)))
             .collect();
         if joining.is_empty() {
             return Ok(());
+        }
+        if Mistake::ForgetQueue.is_made() {
+            let head = *self.parts.journal.durable().borrow();
+            joining.iter_mut().for_each(|(_, from)| *from = head);
         }
         self.parts.record.open(&joining);
         FailPoint::OpenUnsaved.pass();
@@ -441,8 +441,15 @@ impl StreamActor {
         Ok(())
     }
 
-    /// Starts every lane that stands still for no reason.
+    /// Starts every lane that stands still for no reason. One that was started when others were in other lanes is
+    /// ended first: it must know whom not to overtake before any of them moves.
     async fn start_runs(&mut self, plan: &StreamPlan) {
+        for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
+            let leaders: BTreeSet<LaneId> = self.leaders(lane, plan).into_iter().collect();
+            if self.slot(lane).run.as_ref().is_some_and(|run| run.leaders != leaders) {
+                self.stop(lane, PAUSE_TIMEOUT).await;
+            }
+        }
         let now = self.parts.env.now();
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let writes = !self.members(lane).is_empty();
@@ -509,13 +516,14 @@ impl StreamActor {
             .values()
             .filter_map(|member| {
                 let outside = member.flow.dependents.iter().filter(|other| !members.contains_key(other));
-                // One that has not begun yet has nothing behind.
-                let cursors = outside.filter_map(|other| self.parts.record.cursor_of(*other));
+                // One whose table has not entered capture yet has nothing behind.
+                let cursors = outside.filter_map(|other| self.cursor_of(plan, *other));
                 Some((member.flow.flow, cursors.min()?))
             })
             .collect();
         let leaders = self.leaders(lane, plan);
         tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?waits_beyond, "a run begins");
+        let led_by = leaders.iter().copied().collect();
         let leaders = leaders.into_iter().map(|leader| self.slot(leader).progress.subscribe()).collect();
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
         let (orders, ended, env) =
@@ -536,7 +544,7 @@ impl StreamActor {
             position: slot.position.clone(),
         };
         let kill = Arc::new(Notify::new());
-        slot.run = Some(Run { orders, kill: kill.clone() });
+        slot.run = Some(Run { leaders: led_by, orders, kill: kill.clone() });
         env.spawn(
             "lane",
             Box::pin(async move {
@@ -570,6 +578,11 @@ impl StreamActor {
         leaders.push(live);
         leaders.sort_by_key(|lane| self.cursor(*lane));
         leaders
+    }
+
+    /// How far a flow is settled, or where it begins.
+    fn cursor_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
+        self.parts.record.cursor_of(flow).or_else(|| plan.flows.get(&flow)?.start)
     }
 
     fn cursor(&self, lane: LaneId) -> Seq {
@@ -739,7 +752,7 @@ impl StreamActor {
         self.note_progress();
         let flows: Vec<FlowId> = plan.flows.keys().copied().collect();
         let needs: Vec<(FlowId, Seq)> =
-            flows.iter().filter_map(|flow| Some((*flow, self.parts.record.cursor_of(*flow)?))).collect();
+            flows.iter().filter_map(|flow| Some((*flow, self.cursor_of(plan, *flow)?))).collect();
         if needs.len() < flows.len() || !self.parts.journal.with(|journal| journal.has_sealed()) {
             return Ok(());
         }

@@ -204,8 +204,9 @@ impl LaneRun {
             return Ok(());
         }
         if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
-            if let Some(before) = batch.before(place) {
-                self.settle_batch(&before).await?;
+            match batch.before(place) {
+                Ok(before) => self.settle_batch(&before).await?,
+                Err(through) => self.pass(through),
             }
             return Err(self.must_wait(&batch, place));
         }
@@ -260,6 +261,9 @@ impl LaneRun {
                 batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
                 if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
                     self.rollback().await;
+                    if let Err(through) = batch.before(0) {
+                        self.pass(through);
+                    }
                     return Err(self.must_wait(&batch, place));
                 }
                 self.set_aside(&batch.refused).await?;

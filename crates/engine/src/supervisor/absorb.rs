@@ -136,11 +136,22 @@ impl Supervisor {
             }
             !over
         });
-        self.apps.retain(|_, handle| {
+        let mut engine = self.engine.clone();
+        self.apps.retain(|app, handle| {
             let over = handle.status.borrow().ended;
-            ended |= over;
+            if over {
+                ended = true;
+                engine.leaving.remove(app);
+            }
             !over
         });
+        if engine != self.engine {
+            match self.save(&[Record::Engine(engine.clone())]) {
+                Ok(_) => self.engine = engine,
+                // It is asked once more at the next start, and has nothing to leave then.
+                Err(error) => tracing::warn!("that an app is rid of us could not be saved: {error}"),
+            }
+        }
         ended
     }
 }

@@ -38,7 +38,11 @@ impl Supervisor {
                 Ok(state) => drop(next.insert(name, state)),
                 // A dependent that is in another state is left as it is; one that was named must do as asked.
                 Err(Refused { state, needs }) if own => {
-                    blockers.push(Blocker { map: name, state: state.to_owned(), needs });
+                    let blocker = Blocker { map: name, state: state.to_owned(), needs };
+                    // The state may say what the look at the parents has said already.
+                    if !blockers.contains(&blocker) {
+                        blockers.push(blocker);
+                    }
                 }
                 Err(_) => {}
             }
@@ -75,6 +79,7 @@ impl Supervisor {
             if state.phase == Phase::NotRunning {
                 entry.detail = self.left_behind(&record);
                 records.extend(record.flows.iter().map(|flow| Record::NoErrors(flow.flow)));
+                engine.leaving.extend(record.flows.iter().map(|flow| flow.stream.source.clone()));
                 record.flows.clear();
             }
             for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {

@@ -1,8 +1,8 @@
 //! The main use, on real databases: two apps are kept in step, one is taken away, nothing is lost.
 
-use crate::house::{House, rows, until_equal};
+use crate::house::{House, PATIENCE, rows, tandem, until_equal};
 use serde_json::Value as Json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn running(house: &House) -> crate::house::Server {
     let server = house.serve();
@@ -93,6 +93,12 @@ fn an_action_that_a_state_refuses_ends_with_3_and_an_unknown_map_with_5() {
         .tandem(&["map", "resume", "customers"])
         .ended(3, "customers is running and resume needs a paused map");
     server.tandem(&["map", "run", "customers", "--no-initial-sync"]).ended(3, "nothing was changed");
+    server.ok(&["map", "pause", "customers", "--wait"]);
+    let ran = server
+        .tandem(&["map", "resume", "orders"])
+        .ended(3, "depends on customers, which must be live first");
+    assert_eq!(ran.err.matches("orders is paused").count(), 1, "{ran:?}");
+    server.ok(&["map", "resume", "customers", "--wait"]);
     server.tandem(&["map", "pause", "nobody"]).ended(5, "there is no map nobody");
     server.tandem(&["queue", "stats", "nobody"]).ended(5, "there is no map nobody");
     server
@@ -100,6 +106,33 @@ fn an_action_that_a_state_refuses_ends_with_3_and_an_unknown_map_with_5() {
         .ended(6, "is running, not paused");
     server.tandem(&["map", "pause", "customers", "nobody"]).ended(5, "nobody");
     assert_eq!(server.ok(&["map", "show", "customers"])["state"], "running", "all or nothing");
+}
+
+#[test]
+fn the_demo_ends_by_itself_and_says_that_both_sides_are_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["demo", "--seconds", "2", "--listen", "127.0.0.1:0", "--dir", "here", "-o", "json"];
+    let verdict = tandem(folder.path(), &args).ended(0, "map pause customers").json();
+    assert_eq!(verdict["equal"], true, "{verdict}");
+    assert!(verdict["maps"][0]["left_rows"].as_u64() > Some(0), "{verdict}");
+    // A second one goes on where the first has ended.
+    let verdict = tandem(folder.path(), &args).ended(0, "").json();
+    assert_eq!(verdict["equal"], true, "{verdict}");
+}
+
+#[test]
+fn a_demo_whose_sides_differ_ends_with_7() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["demo", "--seconds", "1", "--listen", "127.0.0.1:0", "--dir", "here", "-o", "json"];
+    tandem(folder.path(), &args).ended(0, "");
+    let crm = rusqlite::Connection::open(folder.path().join("here/crm.db")).unwrap();
+    crm.execute("INSERT INTO accounts VALUES ('X-1', 'nobody knows', NULL, 0)", []).unwrap();
+    let verdict = tandem(folder.path(), &args).ended(7, "").json();
+    assert_eq!(
+        (&verdict["equal"], &verdict["maps"][0]["differing"]),
+        (&false.into(), &1.into()),
+        "{verdict}"
+    );
 }
 
 #[test]
@@ -111,13 +144,26 @@ fn a_paused_map_is_stopped_only_with_a_word_about_its_queue() {
     server.ok(&["map", "stop", "orders", "--queue", "discard", "--yes", "--wait"]);
     assert_eq!(server.ok(&["map", "show", "orders"])["state"], "not_running");
     server.ok(&["map", "stop", "customers", "--wait"]);
-    let left: i64 = house
-        .app("erp")
-        .query_row(
-            "SELECT count(*) FROM sqlite_master WHERE name LIKE '%tandem%' AND type = 'trigger'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    assert_eq!(left, 0, "a stopped map leaves no trigger behind");
+    nothing_of_ours_is_left(&house);
+}
+
+#[test]
+fn an_engine_that_is_killed_right_after_a_stop_takes_the_rest_apart_at_its_next_start() {
+    let house = House::new();
+    let server = running(&house);
+    server.ok(&["map", "stop", "orders", "customers"]);
+    server.kill();
+    let _next = house.serve();
+    nothing_of_ours_is_left(&house);
+}
+
+/// What we put into the apps goes a moment after the stop.
+fn nothing_of_ours_is_left(house: &House) {
+    let ours = "SELECT count(*) FROM sqlite_master WHERE name LIKE '%tandem%'";
+    let left = |app: &&str| house.app(app).query_row(ours, [], |row| row.get::<_, i64>(0)).unwrap() > 0;
+    let deadline = Instant::now() + PATIENCE;
+    while ["erp", "crm"].iter().any(left) {
+        assert!(Instant::now() < deadline, "a stopped map leaves something behind");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -16,7 +16,9 @@ use tandem_engine::{Engine, Request};
 use tokio::time::Instant;
 
 /// How long both sides may take to become equal once nobody writes.
-const EQUAL_WITHIN: Duration = Duration::from_secs(60);
+const EQUAL_WITHIN: Duration = Duration::from_secs(30);
+/// How long nothing may be queued while both sides still differ: what was written last is captured long before.
+const QUIET_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What the comparison found.
@@ -39,6 +41,7 @@ struct Compared {
 pub(super) async fn verdict(engine: &Engine, apps: &Apps, output: &Output) -> Result<Exit, Failure> {
     resume_what_is_paused(engine, output).await?;
     let deadline = Instant::now() + EQUAL_WITHIN;
+    let mut busy_at = Instant::now();
     let maps = loop {
         let quiet = engine.snapshot().maps.iter().all(|map| {
             map.state.phase == Phase::Running && map.flows.iter().all(|flow| flow.queue.records == 0)
@@ -47,7 +50,10 @@ pub(super) async fn verdict(engine: &Engine, apps: &Apps, output: &Output) -> Re
         let compared = blocking(move || compare(&open(&erp)?, &open(&crm)?)).await;
         let compared = compared.map_err(|why| super::failed("both sides cannot be compared", &why))?;
         let equal = compared.iter().all(|map| map.differing == 0);
-        if (equal && quiet) || Instant::now() >= deadline {
+        if !quiet {
+            busy_at = Instant::now();
+        }
+        if (equal && quiet) || busy_at.elapsed() >= QUIET_WITHIN || Instant::now() >= deadline {
             break compared;
         }
         tokio::time::sleep(LOOK_EVERY).await;
