@@ -7,8 +7,10 @@
 //! `--mistake NAME` lets the engine make one on purpose: that run must fail, or the harness proves nothing.
 
 mod engine;
+mod maps;
 mod nemesis;
 mod oracle;
+mod points;
 mod random;
 mod report;
 mod workload;
@@ -31,6 +33,7 @@ const SHORT: Plan = Plan {
     rounds: 5,
     server_kills: 1,
     cuts: 2,
+    locks: 0,
     at_most: Duration::from_secs(240),
 };
 
@@ -40,6 +43,7 @@ const LONG: Plan = Plan {
     rounds: 50,
     server_kills: 6,
     cuts: 12,
+    locks: 3,
     at_most: Duration::from_secs(30 * 60),
 };
 
@@ -124,7 +128,7 @@ fn rampage(asked: &Asked, random: &mut Random, folder: &std::path::Path, began: 
     let workload = Workload::start(&source, random, asked.pause_ms)?;
     let (damage, engine) = nemesis.rage();
     let done = workload.stop();
-    let healed = engine.and_then(|engine| nemesis::heal(&world, &engine));
+    let healed = engine.and_then(|engine| maps::heal(&world, &engine));
     let verdict = oracle::examine(&world, &done)?;
     let report = Report {
         seed: asked.seed,

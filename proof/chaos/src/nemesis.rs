@@ -7,10 +7,12 @@
 //! person would do.
 
 use crate::engine::{Answer, Death, Engine, Home};
+use crate::maps::{find, holds, is, shown, with_children};
+use crate::points::{Need, need, passes_max};
 use crate::random::Random;
 use crate::report::say;
-use crate::world::{Side, World, tables};
-use anyhow::{Context, Result, bail, ensure};
+use crate::world::{PAIRS, Side, World, tables};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,6 +20,10 @@ use tandem_engine::FailPoint;
 
 /// How long anything may take that must come to an end.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a table is locked: a lane is patient for 10 s.
+const LOCKED_FOR: Duration = Duration::from_secs(17);
+/// How long before its end it is looked whether others go on.
+const LOCK_LOOK: Duration = Duration::from_secs(4);
 /// How long an armed life may take to reach its fail point before it is killed.
 const ARMED_FOR: Duration = Duration::from_secs(8);
 
@@ -34,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) server_kills: u64,
     /// Cuts of all connections of a server.
     pub(crate) cuts: u64,
+    /// Tables of the destination that somebody locks for longer than a lane is patient.
+    pub(crate) locks: u64,
     /// When to stop although not all has gone wrong yet.
     pub(crate) at_most: Duration,
 }
@@ -53,47 +61,17 @@ pub(crate) struct Damage {
     pub(crate) source_kills: u64,
     pub(crate) destination_kills: u64,
     pub(crate) cuts: u64,
+    pub(crate) locks: u64,
     /// The slowest start until the API answered.
     pub(crate) slowest_start: Duration,
-    /// Effects that paused maps had.
-    pub(crate) leaks: Vec<String>,
+    /// What was seen on the way and must not be: paused maps that were written to, maps that a lock stopped which
+    /// is not on their table.
+    pub(crate) broken_promises: Vec<String>,
 }
 
 impl Damage {
     pub(crate) fn at_fail_points(&self) -> u64 {
         self.fail_points.values().sum()
-    }
-}
-
-/// What has to be done for a fail point to be passed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Load,
-    Pause,
-    Resume,
-    /// A child that is paused while its parent loses records.
-    Split,
-    /// A queue that grows for some segments.
-    LongPause,
-}
-
-fn need(point: FailPoint) -> Need {
-    let name = point.name();
-    match name.split_once('.').map_or(name, |(subject, _)| subject) {
-        "pause" | "paused" | "let_go" => Need::Pause,
-        "resume" | "caught_up" | "join" | "open" => Need::Resume,
-        "split" => Need::Split,
-        "shelf" => Need::LongPause,
-        _ => Need::Load,
-    }
-}
-
-/// How often a point is passed before it ends a life, at most: points under load are passed all the time.
-fn passes_max(point: FailPoint) -> u64 {
-    match point.name().split_once('.').map_or("", |(subject, _)| subject) {
-        "journal" | "commit" => 60,
-        "progress" | "segment" | "reclaim" | "shelf" => 5,
-        _ => 1,
     }
 }
 
@@ -163,6 +141,7 @@ impl<'a> Nemesis<'a> {
             && damage.source_kills >= plan.server_kills
             && damage.destination_kills >= plan.server_kills
             && damage.cuts >= plan.cuts
+            && damage.locks >= plan.locks
     }
 
     fn engine(&self) -> Result<&Engine> {
@@ -179,7 +158,7 @@ impl<'a> Nemesis<'a> {
                     Need::Pause => self.round(None, Duration::ZERO, None)?,
                     Need::Resume => self.round(None, Duration::from_millis(400), None)?,
                     Need::Split => {
-                        let pair = self.random.within(0, crate::world::PAIRS as u64);
+                        let pair = self.random.within(0, PAIRS as u64);
                         self.round(Some(vec![format!("child_{pair}")]), Duration::from_secs(3), None)?;
                     }
                     Need::LongPause => self.round(None, Duration::from_secs(6), None)?,
@@ -203,6 +182,9 @@ impl<'a> Nemesis<'a> {
 
     /// What goes wrong in a life without a fail point. It ends at a random moment, which may be in the middle.
     fn trouble(&mut self) -> Result<()> {
+        if self.damage.locks < self.plan.locks && self.random.percent(10) {
+            return self.lock();
+        }
         let doom = self.random.millis(100, 3_000);
         self.engine()?.doom(doom);
         let (plan, damage) = (self.plan, &self.damage);
@@ -231,6 +213,27 @@ impl<'a> Nemesis<'a> {
             _ => {}
         }
         self.engine()?.ends_within(doom + Duration::from_secs(1));
+        Ok(())
+    }
+
+    /// Locks a table of the destination until its map is given a lane of its own, and looks that the maps of other
+    /// pairs have gone on.
+    fn lock(&mut self) -> Result<()> {
+        let pair = self.random.within(0, PAIRS as u64);
+        let locked = if self.random.percent(50) { format!("parent_{pair}") } else { format!("child_{pair}") };
+        let own = format!("_{pair}");
+        let others: Vec<String> = tables().into_iter().filter(|table| !table.ends_with(&own)).collect();
+        let hold = self.world.lock(&locked, LOCKED_FOR);
+        std::thread::sleep(LOCKED_FOR - LOCK_LOOK);
+        let before = self.world.effects(&others)?;
+        std::thread::sleep(LOCK_LOOK / 2);
+        if self.world.effects(&others)? == before {
+            self.damage.broken_promises.push(format!("a lock on {locked} stopped all others"));
+        }
+        hold.join().map_err(|_| anyhow!("the lock on {locked} could not be held"))?;
+        self.damage.locks += 1;
+        let doom = self.random.millis(0, 3_000);
+        self.engine()?.ends_within(doom);
         Ok(())
     }
 
@@ -328,7 +331,8 @@ impl<'a> Nemesis<'a> {
         self.revive()?;
         let later = self.world.effects(&paused)?;
         if later != effects {
-            self.damage.leaks.push(format!("{} effects in {paused:?}", later - effects));
+            let what = format!("{} effects in {paused:?}, which were paused", later - effects);
+            self.damage.broken_promises.push(what);
         }
         self.resume(&chosen)?;
         self.damage.rounds += 1;
@@ -410,84 +414,4 @@ fn continue_or_wait(answer: Option<&Answer>) {
     if answer.is_some_and(|answer| !answer.is_ok()) {
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Maps, and those that pause with them.
-fn with_children(chosen: &[String]) -> Vec<String> {
-    let mut all = chosen.to_vec();
-    all.extend(chosen.iter().filter_map(|name| Some(format!("child_{}", name.strip_prefix("parent_")?))));
-    all.sort();
-    all.dedup();
-    all
-}
-
-fn text<'j>(map: &'j Json, field: &str) -> &'j str {
-    map.get(field).and_then(Json::as_str).unwrap_or_default()
-}
-
-fn find<'j>(maps: &'j [Json], name: &str) -> Option<&'j Json> {
-    maps.iter().find(|map| text(map, "name") == name)
-}
-
-fn is(maps: &[Json], name: &str, state: &str) -> bool {
-    let pausing = |map: &Json| map.get("pausing").and_then(Json::as_bool).unwrap_or_default();
-    find(maps, name).is_some_and(|map| text(map, "state") == state && !pausing(map))
-}
-
-fn holds(map: &Json) -> impl Iterator<Item = &str> {
-    map.get("holds").and_then(Json::as_array).into_iter().flatten().map(|hold| text(hold, "kind"))
-}
-
-/// Maps in a few words each, for a person.
-pub(crate) fn shown(maps: &[Json]) -> String {
-    let line = |map: &Json| {
-        let troubles = map.get("conditions").and_then(Json::as_array).into_iter().flatten();
-        let troubles: Vec<String> = troubles
-            .filter(|condition| condition.get("well").and_then(Json::as_bool) == Some(false))
-            .map(|condition| format!("{}: {}", text(condition, "type"), text(condition, "reason")))
-            .collect();
-        let queued = map.pointer("/queue/records").and_then(Json::as_u64).unwrap_or_default();
-        format!(
-            "{} {} holds {:?} queued {queued} {}",
-            text(map, "name"),
-            text(map, "state"),
-            holds(map).collect::<Vec<_>>(),
-            troubles.join("; ")
-        )
-    };
-    maps.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Waits until both sides are equal, every map runs, and nothing is queued or set aside. An error says what is not.
-pub(crate) fn heal(world: &World, engine: &Engine) -> Result<Duration> {
-    let began = Instant::now();
-    loop {
-        let maps = engine.maps()?.context("the API answers")?;
-        let count = |map: &Json, pointer: &str| map.pointer(pointer).and_then(Json::as_u64);
-        let at_rest = maps.iter().all(|map| {
-            text(map, "state") == "running"
-                && count(map, "/queue/records") == Some(0)
-                && count(map, "/flows/0/errors") == Some(0)
-        });
-        if at_rest && maps.len() == tables().len() && equal(world) {
-            return Ok(began.elapsed());
-        }
-        // What was set aside stays so: there is nothing to wait for.
-        if maps.iter().any(|map| count(map, "/flows/0/errors") > Some(0)) {
-            bail!("records were set aside:\n{}", shown(&maps));
-        }
-        if began.elapsed() > PATIENCE {
-            bail!("after {PATIENCE:?} it is not healed:\n{}", shown(&maps));
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-fn equal(world: &World) -> bool {
-    let sums = tables()
-        .iter()
-        .map(|table| format!("SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY id), '')) FROM {table} t"))
-        .collect::<Vec<_>>()
-        .join(" UNION ALL ");
-    world.sql(Side::Source, &sums) == world.sql(Side::Destination, &sums)
 }

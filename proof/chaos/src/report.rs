@@ -26,10 +26,12 @@ impl Report<'_> {
         let damage = self.damage;
         self.verdict.is_clean()
             && self.healed.is_ok()
-            && damage.leaks.is_empty()
+            && damage.broken_promises.is_empty()
             && damage.kills >= plan.kills
             && damage.at_fail_points() >= plan.fail_points
             && damage.rounds >= plan.rounds
+            && damage.cuts >= plan.cuts
+            && damage.locks >= plan.locks
             && damage.source_kills >= plan.server_kills
             && damage.destination_kills >= plan.server_kills
             && self.verdict.effects.1 > 0
@@ -60,7 +62,7 @@ impl fmt::Display for Report<'_> {
             "source killed        {} times, destination {}",
             damage.source_kills, damage.destination_kills
         )?;
-        writeln!(f, "connections cut      {} times", damage.cuts)?;
+        writeln!(f, "connections cut      {} times, tables locked {} times", damage.cuts, damage.locks)?;
         writeln!(
             f,
             "pause and resume     {} rounds, in {} of them the engine died, {} were begun while a server was away",
@@ -85,14 +87,14 @@ impl fmt::Display for Report<'_> {
             Ok(time) => writeln!(f, "healed               {:.1} s after the last kill", time.as_secs_f32())?,
             Err(error) => writeln!(f, "NOT HEALED           {error:#}")?,
         }
-        for leak in &damage.leaks {
-            writeln!(f, "WRITTEN WHILE PAUSED {leak}")?;
+        for broken in &damage.broken_promises {
+            writeln!(f, "BROKEN PROMISE       {broken}")?;
         }
         for (kind, (count, shown)) in &verdict.findings {
             writeln!(f, "FOUND {count:>6} x {kind}")?;
             shown.iter().try_for_each(|one| writeln!(f, "    {one}"))?;
         }
-        let clean = verdict.is_clean() && self.healed.is_ok() && damage.leaks.is_empty();
+        let clean = verdict.is_clean() && self.healed.is_ok() && damage.broken_promises.is_empty();
         write!(
             f,
             "verdict              {}",

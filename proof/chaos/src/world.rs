@@ -8,8 +8,10 @@
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
 use tandem_proof_servers::{PostgresOptions, PostgresServer, Rows};
-use tokio_postgres::Config;
+use tokio_postgres::{Config, NoTls};
 
 /// Pairs of a parent and a child table, each a map.
 pub(crate) const PAIRS: usize = 5;
@@ -154,6 +156,23 @@ impl World {
     /// Ends every other connection of a server's database, replication included.
     pub(crate) fn cut(&self, side: Side) {
         self.sql(side, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()");
+    }
+
+    /// Locks a table of the destination for some time.
+    pub(crate) fn lock(&self, table: &str, hold: Duration) -> JoinHandle<()> {
+        let statements =
+            format!("BEGIN; LOCK TABLE {table}; SELECT pg_sleep({}); COMMIT", hold.as_secs_f32());
+        let url = self.url(Side::Destination);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let held = runtime.expect("a runtime").block_on(async {
+                let config: Config = url.parse()?;
+                let (client, connection) = config.connect(NoTls).await?;
+                tokio::spawn(connection);
+                client.batch_execute(&statements).await
+            });
+            held.expect("nobody takes the destination away while a table is locked");
+        })
     }
 
     /// How many effects the destination has seen in some tables.
