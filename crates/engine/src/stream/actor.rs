@@ -13,6 +13,7 @@ use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress};
 use super::plan::{FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
+use crate::failpoint::FailPoint;
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,7 +227,9 @@ impl StreamActor {
             changed = true;
         }
         if changed {
+            FailPoint::LetGoUnsaved.pass();
             self.save()?;
+            FailPoint::LetGoSaved.pass();
         }
         for flow in gone {
             self.parts.journal.with(|journal| journal.drop_flow(flow)).unwrap_or_else(|error| {
@@ -249,6 +252,7 @@ impl StreamActor {
         self.lanes.values_mut().for_each(|lane| lane.connection = None);
         self.parts.record.epoch = Epoch(self.parts.record.epoch.0 + 1);
         self.save()?;
+        FailPoint::EpochSaved.pass();
         let owner = Owner { journal: self.parts.journal_id, epoch: self.parts.record.epoch };
         let stream = self.parts.record.stream.to_string();
         let destination = self.parts.destination.clone();
@@ -268,7 +272,9 @@ impl StreamActor {
         };
         match fenced.and_then(|(connection, marks)| self.settle(&marks).map(|()| connection)) {
             Ok(connection) => {
+                FailPoint::FencedUnsaved.pass();
                 self.save()?;
+                FailPoint::FencedSaved.pass();
                 let settled = self.parts.record.flows().into_iter();
                 let settled =
                     settled.filter_map(|flow| Some((flow, self.parts.record.cursor_of(flow)?))).collect();
@@ -380,7 +386,10 @@ impl StreamActor {
             return Ok(());
         }
         self.parts.record.open(&joining);
-        self.save()
+        FailPoint::OpenUnsaved.pass();
+        self.save()?;
+        FailPoint::OpenSaved.pass();
+        Ok(())
     }
 
     /// Gives flows that have blocked their lane for long a lane of their own, with what is related to them.
@@ -414,7 +423,9 @@ impl StreamActor {
                 slot.blamed.clear();
             }
             tracing::warn!(stream = %self.parts.record.stream, lane = %own, fault = retry.fault().map(ToString::to_string), "maps that block others were given a lane of their own");
+            FailPoint::SplitUnsaved.pass();
             self.save()?;
+            FailPoint::SplitSaved.pass();
             let slot = self.slot(own);
             slot.retry = retry;
             slot.trial = trial;
@@ -705,7 +716,9 @@ impl StreamActor {
             }
         }
         self.parts.record.join(lane, leader);
+        FailPoint::JoinUnsaved.pass();
         self.save()?;
+        FailPoint::JoinSaved.pass();
         self.retired.push(lane);
         if let Some(slot) = self.lanes.remove(&lane) {
             self.keep_counts(&slot);
@@ -736,7 +749,9 @@ impl StreamActor {
         if needs.len() < flows.len() || !self.parts.journal.with(|journal| journal.has_sealed()) {
             return Ok(());
         }
+        FailPoint::ProgressUnsaved.pass();
         self.save()?;
+        FailPoint::ProgressSaved.pass();
         let live = self.parts.record.live();
         for (flow, cursor) in &needs {
             let behind = self.parts.record.lane_of(*flow).is_none_or(|lane| lane.lane != live);

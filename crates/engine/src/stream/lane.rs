@@ -10,6 +10,7 @@ use super::batch::{Batch, Member};
 use super::journal::JournalHandle;
 use super::trial::Trial;
 use crate::env::Env;
+use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
 use crate::store::{FlowId, Store};
 use futures_util::future::select_all;
@@ -360,7 +361,14 @@ impl LaneRun {
                 progress.tried = to.max(progress.tried);
             });
         }
+        if to.is_some() {
+            FailPoint::CommitUnsent.pass();
+            FailPoint::CommitInFlight.pass_soon();
+        }
         let applied = apply.apply(Part { begin, writes, plan, commit }).await;
+        if to.is_some() && applied.is_ok() {
+            FailPoint::CommitUnnoted.pass();
+        }
         let outcome = applied.as_ref().err().map(|failed| failed.outcome);
         self.progress.send_modify(|progress| match (to, outcome) {
             (Some(to), None) => {
