@@ -32,7 +32,7 @@ bench: postgres
 	$(CARGO) run --release -p tandem-bench
 
 chaos: postgres
-	$(CARGO) run --release -p tandem-chaos
+	$(CARGO) run --release -p tandem-chaos -- --long
 
 postgres:
 	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \

@@ -13,7 +13,7 @@ use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress};
 use super::plan::{FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
-use crate::failpoint::FailPoint;
+use crate::failpoint::{FailPoint, Mistake};
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,7 +216,8 @@ impl StreamActor {
                 continue;
             }
             // Until the watermarks were read once, the record of an earlier life is only a lower bound.
-            let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
+            let in_doubt =
+                !Mistake::PauseInName.is_made() && self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
             self.parts.record.rest(lane, &leaving, in_doubt);
             changed = true;
         }
@@ -335,7 +336,9 @@ impl StreamActor {
                             resting.cursor = resting.cursor.min(mark);
                         }
                     }
-                    lane.cursor = lane.cursor.max(mark);
+                    if !Mistake::ForgetWatermark.is_made() {
+                        lane.cursor = lane.cursor.max(mark);
+                    }
                     lane.marked = Some(mark);
                 }
                 (None, Some(known)) => {
@@ -374,7 +377,7 @@ impl StreamActor {
         let record = &self.parts.record;
         let unsettled: BTreeSet<FlowId> =
             record.resting.iter().filter(|resting| resting.unsettled).map(|resting| resting.flow).collect();
-        let joining: Vec<(FlowId, Seq)> = plan
+        let mut joining: Vec<(FlowId, Seq)> = plan
             .flows
             .values()
             .filter(|flow| {
@@ -384,6 +387,10 @@ impl StreamActor {
             .collect();
         if joining.is_empty() {
             return Ok(());
+        }
+        if Mistake::ForgetQueue.is_made() {
+            let head = *self.parts.journal.durable().borrow();
+            joining.iter_mut().for_each(|(_, from)| *from = head);
         }
         self.parts.record.open(&joining);
         FailPoint::OpenUnsaved.pass();
