@@ -41,13 +41,16 @@ pub(crate) struct World {
     pub(crate) right: MemoryApp,
     pub(crate) engine: Option<Engine>,
     /// The engine's first start is a task like any other; so is each request.
-    answers: Arc<Mutex<Vec<(&'static str, MapName, Result<(), Rejected>)>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     pub(crate) oracle: Oracle,
     trace: Vec<String>,
     tracing: bool,
     weather: Weather,
     next_value: i64,
 }
+
+/// What was asked of which map, and what came of it.
+type Answer = (&'static str, MapName, Result<(), Rejected>);
 
 pub(crate) fn table(name: &str) -> TableName {
     TableName { schema: None, name: name.into() }
