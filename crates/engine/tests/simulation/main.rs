@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "a schedule that is replayed tells what happens")]
 
 mod executor;
+mod found;
 mod oracle;
 mod world;
 
