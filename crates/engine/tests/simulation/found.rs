@@ -4,7 +4,7 @@
 use crate::world::{Weather, World, table};
 use tandem_connectors::memory::{Call, Reaction};
 use tandem_core::Value;
-use tandem_core::lifecycle::Phase;
+use tandem_core::lifecycle::{Action, Phase};
 
 /// Under so many orders.
 const ORDERS: u64 = 200;
@@ -43,8 +43,11 @@ fn a_pause_before_the_watermarks_are_read_does_not_apply_a_change_twice() {
         world.left.transaction(|t| t.insert(&table("items"), row)).expect("a new item");
         world.until("the change took effect", |world| !world.right.rows(&table("items")).is_empty());
         world.right.go_down();
-        world.pause("items");
+        // The hold is saved, and the lane may not have let go yet.
+        world.ask("pause", Action::Pause, vec!["items".into()]);
+        world.rest(world.seed % 16);
         world.crash();
+        world.pause("items");
         world.until_phase("items", Phase::Paused);
         world.right.come_back();
     });
@@ -60,6 +63,14 @@ fn a_parents_delete_waits_for_the_queue_of_its_child() {
         world.until_phase("orders", Phase::Paused);
         order(world, 1, 1);
         delete(world, "orders", 1);
+        // A change of key, so that the queue is applied in exact order and the insert is not netted away.
+        customer(world, 2);
+        order(world, 5, 2);
+        let key = vec![Value::Int(5)];
+        world
+            .left
+            .transaction(|t| t.update(&table("orders"), key, vec![("id", Value::Int(6))]))
+            .expect("a free key");
         delete(world, "customers", 1);
         world.rest(200);
     });
