@@ -93,9 +93,10 @@ impl Asked {
                     asked.mistake =
                         Some(known.with_context(|| format!("the engine cannot make the mistake '{name}'"))?);
                 }
+                "--minutes" => asked.plan.at_most = Duration::from_secs(60 * number()?),
                 "--pause-ms" => asked.pause_ms = number()?,
                 other => anyhow::bail!(
-                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --pause-ms N, --mistake NAME"
+                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --minutes N, --pause-ms N, --mistake NAME"
                 ),
             }
         }
