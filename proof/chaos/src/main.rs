@@ -98,10 +98,11 @@ impl Asked {
                     asked.mistake =
                         Some(known.with_context(|| format!("the engine cannot make the mistake '{name}'"))?);
                 }
+                "--locks" => asked.plan.locks = number()?,
                 "--minutes" => asked.plan.at_most = Duration::from_secs(60 * number()?),
                 "--pause-ms" => asked.pause_ms = number()?,
                 other => anyhow::bail!(
-                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --minutes N, --pause-ms N, --mistake NAME"
+                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --locks N, --minutes N, --pause-ms N, --mistake NAME"
                 ),
             }
         }

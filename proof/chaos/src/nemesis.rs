@@ -20,8 +20,9 @@ use tandem_engine::FailPoint;
 
 /// How long anything may take that must come to an end.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long a table is locked: a lane is patient for 10 s.
-const LOCKED_FOR: Duration = Duration::from_secs(17);
+/// How long a table is locked. A lane is patient for 10 s from the first statement that gave up waiting, and lets
+/// the last one give up, too: some 16 s until the others go on.
+const LOCKED_FOR: Duration = Duration::from_secs(24);
 /// How long before its end it is looked whether others go on.
 const LOCK_LOOK: Duration = Duration::from_secs(4);
 /// How long an armed life may take to reach its fail point before it is killed.
@@ -182,20 +183,22 @@ impl<'a> Nemesis<'a> {
 
     /// What goes wrong in a life without a fail point. It ends at a random moment, which may be in the middle.
     fn trouble(&mut self) -> Result<()> {
-        if self.damage.locks < self.plan.locks && self.random.percent(10) {
-            return self.lock();
-        }
-        let doom = self.random.millis(100, 3_000);
-        self.engine()?.doom(doom);
         let (plan, damage) = (self.plan, &self.damage);
         let mut kinds = Vec::new();
         kinds.extend((damage.rounds < plan.rounds).then_some(1));
         kinds.extend((damage.source_kills < plan.server_kills).then_some(2));
         kinds.extend((damage.destination_kills < plan.server_kills).then_some(3));
         kinds.extend((damage.cuts < plan.cuts).then_some(4));
+        kinds.extend((damage.locks < plan.locks).then_some(5));
         // What is left to be done, and sometimes nothing but load.
         let place = self.random.within(0, kinds.len() as u64 + 1) as usize;
         let kind = kinds.get(place).copied().unwrap_or_default();
+        if kind == 5 {
+            // This life has to last.
+            return self.lock();
+        }
+        let doom = self.random.millis(100, 3_000);
+        self.engine()?.doom(doom);
         let down = self.random.millis(0, 1_500);
         std::thread::sleep(self.random.millis(0, 800));
         match kind {
