@@ -33,6 +33,7 @@ bench: postgres
 
 chaos: postgres
 	$(CARGO) run --release -p tandem-chaos -- --long
+	$(CARGO) run --release -p tandem-chaos -- --mistakes
 
 postgres:
 	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \

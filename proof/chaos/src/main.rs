@@ -5,6 +5,7 @@
 //! the same choices; the machine's timing is not in it, so a finding may need several runs to come back.
 //!
 //! `--mistake NAME` lets the engine make one on purpose: that run must fail, or the harness proves nothing.
+//! `--mistakes` does that with each.
 
 mod engine;
 mod maps;
@@ -21,7 +22,7 @@ use nemesis::{Nemesis, Plan};
 use random::Random;
 use report::Report;
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime};
 use tandem_engine::Mistake;
 use workload::Workload;
@@ -53,7 +54,11 @@ fn main() -> ExitCode {
         let name = OsString::from("tandem");
         return tandem::run([name].into_iter().chain(argv.into_iter().skip(2)));
     }
-    match Asked::from(argv).and_then(|asked| run(&asked)) {
+    let outcome = match argv.get(1) {
+        Some(first) if first == "--mistakes" => find_mistakes(),
+        _ => Asked::from(argv).and_then(|asked| run(&asked)),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -93,14 +98,32 @@ impl Asked {
                     asked.mistake =
                         Some(known.with_context(|| format!("the engine cannot make the mistake '{name}'"))?);
                 }
+                "--minutes" => asked.plan.at_most = Duration::from_secs(60 * number()?),
                 "--pause-ms" => asked.pause_ms = number()?,
                 other => anyhow::bail!(
-                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --pause-ms N, --mistake NAME"
+                    "{other}? It takes --short, --long, --seed N, --kills N, --rounds N, --minutes N, --pause-ms N, --mistake NAME"
                 ),
             }
         }
         Ok(asked)
     }
+}
+
+/// A short run for each mistake that the engine can make on purpose. Returns whether every one was found.
+fn find_mistakes() -> Result<bool> {
+    let mut all = true;
+    for mistake in Mistake::ALL {
+        let output = Command::new(std::env::current_exe()?).args(["--mistake", mistake.name()]).output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        // A run that failed without a verdict has found nothing.
+        let found = !output.status.success() && said.contains(report::FAILED);
+        report::say(&format!("{:<20} {}", mistake.name(), if found { "found" } else { "NOT FOUND" }));
+        if !found {
+            report::say(&said);
+        }
+        all &= found;
+    }
+    Ok(all)
 }
 
 /// One run. Returns whether the judge is content.
@@ -112,8 +135,8 @@ fn run(asked: &Asked) -> Result<bool> {
     let folder = tempfile::Builder::new().prefix("tandem-chaos-").tempdir()?.keep();
     let outcome = rampage(asked, &mut random, &folder, began);
     match &outcome {
-        Ok(true) => drop(std::fs::remove_dir_all(&folder)),
-        Ok(false) | Err(_) => report::say(&format!("the engine's log and data are in {}", folder.display())),
+        Ok(good) if *good || asked.mistake.is_some() => drop(std::fs::remove_dir_all(&folder)),
+        Ok(_) | Err(_) => report::say(&format!("the engine's log and data are in {}", folder.display())),
     }
     outcome.with_context(|| format!("seed {}", asked.seed))
 }

@@ -9,6 +9,9 @@ use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
+/// The verdict of a run that found something.
+pub(crate) const FAILED: &str = "FAILED";
+
 /// Everything about a run.
 pub(crate) struct Report<'a> {
     pub(crate) seed: u64,
@@ -98,7 +101,7 @@ impl fmt::Display for Report<'_> {
         write!(
             f,
             "verdict              {}",
-            if clean { "nothing lost, nothing doubled, order kept" } else { "FAILED" }
+            if clean { "nothing lost, nothing doubled, order kept" } else { FAILED }
         )
     }
 }

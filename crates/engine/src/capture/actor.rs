@@ -244,6 +244,8 @@ impl AppActor {
             && let Some(capture) = &mut self.capture
         {
             let _ = capture.acknowledge(&commit.position).await;
+            // The transport reports at intervals: give it the time to do so.
+            self.parts.env.sleep(Duration::from_secs(1)).await;
         }
         match self.journal(plan, &captured).await {
             Ok(Some(position)) => {

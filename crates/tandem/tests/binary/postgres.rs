@@ -213,6 +213,8 @@ fn a_slot_that_is_gone_is_a_gap_and_never_passed_over() {
     let gap =
         shown["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == "GapDetected");
     assert!(gap.unwrap()["fix"].is_string(), "{shown}");
+    // The map pauses for it, to the end.
+    tandem.until(&["map", "show", "customers"], |map| map["state"] == "paused");
     until(&server, "crm", "SELECT ext_no FROM accounts", &["K1"]);
 }
 
