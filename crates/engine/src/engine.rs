@@ -8,9 +8,11 @@ use crate::journal::Record as JournalRecord;
 use crate::request::{Accepted, Blocker, Rejected, Request};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EngineRecord, MapRecord, Record, Store};
-use crate::supervisor::{Command, Located, Prepared, Supervisor, Tuning, World};
+#[cfg(feature = "simulation")]
+use crate::supervisor::Tuning;
+use crate::supervisor::{Command, Located, Prepared, Supervisor, World};
 use crate::view::{ActivityEntry, Page, QueuedRecord, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,7 +124,7 @@ impl Engine {
             disk: Arc::new(disk),
             store: Arc::new(store),
             apps: setup.apps,
-            tuning: Tuning::default(),
+            tuning: crate::failpoint::tuning(),
         };
         Self::start_in(world, setup.maps, Some(lock))
     }
@@ -160,6 +162,7 @@ impl Engine {
                 epoch: Epoch(1),
                 next_flow: 1,
                 next_barrier: 1,
+                leaving: BTreeSet::new(),
             },
         };
         let findings = reconcile_declared(&mut saved.maps, declared, &world);

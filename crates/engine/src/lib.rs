@@ -4,6 +4,7 @@ mod capture;
 pub mod disk;
 mod engine;
 pub mod env;
+mod failpoint;
 pub mod journal;
 mod request;
 mod retry;
@@ -13,6 +14,7 @@ mod supervisor;
 mod view;
 
 pub use engine::{ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
+pub use failpoint::FailPoint;
 pub use request::{Accepted, Blocker, Rejected, Request};
 pub use supervisor::Tuning;
 pub use view::{

@@ -8,6 +8,7 @@ use super::source::{Ended, Jobs};
 use super::{AppPlan, AppStatus, Sink};
 use crate::disk::Disk;
 use crate::env::{Env, blocking};
+use crate::failpoint::FailPoint;
 use crate::journal::JournalError;
 use crate::retry::Retry;
 use std::collections::BTreeMap;
@@ -244,6 +245,7 @@ impl AppActor {
                 {
                     self.capture_failed(fault);
                 }
+                FailPoint::JournalAcknowledged.pass();
             }
             Ok(None) => {}
             Err(error) => self.journal_failed(&error),
@@ -269,6 +271,7 @@ impl AppActor {
             let routed = route.route(&captured.fragments, &sink.tables, self.group);
             if !routed.fragments.is_empty() {
                 sink.journal.with(|journal| journal.append(&routed.fragments, now))?;
+                FailPoint::JournalAppended.pass();
             }
             // Nothing ended: the pieces of a large transaction need not be durable before its commit is.
             let Some(end) = end else { continue };
@@ -281,6 +284,7 @@ impl AppActor {
                 sink.journal.with(|journal| journal.append_idle(place.encode()))?;
             }
             let durable = sync(&*env, sink).await?;
+            FailPoint::JournalSynced.pass();
             for barrier in &routed.barriers {
                 if let Some(seq) = sink.journal.with(|journal| journal.barrier(*barrier)) {
                     self.status.barriers.entry(*barrier).or_insert(seq);

@@ -7,6 +7,7 @@ use super::catalog::Catalog;
 use super::records::Records;
 use super::segment::Sealed;
 use super::{FlowId, Journal, JournalError, recover, shelf};
+use crate::failpoint::FailPoint;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use tandem_core::Seq;
@@ -37,6 +38,7 @@ impl Records {
         if let Some(last) = gone.last() {
             let floor = recover::write_floor(&*shared.disk, &shared.dir, last.number + 1);
             floor.map_err(|error| JournalError::io("write floor of", &shared.dir, &error))?;
+            FailPoint::ReclaimFloor.pass();
             let mut catalog = shared.change();
             catalog.sealed.drain(..gone.len());
             let flows: Vec<_> = catalog.flows.keys().copied().collect();
@@ -49,7 +51,11 @@ impl Records {
             shared.forget_lists();
         }
         let bytes = gone.iter().map(|segment| segment.len).sum();
-        gone.iter().try_for_each(|segment| segment.remove(&*shared.disk))?;
+        gone.iter().try_for_each(|segment| {
+            let removed = segment.remove(&*shared.disk);
+            FailPoint::ReclaimUnlinked.pass();
+            removed
+        })?;
         Ok(Reclaimed { segments: gone.len(), bytes })
     }
 

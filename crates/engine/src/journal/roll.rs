@@ -9,6 +9,7 @@ use super::sidecar::{self, Extent};
 use super::sync::Settled;
 use super::{Identity, JournalError, recover};
 use crate::disk::{Disk, remove_if_there};
+use crate::failpoint::FailPoint;
 use std::sync::Arc;
 
 impl Journal {
@@ -25,7 +26,9 @@ impl Journal {
             self.shared.health.watch(cut.map_err(|error| JournalError::io("seal", &self.path, &error)))?;
         }
         self.shared.health.sync(&*self.file, &self.path)?;
+        FailPoint::SegmentSealed.pass();
         let rolled = self.begin_next();
+        FailPoint::SegmentRolled.pass();
         let (fresh, sealed) = self.shared.health.watch(rolled)?;
         let position = self.tail.position.clone();
         let durable = Settled {
@@ -89,6 +92,7 @@ pub(super) fn create(
         file.append(&bytes)?;
         file.sync()?;
         disk.rename(&fresh, &path)?;
+        FailPoint::SegmentNamed.pass();
         disk.sync_dir(dir)?;
         Ok(file)
     };

@@ -18,6 +18,7 @@ use super::sidecar::{self, Extent, Summary};
 use super::wire::{Input, Malformed, put_sized, put_varint, put_zigzag};
 use super::{FlowId, FlowSpec, Identity, JournalError};
 use crate::disk::{Disk, DiskFile, read_up_to, remove_if_there, replace};
+use crate::failpoint::FailPoint;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
@@ -96,7 +97,9 @@ impl Records {
         if let Some(last) = copied.last() {
             shelf.through = last.last;
             shelf.segments.extend(copied);
+            FailPoint::ShelfCopied.pass();
             write_manifest(shared, flow, &shelf)?;
+            FailPoint::ShelfNamed.pass();
             let through = shelf.through;
             shared.change().shelves.insert(flow, shelf);
             shared.change().count_again(flow);

@@ -12,10 +12,10 @@ pub(crate) mod sqlite;
 
 use crate::view::ActivityEntry;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::lifecycle::MapState;
 use tandem_core::map::{FlowSpec, TableMap};
-use tandem_core::{BarrierId, Epoch, Fault, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
+use tandem_core::{AppName, BarrierId, Epoch, Fault, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
 
 pub use crate::journal::FlowId;
 
@@ -96,6 +96,10 @@ pub struct EngineRecord {
     pub next_flow: u32,
     /// The next barrier's number.
     pub next_barrier: u64,
+    /// Apps that something of ours is to be taken out of, because maps were stopped, and that are not known to be
+    /// rid of it: an end in between must not leave a slot behind that fills the source's disk.
+    #[serde(default)]
+    pub leaving: BTreeSet<AppName>,
 }
 
 /// A map, its state, and its flows while it has any.

@@ -13,6 +13,7 @@ use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress};
 use super::plan::{FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
+use crate::failpoint::FailPoint;
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +91,8 @@ struct Lane {
 }
 
 struct Run {
+    /// The lanes that it was told not to overtake.
+    leaders: BTreeSet<LaneId>,
     orders: watch::Sender<Orders>,
     kill: Arc<Notify>,
 }
@@ -224,7 +227,9 @@ impl StreamActor {
             changed = true;
         }
         if changed {
+            FailPoint::LetGoUnsaved.pass();
             self.save()?;
+            FailPoint::LetGoSaved.pass();
         }
         for flow in gone {
             self.parts.journal.with(|journal| journal.drop_flow(flow)).unwrap_or_else(|error| {
@@ -247,6 +252,7 @@ impl StreamActor {
         self.lanes.values_mut().for_each(|lane| lane.connection = None);
         self.parts.record.epoch = Epoch(self.parts.record.epoch.0 + 1);
         self.save()?;
+        FailPoint::EpochSaved.pass();
         let owner = Owner { journal: self.parts.journal_id, epoch: self.parts.record.epoch };
         let stream = self.parts.record.stream.to_string();
         let destination = self.parts.destination.clone();
@@ -266,7 +272,9 @@ impl StreamActor {
         };
         match fenced.and_then(|(connection, marks)| self.settle(&marks).map(|()| connection)) {
             Ok(connection) => {
+                FailPoint::FencedUnsaved.pass();
                 self.save()?;
+                FailPoint::FencedSaved.pass();
                 let settled = self.parts.record.flows().into_iter();
                 let settled =
                     settled.filter_map(|flow| Some((flow, self.parts.record.cursor_of(flow)?))).collect();
@@ -372,13 +380,16 @@ impl StreamActor {
             .filter(|flow| {
                 flow.follow && record.lane_of(flow.flow).is_none() && !unsettled.contains(&flow.flow)
             })
-            .filter_map(|flow| Some((flow.flow, record.cursor_of(flow.flow).or(flow.start)?)))
+            .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)))
             .collect();
         if joining.is_empty() {
             return Ok(());
         }
         self.parts.record.open(&joining);
-        self.save()
+        FailPoint::OpenUnsaved.pass();
+        self.save()?;
+        FailPoint::OpenSaved.pass();
+        Ok(())
     }
 
     /// Gives flows that have blocked their lane for long a lane of their own, with what is related to them.
@@ -412,7 +423,9 @@ impl StreamActor {
                 slot.blamed.clear();
             }
             tracing::warn!(stream = %self.parts.record.stream, lane = %own, fault = retry.fault().map(ToString::to_string), "maps that block others were given a lane of their own");
+            FailPoint::SplitUnsaved.pass();
             self.save()?;
+            FailPoint::SplitSaved.pass();
             let slot = self.slot(own);
             slot.retry = retry;
             slot.trial = trial;
@@ -421,8 +434,15 @@ impl StreamActor {
         Ok(())
     }
 
-    /// Starts every lane that stands still for no reason.
+    /// Starts every lane that stands still for no reason. One that was started when others were in other lanes is
+    /// ended first: it must know whom not to overtake before any of them moves.
     async fn start_runs(&mut self, plan: &StreamPlan) {
+        for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
+            let leaders: BTreeSet<LaneId> = self.leaders(lane, plan).into_iter().collect();
+            if self.slot(lane).run.as_ref().is_some_and(|run| run.leaders != leaders) {
+                self.stop(lane, PAUSE_TIMEOUT).await;
+            }
+        }
         let now = self.parts.env.now();
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let writes = !self.members(lane).is_empty();
@@ -489,13 +509,14 @@ impl StreamActor {
             .values()
             .filter_map(|member| {
                 let outside = member.flow.dependents.iter().filter(|other| !members.contains_key(other));
-                // One that has not begun yet has nothing behind.
-                let cursors = outside.filter_map(|other| self.parts.record.cursor_of(*other));
+                // One whose table has not entered capture yet has nothing behind.
+                let cursors = outside.filter_map(|other| self.cursor_of(plan, *other));
                 Some((member.flow.flow, cursors.min()?))
             })
             .collect();
         let leaders = self.leaders(lane, plan);
         tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?waits_beyond, "a run begins");
+        let led_by = leaders.iter().copied().collect();
         let leaders = leaders.into_iter().map(|leader| self.slot(leader).progress.subscribe()).collect();
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
         let (orders, ended, env) =
@@ -516,7 +537,7 @@ impl StreamActor {
             position: slot.position.clone(),
         };
         let kill = Arc::new(Notify::new());
-        slot.run = Some(Run { orders, kill: kill.clone() });
+        slot.run = Some(Run { leaders: led_by, orders, kill: kill.clone() });
         env.spawn(
             "lane",
             Box::pin(async move {
@@ -550,6 +571,11 @@ impl StreamActor {
         leaders.push(live);
         leaders.sort_by_key(|lane| self.cursor(*lane));
         leaders
+    }
+
+    /// How far a flow is settled, or where it begins.
+    fn cursor_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
+        self.parts.record.cursor_of(flow).or_else(|| plan.flows.get(&flow)?.start)
     }
 
     fn cursor(&self, lane: LaneId) -> Seq {
@@ -690,7 +716,9 @@ impl StreamActor {
             }
         }
         self.parts.record.join(lane, leader);
+        FailPoint::JoinUnsaved.pass();
         self.save()?;
+        FailPoint::JoinSaved.pass();
         self.retired.push(lane);
         if let Some(slot) = self.lanes.remove(&lane) {
             self.keep_counts(&slot);
@@ -717,11 +745,13 @@ impl StreamActor {
         self.note_progress();
         let flows: Vec<FlowId> = plan.flows.keys().copied().collect();
         let needs: Vec<(FlowId, Seq)> =
-            flows.iter().filter_map(|flow| Some((*flow, self.parts.record.cursor_of(*flow)?))).collect();
+            flows.iter().filter_map(|flow| Some((*flow, self.cursor_of(plan, *flow)?))).collect();
         if needs.len() < flows.len() || !self.parts.journal.with(|journal| journal.has_sealed()) {
             return Ok(());
         }
+        FailPoint::ProgressUnsaved.pass();
         self.save()?;
+        FailPoint::ProgressSaved.pass();
         let live = self.parts.record.live();
         for (flow, cursor) in &needs {
             let behind = self.parts.record.lane_of(*flow).is_none_or(|lane| lane.lane != live);

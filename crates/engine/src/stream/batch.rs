@@ -127,15 +127,15 @@ impl Batch {
         })
     }
 
-    /// What stands before the source transaction of the write at a place. `None` if nothing does.
-    pub(super) fn before(&self, place: usize) -> Option<Batch> {
-        let transaction = self.writes.get(place)?.transaction;
+    /// What stands before the source transaction of the write at a place; or, if nothing does, the Seq before it.
+    pub(super) fn before(&self, place: usize) -> Result<Batch, Seq> {
+        let transaction = self.writes.get(place).map(|write| write.transaction).ok_or(Seq::ZERO)?;
         let through = Seq(transaction.0.saturating_sub(1));
         let end = self.writes.partition_point(|write| write.transaction < transaction);
         let refused: Vec<SetAside> =
             self.refused.iter().filter(|error| error.seq <= through).cloned().collect();
         if end == 0 && refused.is_empty() {
-            return None;
+            return Err(through);
         }
         let origins: Vec<_> = self.origins.iter().take(end).cloned().collect();
         let mut counts = BTreeMap::new();
@@ -143,7 +143,7 @@ impl Batch {
         flows.for_each(|flow| *counts.entry(flow).or_default() += 1);
         let end = PieceEnd::Whole { position: self.start.clone() };
         let writes = self.writes.iter().take(origins.len()).cloned().collect();
-        Some(Batch { writes, origins, refused, start: self.start.clone(), through, end, counts })
+        Ok(Batch { writes, origins, refused, start: self.start.clone(), through, end, counts })
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

@@ -10,6 +10,7 @@ use super::batch::{Batch, Member};
 use super::journal::JournalHandle;
 use super::trial::Trial;
 use crate::env::Env;
+use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
 use crate::store::{FlowId, Store};
 use futures_util::future::select_all;
@@ -203,8 +204,9 @@ impl LaneRun {
             return Ok(());
         }
         if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
-            if let Some(before) = batch.before(place) {
-                self.settle_batch(&before).await?;
+            match batch.before(place) {
+                Ok(before) => self.settle_batch(&before).await?,
+                Err(through) => self.pass(through),
             }
             return Err(self.must_wait(&batch, place));
         }
@@ -259,6 +261,9 @@ impl LaneRun {
                 batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
                 if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
                     self.rollback().await;
+                    if let Err(through) = batch.before(0) {
+                        self.pass(through);
+                    }
                     return Err(self.must_wait(&batch, place));
                 }
                 self.set_aside(&batch.refused).await?;
@@ -356,7 +361,14 @@ impl LaneRun {
                 progress.tried = to.max(progress.tried);
             });
         }
+        if to.is_some() {
+            FailPoint::CommitUnsent.pass();
+            FailPoint::CommitInFlight.pass_soon();
+        }
         let applied = apply.apply(Part { begin, writes, plan, commit }).await;
+        if to.is_some() && applied.is_ok() {
+            FailPoint::CommitUnnoted.pass();
+        }
         let outcome = applied.as_ref().err().map(|failed| failed.outcome);
         self.progress.send_modify(|progress| match (to, outcome) {
             (Some(to), None) => {

@@ -1,6 +1,7 @@
 //! What streams and apps report, turned into events of the maps.
 
 use super::Supervisor;
+use crate::failpoint::FailPoint;
 use crate::store::{MapRecord, Record, StoreError};
 use crate::stream::Place;
 use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
@@ -35,7 +36,23 @@ impl Supervisor {
         }
         let ended = self.forget_ended();
         if !changed.is_empty() {
+            let now = |phase| {
+                changed.iter().any(|record| record.state.phase == phase && !record.state.is_pausing())
+            };
+            let (paused, live) = (now(Phase::Paused), now(Phase::Running));
+            if paused {
+                FailPoint::PausedUnsaved.pass();
+            }
+            if live {
+                FailPoint::CaughtUpUnsaved.pass();
+            }
             self.save(&records)?;
+            if paused {
+                FailPoint::PausedSaved.pass();
+            }
+            if live {
+                FailPoint::CaughtUpSaved.pass();
+            }
             for record in changed {
                 self.asked.insert(record.map.name.clone(), self.version + 1);
                 self.maps.insert(record.map.name.clone(), record);
@@ -119,11 +136,22 @@ impl Supervisor {
             }
             !over
         });
-        self.apps.retain(|_, handle| {
+        let mut engine = self.engine.clone();
+        self.apps.retain(|app, handle| {
             let over = handle.status.borrow().ended;
-            ended |= over;
+            if over {
+                ended = true;
+                engine.leaving.remove(app);
+            }
             !over
         });
+        if engine != self.engine {
+            match self.save(&[Record::Engine(engine.clone())]) {
+                Ok(_) => self.engine = engine,
+                // It is asked once more at the next start, and has nothing to leave then.
+                Err(error) => tracing::warn!("that an app is rid of us could not be saved: {error}"),
+            }
+        }
         ended
     }
 }

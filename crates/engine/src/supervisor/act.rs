@@ -1,6 +1,7 @@
 //! Requests: all or nothing, recorded before anything is done.
 
 use super::Supervisor;
+use crate::failpoint::FailPoint;
 use crate::request::{Accepted, Blocker, Rejected, Request};
 use crate::store::{FlowId, FlowRecord, MapRecord, Record};
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +79,7 @@ impl Supervisor {
             if state.phase == Phase::NotRunning {
                 entry.detail = self.left_behind(&record);
                 records.extend(record.flows.iter().map(|flow| Record::NoErrors(flow.flow)));
+                engine.leaving.extend(record.flows.iter().map(|flow| flow.stream.source.clone()));
                 record.flows.clear();
             }
             for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {
@@ -94,7 +96,15 @@ impl Supervisor {
         if engine != self.engine {
             records.push(Record::Engine(engine.clone()));
         }
+        if matches!(request.action, Action::Resume(_)) {
+            FailPoint::ResumeUnrecorded.pass();
+        }
         let ids = self.save(&records).map_err(|error| Rejected::Disk(error.to_string()))?;
+        match request.action {
+            Action::Pause => FailPoint::PauseRecorded.pass(),
+            Action::Resume(_) => FailPoint::ResumeRecorded.pass(),
+            _ => {}
+        }
         self.engine = engine;
         let maps = changed.iter().map(|record| (record.map.name.clone(), record.state.phase)).collect();
         for record in changed {

@@ -137,6 +137,18 @@ impl Supervisor {
     /// Opens the journals and starts what the states ask for.
     pub(crate) fn begin(&mut self) -> Result<(), JournalError> {
         self.push_plans()?;
+        // What was stopped before the last end and not taken apart by then is taken apart now.
+        for stream in self.saved_streams.keys().cloned().collect::<Vec<_>>() {
+            self.open_stream(&stream)?;
+        }
+        for app in self.engine.leaving.clone() {
+            if !self.world.apps.contains_key(&app) {
+                tracing::warn!(%app, "something of ours is left in an app that is no longer declared");
+            } else if !self.apps.contains_key(&app) {
+                self.open_app(&app);
+            }
+        }
+        self.push_plans()?;
         self.show();
         Ok(())
     }

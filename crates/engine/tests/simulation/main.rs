@@ -1,7 +1,8 @@
 //! The whole engine under simulation: real captures, journals, lanes and states, over apps in memory, a simulated
 //! disk and a simulated clock. One seed is one schedule.
 //!
-//! `TANDEM_SEED=n` runs one schedule and tells what happens in it; `TANDEM_SCHEDULES=n` runs that many.
+//! `TANDEM_SEED=n` runs one schedule and tells what happens in it; `TANDEM_SCHEDULES=n` runs that many, from
+//! `TANDEM_FIRST=n` on.
 
 mod executor;
 mod oracle;
@@ -41,14 +42,15 @@ fn number(name: &str) -> Option<u64> {
 fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
     if let Some(seed) = number("TANDEM_SEED") {
         tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
+            .with_max_level(tracing::Level::TRACE)
             .without_time()
             .with_test_writer()
             .init();
         return schedule(seed, true);
     }
-    let schedules = number("TANDEM_SCHEDULES").unwrap_or(SCHEDULES);
-    let next = AtomicU64::new(0);
+    let first = number("TANDEM_FIRST").unwrap_or(0);
+    let schedules = first + number("TANDEM_SCHEDULES").unwrap_or(SCHEDULES);
+    let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {

@@ -2,7 +2,7 @@
 
 use crate::executor::{Executor, Random, SimEnv};
 use crate::oracle::Oracle;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
@@ -217,46 +217,67 @@ impl World {
     fn user(&mut self) {
         let mut steps: Vec<String> = Vec::new();
         let (random, next) = (&mut self.random, &mut self.next_value);
-        let rows: BTreeMap<&str, Vec<i64>> =
+        let mut there: BTreeMap<&str, BTreeSet<i64>> =
             MAPS.map(|name| (name, ids(&self.left, name))).into_iter().collect();
-        let orders = self.left.rows(&table("orders"));
+        let mut orders: BTreeMap<i64, i64> = references(&self.left);
         let parent_deletes = self.weather.parent_deletes;
         let committed = self.left.transaction(|t| {
             let most = if random.is_rare() { 12 } else { 2 };
             for _ in 0..1 + random.below(most) {
                 *next += 1;
                 let value = Value::Int(*next);
-                let id = |random: &mut Random| i64::try_from(random.below(4)).expect("small");
+                let key = i64::try_from(random.below(4)).expect("small");
                 let name = MAPS[usize::try_from(random.below(3)).expect("small")];
-                let key = id(random);
-                let there = rows[name].contains(&key);
-                match (name, random.below(10)) {
-                    ("orders", 0..=6) => {
-                        let Some(customer) = rows["customers"].first().copied() else { continue };
-                        if there {
-                            t.update(&table(name), vec![Value::Int(key)], vec![("v", value)]);
-                        } else {
-                            t.insert(&table(name), vec![Value::Int(key), Value::Int(customer), value]);
-                        }
+                let exists = there[name].contains(&key);
+                let parents: Vec<i64> = there["customers"].iter().copied().collect();
+                let deletes = random.below(10) > 6;
+                let verb = match (name, exists, deletes) {
+                    (_, true, false) => {
+                        t.update(&table(name), vec![Value::Int(key)], vec![("v", value)]);
+                        "update"
                     }
-                    ("orders", _) => t.delete(&table(name), vec![Value::Int(key)]),
-                    (_, 0..=6) if there => t.update(&table(name), vec![Value::Int(key)], vec![("v", value)]),
-                    (_, 0..=6) => t.insert(&table(name), vec![Value::Int(key), value, Value::from("long")]),
-                    ("customers", _) if parent_deletes => {
-                        for order in orders.iter().filter(|order| order.get(1) == Some(&Value::Int(key))) {
-                            t.delete(&table("orders"), vec![order[0].clone()]);
+                    ("orders", false, _) => {
+                        let Some(customer) = parents.get(*next as usize % parents.len().max(1)).copied()
+                        else {
+                            continue;
+                        };
+                        t.insert(&table(name), vec![Value::Int(key), Value::Int(customer), value]);
+                        orders.insert(key, customer);
+                        "insert"
+                    }
+                    (_, false, _) => {
+                        t.insert(&table(name), vec![Value::Int(key), value, Value::from("long")]);
+                        "insert"
+                    }
+                    ("customers", true, true) if !parent_deletes => {
+                        t.update(&table(name), vec![Value::Int(key)], vec![("note", value)]);
+                        "note"
+                    }
+                    (_, true, true) => {
+                        if name == "customers" {
+                            let children: Vec<i64> =
+                                orders.iter().filter(|(_, c)| **c == key).map(|(o, _)| *o).collect();
+                            for order in children {
+                                t.delete(&table("orders"), vec![Value::Int(order)]);
+                                orders.remove(&order);
+                                there.entry("orders").or_default().remove(&order);
+                            }
                         }
                         t.delete(&table(name), vec![Value::Int(key)]);
+                        orders.retain(|order, _| name != "orders" || *order != key);
+                        "delete"
                     }
-                    ("customers", _) => t.update(&table(name), vec![Value::Int(key)], vec![("note", value)]),
-                    _ => t.delete(&table(name), vec![Value::Int(key)]),
+                };
+                match verb {
+                    "insert" => drop(there.entry(name).or_default().insert(key)),
+                    "delete" => drop(there.entry(name).or_default().remove(&key)),
+                    _ => {}
                 }
-                steps.push(format!("{name}[{key}]"));
+                steps.push(format!("{verb} {name}[{key}]={next}"));
             }
         });
-        // What breaks a constraint of the source never happened.
-        let ok = committed.is_ok();
-        self.say(|| format!("user {steps:?} {}", if ok { "ok" } else { "refused" }));
+        self.say(|| format!("user {steps:?}"));
+        committed.expect("users keep to their constraints");
     }
 
     /// An operator asks for something.
@@ -331,10 +352,13 @@ impl World {
         // One more change, so that a source that forgot what was acknowledged is told again.
         let last = vec![Value::Int(99), Value::Int(0), Value::from("last")];
         self.left.transaction(|t| t.insert(&table("items"), last)).expect("nobody else uses this key");
-        let mut asked = Duration::ZERO;
+        let (mut asked, mut quiet_since) = (Duration::ZERO, Duration::ZERO);
         for turn in 0..200_000u64 {
             let now = tandem_engine::env::Env::now(&self.env);
-            if turn % 64 == 0 && self.is_settled() {
+            // What is shown is at most some pulses old: it has to stay so.
+            if !self.is_settled() {
+                quiet_since = now;
+            } else if now > quiet_since + Duration::from_secs(3) {
                 return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);
             }
             if turn == 0 || now > asked + Duration::from_secs(3) {
@@ -388,11 +412,21 @@ impl World {
     }
 }
 
-fn ids(app: &MemoryApp, name: &str) -> Vec<i64> {
+fn ids(app: &MemoryApp, name: &str) -> BTreeSet<i64> {
     let rows = app.rows(&table(name));
     rows.iter()
         .filter_map(|row| if let Some(Value::Int(id)) = row.first() { Some(*id) } else { None })
         .collect()
+}
+
+/// Which customer each order refers to.
+fn references(app: &MemoryApp) -> BTreeMap<i64, i64> {
+    let rows = app.rows(&table("orders"));
+    let pair = |row: &Vec<Value>| match row.as_slice() {
+        [Value::Int(order), Value::Int(customer), ..] => Some((*order, *customer)),
+        _ => None,
+    };
+    rows.iter().filter_map(pair).collect()
 }
 
 impl Random {

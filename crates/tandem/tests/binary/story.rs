@@ -1,8 +1,8 @@
 //! The main use, on real databases: two apps are kept in step, one is taken away, nothing is lost.
 
-use crate::house::{House, rows, tandem, until_equal};
+use crate::house::{House, PATIENCE, rows, tandem, until_equal};
 use serde_json::Value as Json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn running(house: &House) -> crate::house::Server {
     let server = house.serve();
@@ -144,13 +144,26 @@ fn a_paused_map_is_stopped_only_with_a_word_about_its_queue() {
     server.ok(&["map", "stop", "orders", "--queue", "discard", "--yes", "--wait"]);
     assert_eq!(server.ok(&["map", "show", "orders"])["state"], "not_running");
     server.ok(&["map", "stop", "customers", "--wait"]);
-    let left: i64 = house
-        .app("erp")
-        .query_row(
-            "SELECT count(*) FROM sqlite_master WHERE name LIKE '%tandem%' AND type = 'trigger'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap();
-    assert_eq!(left, 0, "a stopped map leaves no trigger behind");
+    nothing_of_ours_is_left(&house);
+}
+
+#[test]
+fn an_engine_that_is_killed_right_after_a_stop_takes_the_rest_apart_at_its_next_start() {
+    let house = House::new();
+    let server = running(&house);
+    server.ok(&["map", "stop", "orders", "customers"]);
+    server.kill();
+    let _next = house.serve();
+    nothing_of_ours_is_left(&house);
+}
+
+/// What we put into the apps goes a moment after the stop.
+fn nothing_of_ours_is_left(house: &House) {
+    let ours = "SELECT count(*) FROM sqlite_master WHERE name LIKE '%tandem%'";
+    let left = |app: &&str| house.app(app).query_row(ours, [], |row| row.get::<_, i64>(0)).unwrap() > 0;
+    let deadline = Instant::now() + PATIENCE;
+    while ["erp", "crm"].iter().any(left) {
+        assert!(Instant::now() < deadline, "a stopped map leaves something behind");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -1,0 +1,185 @@
+//! Fail points: the places at which a test takes the engine away as `kill -9` does, each between two effects of
+//! which a crash may leave only the first.
+//!
+//! They are compiled in by the feature `failpoints` alone, which no released build has. Then
+//! `TANDEM_FAILPOINT=journal.appended` ends the process the first time that it passes that point, and
+//! `journal.appended@7` the seventh time. Without the feature a point is nothing at all.
+
+macro_rules! fail_points {
+    ($($(#[$doc:meta])+ $point:ident = $name:literal,)+) => {
+        /// A place at which the process may be ended.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum FailPoint { $($(#[$doc])+ $point,)+ }
+
+        impl FailPoint {
+            /// All of them.
+            pub const ALL: &[FailPoint] = &[$(FailPoint::$point,)+];
+
+            /// The name by which it is armed.
+            pub const fn name(self) -> &'static str {
+                match self { $(FailPoint::$point => $name,)+ }
+            }
+        }
+    };
+}
+
+fail_points! {
+    /// A group is appended to the journal and not synced.
+    JournalAppended = "journal.appended",
+    /// A group is on the disk and not acknowledged to the source.
+    JournalSynced = "journal.synced",
+    /// A position was acknowledged.
+    JournalAcknowledged = "journal.acknowledged",
+    /// A segment is synced and the next one does not exist.
+    SegmentSealed = "segment.sealed",
+    /// The next segment has its name, and the folder is not synced.
+    SegmentNamed = "segment.named",
+    /// The next segment is there, and the catalog in memory does not know it.
+    SegmentRolled = "segment.rolled",
+    /// A shelf's segments are written, and its manifest does not name them.
+    ShelfCopied = "shelf.copied",
+    /// A shelf's manifest names new segments.
+    ShelfNamed = "shelf.named",
+    /// The journal's floor is raised, and the segments below it are still there.
+    ReclaimFloor = "reclaim.floor",
+    /// One of the segments below the floor is gone.
+    ReclaimUnlinked = "reclaim.unlinked",
+    /// The destination has not been told to commit.
+    CommitUnsent = "commit.unsent",
+    /// The destination was told to commit; the end comes up to 3 ms later, before or after it has done it.
+    CommitInFlight = "commit.in_flight",
+    /// The destination has committed, and we have not taken note.
+    CommitUnnoted = "commit.unnoted",
+    /// Progress is known and not saved.
+    ProgressUnsaved = "progress.unsaved",
+    /// Progress is saved.
+    ProgressSaved = "progress.saved",
+    /// A new epoch is saved, and older connections are not fenced.
+    EpochSaved = "epoch.saved",
+    /// Older connections are fenced and watermarks read; what follows from them is not saved.
+    FencedUnsaved = "fenced.unsaved",
+    /// What follows from the watermarks is saved.
+    FencedSaved = "fenced.saved",
+    /// A flow is put into a lane of its own, which is not saved.
+    OpenUnsaved = "open.unsaved",
+    /// A flow's own lane is saved and does not run.
+    OpenSaved = "open.saved",
+    /// A lane is split, which is not saved.
+    SplitUnsaved = "split.unsaved",
+    /// A split is saved, and neither lane runs.
+    SplitSaved = "split.saved",
+    /// Flows were taken out of their lane to rest, which is not saved.
+    LetGoUnsaved = "let_go.unsaved",
+    /// Flows rest, and the map's state does not say so.
+    LetGoSaved = "let_go.saved",
+    /// Two lanes are joined, which is not saved.
+    JoinUnsaved = "join.unsaved",
+    /// A join is saved, and the lane does not run.
+    JoinSaved = "join.saved",
+    /// A pause's hold is recorded, and no lane was told.
+    PauseRecorded = "pause.recorded",
+    /// Nothing of the map is written any more, and its state does not say so.
+    PausedUnsaved = "paused.unsaved",
+    /// The map is paused.
+    PausedSaved = "paused.saved",
+    /// A resume was asked for and is not recorded.
+    ResumeUnrecorded = "resume.unrecorded",
+    /// A resume is recorded, and no lane was told.
+    ResumeRecorded = "resume.recorded",
+    /// A flow has caught up, and its map's state does not say so.
+    CaughtUpUnsaved = "caught_up.unsaved",
+    /// The map runs again.
+    CaughtUpSaved = "caught_up.saved",
+}
+
+#[cfg(not(feature = "failpoints"))]
+impl FailPoint {
+    /// Nothing.
+    #[inline(always)]
+    pub(crate) const fn pass(self) {}
+
+    /// Nothing.
+    #[inline(always)]
+    pub(crate) const fn pass_soon(self) {}
+}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use armed::tuning;
+
+/// What an engine is tuned with.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn tuning() -> crate::Tuning {
+    crate::Tuning::default()
+}
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use super::FailPoint;
+    use crate::Tuning;
+    use crate::journal::Settings;
+    use std::io::Write;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, SystemTime};
+
+    /// Which point ends the process, and how often it is passed before.
+    struct Armed {
+        point: FailPoint,
+        left: AtomicU64,
+    }
+
+    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
+        let text = std::env::var("TANDEM_FAILPOINT").ok()?;
+        let (name, times) = text.split_once('@').unwrap_or((&text, "1"));
+        let point = FailPoint::ALL.iter().copied().find(|point| point.name() == name);
+        match (point, times.parse()) {
+            (Some(point), Ok(times)) => Some(Armed { point, left: AtomicU64::new(times) }),
+            _ => {
+                let _ = writeln!(std::io::stderr(), "there is no fail point {text}");
+                std::process::exit(2)
+            }
+        }
+    });
+
+    impl FailPoint {
+        /// Ends the process if this point is armed and its time has come.
+        pub(crate) fn pass(self) {
+            if self.is_due() {
+                self.end();
+            }
+        }
+
+        /// As [`Self::pass`], but up to 3 ms later, while the process goes on.
+        pub(crate) fn pass_soon(self) {
+            if self.is_due() {
+                let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_micros(u64::from(clock.subsec_nanos()) / 100 % 3_000));
+                    self.end();
+                });
+            }
+        }
+
+        fn is_due(self) -> bool {
+            ARMED
+                .as_ref()
+                .is_some_and(|armed| armed.point == self && armed.left.fetch_sub(1, Ordering::Relaxed) == 1)
+        }
+
+        fn end(self) {
+            let _ = writeln!(std::io::stderr(), "fail point {}", self.name());
+            // No destructor, no flush, no goodbye: what the kernel has is all that is left.
+            std::process::abort()
+        }
+    }
+
+    /// What an engine is tuned with. With `TANDEM_SMALL_JOURNAL` segments are so small that a test sees them sealed,
+    /// shelved and reclaimed all the time.
+    pub(crate) fn tuning() -> Tuning {
+        if std::env::var_os("TANDEM_SMALL_JOURNAL").is_none() {
+            return Tuning::default();
+        }
+        let journal = Settings { segment_bytes: 64 << 10, frame_bytes: 4 << 10, ahead_bytes: 16 << 10 };
+        Tuning { keep_applied_bytes: 256 << 10, journal, ..Tuning::default() }
+    }
+}
