@@ -103,6 +103,9 @@ fn pgbench(url: &str) -> Result<Command> {
     let user = config.get_user().unwrap_or_default();
     let database = config.get_dbname().unwrap_or_default();
     let mut command = Command::new(program("pgbench")?);
-    command.args(["-h", "127.0.0.1", "-p", &port, "-U", user, "-d", database]).env("PGPASSWORD", password);
+    command
+        .args(["-h", "127.0.0.1", "-p", &port, "-U", user])
+        .env("PGDATABASE", database)
+        .env("PGPASSWORD", password);
     Ok(command)
 }
