@@ -24,9 +24,11 @@ use tandem_core::connect::{BoxFuture, Capture, Captured, Owner};
 use tandem_core::{Change, Commit, Entry, Fault, FaultClass, Fragment, Mark, Op, Position, WallTime};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// A batch ends at so many entries or so many bytes, whichever comes first. A transaction may be cut there.
-const BATCH_ENTRIES: usize = 1_000;
-const BATCH_BYTES: usize = 1 << 20;
+/// A batch ends at so many entries or so many bytes, whichever comes first. A transaction may be cut there. Each
+/// batch waits once for the journal's disk, so one of single-row transactions must not be small; nobody waits for
+/// it to fill, since it ends where nothing more is at hand.
+const BATCH_ENTRIES: usize = 4_000;
+const BATCH_BYTES: usize = 2 << 20;
 
 /// How often an idle log tells how far it went.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);

@@ -29,8 +29,9 @@ const SETTINGS: &str = "-c DateStyle=ISO,YMD -c TimeZone=UTC -c IntervalStyle=is
 /// How often an acknowledgement may be sent: the server's log is let go that much later at most.
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Messages that the transport reads ahead of us.
-const READ_AHEAD_MESSAGES: usize = 512;
+/// Messages that the transport reads ahead of us, while the journal waits for its disk: three of them are a
+/// single-row transaction. Bounded in number only, so it costs memory where rows are wide.
+const READ_AHEAD_MESSAGES: usize = 2_048;
 
 /// One message is one row. PostgreSQL's own limit for a value is 1 GB; a row above this is refused, not read.
 const ROW_BYTES_MAX: usize = 512 << 20;

@@ -97,6 +97,8 @@ struct Lane {
 struct Run {
     /// The lanes that it was told not to overtake.
     leaders: BTreeSet<LaneId>,
+    /// The flows that it was told to wait for with deletes.
+    outside: BTreeMap<FlowId, bool>,
     orders: watch::Sender<Orders>,
     kill: Arc<Notify>,
 }
@@ -214,7 +216,9 @@ impl StreamActor {
     async fn start_runs(&mut self, plan: &StreamPlan) {
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let leaders: BTreeSet<LaneId> = self.leaders(lane, plan).into_iter().collect();
-            if self.slot(lane).run.as_ref().is_some_and(|run| run.leaders != leaders) {
+            let outside = self.outside(lane, plan);
+            let stale = |run: &Run| run.leaders != leaders || run.outside != outside;
+            if self.slot(lane).run.as_ref().is_some_and(stale) {
                 self.stop(lane, PAUSE_TIMEOUT).await;
             }
         }
@@ -246,12 +250,14 @@ impl StreamActor {
             .filter(|member| member.flow.related().any(|other| !members.contains_key(other)))
             .map(|member| member.flow.flow)
             .collect();
+        let outside = self.outside(lane, plan);
+        // A table that has not entered capture yet will enter behind everything that is journaled now.
+        let head = self.parts.journal.with(|journal| journal.head());
         let waits_beyond: BTreeMap<FlowId, Seq> = members
             .values()
             .filter_map(|member| {
-                let outside = member.flow.dependents.iter().filter(|other| !members.contains_key(other));
-                // One whose table has not entered capture yet has nothing behind.
-                let cursors = outside.filter_map(|other| self.cursor_of(plan, *other));
+                let behind = member.flow.dependents.iter().filter(|other| outside.contains_key(other));
+                let cursors = behind.map(|other| self.cursor_of(plan, *other).unwrap_or(head));
                 Some((member.flow.flow, cursors.min()?))
             })
             .collect();
@@ -278,7 +284,7 @@ impl StreamActor {
             position: slot.position.clone(),
         };
         let kill = Arc::new(Notify::new());
-        slot.run = Some(Run { leaders: led_by, orders, kill: kill.clone() });
+        slot.run = Some(Run { leaders: led_by, outside, orders, kill: kill.clone() });
         env.spawn(
             "lane",
             Box::pin(async move {

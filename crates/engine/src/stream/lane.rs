@@ -8,21 +8,18 @@
 
 use super::batch::{Batch, Member};
 use super::journal::JournalHandle;
+use super::pace::Pace;
 use super::trial::Trial;
 use crate::env::Env;
 use crate::failpoint::FailPoint;
-use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
+use crate::journal::{JournalError, Piece, PieceEnd, Reader};
 use crate::store::{FlowId, Store};
-use futures_util::future::select_all;
+use futures_util::future::{join, select_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::connect::{Advance, Apply, Begin, Outcome, Part, Plan};
 use tandem_core::{Fault, FaultClass, LaneId, Position, Seq};
 use tokio::sync::watch;
-
-/// How much is applied in one destination transaction. Larger ones are cheaper, smaller ones are visible sooner and
-/// hold fewer locks.
-pub(super) const BATCH: ReadLimit = ReadLimit { records: 1_000, bytes: 1 << 20, through: Seq(u64::MAX) };
 
 /// A source transaction with more records than this is applied in several destination transactions: one that holds
 /// its locks for minutes is worse than one that is visible in parts.
@@ -120,6 +117,9 @@ impl LaneRun {
             Ok(reader) => reader,
             Err(error) => return LaneEnd::Unreadable(error),
         };
+        let mut pace = Pace::default();
+        // What was read while the destination worked on the piece before it.
+        let mut ahead: Option<Piece> = None;
         loop {
             let orders = *self.orders.borrow_and_update();
             let durable = *self.durable.borrow_and_update();
@@ -143,7 +143,19 @@ impl LaneRun {
                 self.pass(bound);
                 continue;
             }
-            let piece = match reader.next(ReadLimit { through: bound, ..BATCH }) {
+            let piece = match ahead.take() {
+                Some(piece) if piece.through <= bound => Ok(piece),
+                // Read under a bound that has been drawn nearer since.
+                Some(_) => match self.reader() {
+                    Ok(anew) => {
+                        reader = anew;
+                        reader.next(pace.limit(bound))
+                    }
+                    Err(error) => Err(error),
+                },
+                None => reader.next(pace.limit(bound)),
+            };
+            let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => return LaneEnd::Unreadable(error),
             };
@@ -152,6 +164,7 @@ impl LaneRun {
                 self.wait().await;
                 continue;
             }
+            let behind = piece.through < bound;
             let batch =
                 Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
             self.position = batch.position();
@@ -161,8 +174,16 @@ impl LaneRun {
                     Err(end) => return end,
                 },
                 PieceEnd::Whole { .. } | PieceEnd::Head => {
-                    if let Err(end) = self.apply_closed(batch).await {
+                    let began = self.context.env.now();
+                    let next = || reader.next(pace.limit(bound));
+                    let (applied, read) = read_beside(self.apply_closed(batch), behind, next).await;
+                    if let Err(end) = applied {
                         return end;
+                    }
+                    pace.applied(behind, self.context.env.now().saturating_sub(began));
+                    match read {
+                        Ok(piece) => ahead = piece.filter(|piece| !matches!(piece.end, PieceEnd::Head)),
+                        Err(error) => return LaneEnd::Unreadable(error),
                     }
                 }
             }
@@ -236,14 +257,14 @@ impl LaneRun {
     /// Applies a source transaction that is larger than a batch, piece by piece in one destination transaction. It
     /// is begun again from its start when a piece is refused, each time with the next plan.
     async fn apply_large(&mut self, reader: Reader, first: Batch) -> Result<Reader, LaneEnd> {
-        let mut plan = Plan::Fast;
+        let (mut plan, mut pace) = (Plan::Fast, Pace::default());
         let mut attempt = Some((reader, first));
         loop {
             let (mut reader, mut batch) = match attempt.take() {
                 Some(begun) => begun,
                 None => {
                     let mut reader = self.reader().map_err(LaneEnd::Unreadable)?;
-                    let piece = reader.next(BATCH).map_err(LaneEnd::Unreadable)?;
+                    let piece = reader.next(pace.limit(Seq(u64::MAX))).map_err(LaneEnd::Unreadable)?;
                     let batch = Batch::project(
                         piece,
                         &mut self.members,
@@ -269,7 +290,12 @@ impl LaneRun {
                 self.set_aside(&batch.refused).await?;
                 let whole = !matches!(batch.end, PieceEnd::Open);
                 let cut = records >= WHOLE_TRANSACTION_RECORDS_MAX;
-                match self.apply_piece(&batch, begin.take(), plan, whole || cut).await? {
+                let began = self.context.env.now();
+                let next = || reader.next(pace.limit(Seq(u64::MAX)));
+                let apply = self.apply_piece(&batch, begin.take(), plan, whole || cut);
+                let (applied, read) = read_beside(apply, !whole, next).await;
+                pace.applied(true, self.context.env.now().saturating_sub(began));
+                match applied? {
                     Err(refused) => break refused,
                     Ok(()) if whole => {
                         self.progress.send_modify(|progress| {
@@ -287,7 +313,7 @@ impl LaneRun {
                 }
                 // Once a transaction is begun it is ended, even if a stop was asked for: its size is bounded above,
                 // and whoever cannot wait drops the run.
-                let piece = reader.next(BATCH).map_err(LaneEnd::Unreadable)?;
+                let Some(piece) = read.map_err(LaneEnd::Unreadable)? else { return Ok(reader) };
                 batch =
                     Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
             };
@@ -411,6 +437,16 @@ impl LaneRun {
             tracing::debug!(lane = %self.lane, %fault, "rollback failed; the connection will be made anew");
         }
     }
+}
+
+/// Applies, and while the destination works reads what comes next, if anything does. The read begins when all that
+/// the destination is asked for has been handed to its connection.
+async fn read_beside<T>(
+    apply: impl Future<Output = T>,
+    more: bool,
+    next: impl FnOnce() -> Result<Piece, JournalError>,
+) -> (T, Result<Option<Piece>, JournalError>) {
+    join(apply, async { if more { next().map(Some) } else { Ok(None) } }).await
 }
 
 /// Whether a fault's table is the one that a member writes to.

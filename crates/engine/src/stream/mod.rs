@@ -15,13 +15,14 @@
 //! 5. Lane numbers are never given twice.
 //!
 //! [`lane`] moves one lane: read, project, apply, in the order of trial. [`lanes`] decides who is in which lane; it
-//! is pure. [`actor`] owns a stream's lanes and does what was decided.
+//! is pure. [`pace`] says how much at once. [`actor`] owns a stream's lanes and does what was decided.
 
 mod actor;
 mod batch;
 mod journal;
 mod lane;
 mod lanes;
+mod pace;
 mod plan;
 mod trial;
 

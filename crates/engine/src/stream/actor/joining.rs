@@ -3,8 +3,9 @@
 use super::{JOIN_TIMEOUT, PAUSE_TIMEOUT, StreamActor};
 use crate::failpoint::FailPoint;
 use crate::retry::Retry;
-use crate::store::StoreError;
+use crate::store::{FlowId, StoreError};
 use crate::stream::plan::StreamPlan;
+use std::collections::BTreeMap;
 use tandem_core::{LaneId, Seq};
 
 impl StreamActor {
@@ -27,6 +28,15 @@ impl StreamActor {
         leaders.push(live);
         leaders.sort_by_key(|lane| self.cursor(*lane));
         leaders
+    }
+
+    /// The flows outside of a lane that depend on a member of it, and whether it is known where they begin.
+    pub(super) fn outside(&self, lane: LaneId, plan: &StreamPlan) -> BTreeMap<FlowId, bool> {
+        let members = self.members(lane);
+        let dependents =
+            members.iter().filter_map(|flow| plan.flows.get(flow)).flat_map(|flow| &flow.dependents);
+        let outside = dependents.filter(|flow| !members.contains(flow));
+        outside.map(|flow| (*flow, self.cursor_of(plan, *flow).is_some())).collect()
     }
 
     /// Lets lanes join the one that they have met.
