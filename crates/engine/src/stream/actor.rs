@@ -18,6 +18,7 @@ use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress};
 use super::plan::{FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
+use crate::failpoint::Mistake;
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -487,7 +488,7 @@ impl StreamActor {
         self.note_progress();
         let live = self.parts.record.live();
         let mut flows = BTreeMap::new();
-        for flow in plan.flows.keys() {
+        for (flow, wanted) in &plan.flows {
             let lane = self.parts.record.lane_of(*flow).map(|lane| lane.lane);
             let slot = lane.and_then(|lane| self.lanes.get(&lane));
             let (mut applied, mut refused) = self.counted_before.get(flow).copied().unwrap_or_default();
@@ -501,6 +502,7 @@ impl StreamActor {
                 FlowStatus {
                     place: match lane {
                         None => Place::Resting,
+                        Some(_) if Mistake::PauseInName.is_made() && !wanted.follow => Place::Resting,
                         Some(lane) if lane == live => Place::Live,
                         Some(_) => Place::CatchingUp,
                     },

@@ -15,12 +15,11 @@ impl StreamActor {
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let leaving: BTreeSet<FlowId> =
                 self.members(lane).into_iter().filter(|flow| !follows(flow)).collect();
-            if leaving.is_empty() {
+            if leaving.is_empty() || Mistake::PauseInName.is_made() {
                 continue;
             }
             // Until the watermarks were read once, the record of an earlier life is only a lower bound.
-            let in_doubt =
-                !Mistake::PauseInName.is_made() && self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
+            let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
             self.parts.record.rest(lane, &leaving, in_doubt);
             changed = true;
         }
