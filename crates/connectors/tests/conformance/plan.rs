@@ -129,7 +129,7 @@ pub async fn a_deferred_reference_may_come_before_its_target(app: &dyn Fixture) 
     let mut writes = vec![upsert(3, &children, line(2, 6)), upsert(4, &parents, item(7, "b"))];
     writes.iter_mut().for_each(|write| write.transaction = Seq(3));
     let failed = do_writes(&mut *apply, (2, 4), Plan::Exact, &writes).await.unwrap_err();
-    assert_eq!(failed.fault.class, FaultClass::Application);
+    assert_eq!(failed.fault.class, FaultClass::Reference);
     let applied = do_writes(&mut *apply, (2, 4), Plan::Single, &writes).await.unwrap();
     assert_eq!(applied.refused.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0]);
     assert_eq!(app.rows(&parent.name).await, [item(5, "a"), item(7, "b")]);

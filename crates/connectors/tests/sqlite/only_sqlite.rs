@@ -326,7 +326,7 @@ async fn a_parent_that_is_still_referred_to_stays_and_only_its_delete_is_refused
     let writes = [1, 2, 3].map(|id| write(id as u64, &target, WriteOp::Delete(key(id))));
     let mut apply = fenced_apply(&app).await;
     let failed = do_writes(&mut *apply, (0, 3), Plan::Exact, &writes).await.unwrap_err();
-    assert_eq!((failed.fault.class, failed.write), (FaultClass::Application, Some(1)));
+    assert_eq!((failed.fault.class, failed.write), (FaultClass::Reference, Some(1)));
     let applied = do_writes(&mut *apply, (0, 3), Plan::Single, &writes).await.unwrap();
     assert_eq!(applied.refused.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1]);
     assert_eq!(app.rows(&table("p")).await, [vec![2.into()]]);
