@@ -32,7 +32,8 @@ bench: postgres
 	$(CARGO) run --release -p tandem-bench
 
 chaos: postgres
-	$(CARGO) run --release -p tandem-chaos
+	$(CARGO) run --release -p tandem-chaos -- --long
+	$(CARGO) run --release -p tandem-chaos -- --mistakes
 
 postgres:
 	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \

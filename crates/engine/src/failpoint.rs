@@ -4,6 +4,9 @@
 //! They are compiled in by the feature `failpoints` alone, which no released build has. Then
 //! `TANDEM_FAILPOINT=journal.appended` ends the process the first time that it passes that point, and
 //! `journal.appended@7` the seventh time. Without the feature a point is nothing at all.
+//!
+//! Under the same feature are [`Mistake`]s: a harness that cannot fail proves nothing, so the engine can be told to make
+//! one (`TANDEM_MISTAKE=acknowledge_early`), and a run must find it.
 
 macro_rules! fail_points {
     ($($(#[$doc:meta])+ $point:ident = $name:literal,)+) => {
@@ -92,6 +95,44 @@ fail_points! {
     CaughtUpSaved = "caught_up.saved",
 }
 
+/// Something that the engine must never do, done on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// Acknowledge to the source what is not in the journal yet.
+    AcknowledgeEarly,
+    /// Let a resumed flow begin at the end of the journal, without its queue.
+    ForgetQueue,
+    /// Go on from what was saved, whatever the destination's watermark says.
+    ForgetWatermark,
+    /// Call a map paused while its lane goes on.
+    PauseInName,
+}
+
+impl Mistake {
+    /// All of them.
+    pub const ALL: &[Mistake] =
+        &[Self::AcknowledgeEarly, Self::ForgetQueue, Self::ForgetWatermark, Self::PauseInName];
+
+    /// The name by which it is asked for.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcknowledgeEarly => "acknowledge_early",
+            Self::ForgetQueue => "forget_queue",
+            Self::ForgetWatermark => "forget_watermark",
+            Self::PauseInName => "pause_in_name",
+        }
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+impl Mistake {
+    /// Never.
+    #[inline(always)]
+    pub(crate) const fn is_made(self) -> bool {
+        false
+    }
+}
+
 #[cfg(not(feature = "failpoints"))]
 impl FailPoint {
     /// Nothing.
@@ -114,7 +155,7 @@ pub(crate) fn tuning() -> crate::Tuning {
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use super::FailPoint;
+    use super::{FailPoint, Mistake};
     use crate::Tuning;
     use crate::journal::Settings;
     use std::io::Write;
@@ -140,6 +181,18 @@ mod armed {
             }
         }
     });
+
+    static MADE: LazyLock<Option<Mistake>> = LazyLock::new(|| {
+        let name = std::env::var("TANDEM_MISTAKE").ok()?;
+        Mistake::ALL.iter().copied().find(|mistake| mistake.name() == name)
+    });
+
+    impl Mistake {
+        /// Whether it was asked for.
+        pub(crate) fn is_made(self) -> bool {
+            *MADE == Some(self)
+        }
+    }
 
     impl FailPoint {
         /// Ends the process if this point is armed and its time has come.

@@ -14,7 +14,7 @@ mod supervisor;
 mod view;
 
 pub use engine::{ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
-pub use failpoint::FailPoint;
+pub use failpoint::{FailPoint, Mistake};
 pub use request::{Accepted, Blocker, Rejected, Request};
 pub use supervisor::Tuning;
 pub use view::{

@@ -101,7 +101,7 @@ fn a_map_runs_again_by_itself_only_when_its_last_hold_is_lifted() {
     let both = state(Phase::Paused, &[Hold::User, parent.clone()]);
     let user_left = step(&both, Event::Lift(parent.clone()), NOW).unwrap();
     assert_eq!(shown(&user_left), "paused[user]");
-    let parent_only = state(Phase::Paused, &[parent.clone()]);
+    let parent_only = state(Phase::Paused, std::slice::from_ref(&parent));
     assert_eq!(shown(&step(&parent_only, Event::Lift(parent), NOW).unwrap()), "resuming");
 }
 

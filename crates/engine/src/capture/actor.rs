@@ -8,7 +8,7 @@ use super::source::{Ended, Jobs};
 use super::{AppPlan, AppStatus, Sink};
 use crate::disk::Disk;
 use crate::env::{Env, blocking};
-use crate::failpoint::FailPoint;
+use crate::failpoint::{FailPoint, Mistake};
 use crate::journal::JournalError;
 use crate::retry::Retry;
 use std::collections::BTreeMap;
@@ -238,6 +238,15 @@ impl AppActor {
 
     /// Moves a batch into the journals, makes it durable, and only then acknowledges it.
     async fn take(&mut self, plan: &AppPlan, captured: Captured) {
+        if Mistake::AcknowledgeEarly.is_made()
+            && let Some(commit) =
+                captured.fragments.iter().rev().find_map(|fragment| fragment.commit.as_ref())
+            && let Some(capture) = &mut self.capture
+        {
+            let _ = capture.acknowledge(&commit.position).await;
+            // The transport reports at intervals: give it the time to do so.
+            self.parts.env.sleep(Duration::from_secs(1)).await;
+        }
         match self.journal(plan, &captured).await {
             Ok(Some(position)) => {
                 if let Some(capture) = &mut self.capture

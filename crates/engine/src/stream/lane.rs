@@ -203,12 +203,12 @@ impl LaneRun {
             if leaders.is_empty() {
                 std::future::pending::<()>().await;
             }
-            let _ = select_all(leaders.iter_mut().map(|leader| Box::pin(leader.changed()))).await;
+            let _ = select_all(leaders.iter_mut().map(|leader| Box::pin(moved(leader)))).await;
         };
         tokio::select! {
             biased;
-            _ = orders.changed() => {}
-            _ = durable.changed() => {}
+            () = moved(orders) => {}
+            () = moved(durable) => {}
             () = leader_moved => {}
         }
     }
@@ -453,4 +453,12 @@ async fn read_beside<T>(
 fn names(table: &str, member: &Member) -> bool {
     let target = &member.flow.target.table;
     table == target.to_string() || table == &*target.name
+}
+
+/// Ends when the value changes. One that can change no more (a leader that has joined another lane) is waited for in
+/// vain: whoever took it away starts this lane anew.
+async fn moved<T>(value: &mut watch::Receiver<T>) {
+    if value.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -85,10 +85,14 @@ impl Supervisor {
         {
             facts.push(Event::Entered);
         }
-        if let Some(fault) = self.gap(record) {
+        // Said once: a fact that comes again with each turn would keep the map from being let go.
+        let hold = Hold::System("gap_detected".into());
+        if let Some(fault) = self.gap(record)
+            && !record.state.holds.contains_key(&hold)
+        {
             let note =
                 HoldNote { since: self.now(), actor: "tandem".into(), reason: fault.to_string().into() };
-            facts.push(Event::Hold(Hold::System("gap_detected".into()), note));
+            facts.push(Event::Hold(hold, note));
         }
         let asked = self.asked.get(name).copied().unwrap_or(0);
         let all = |place: Place| {

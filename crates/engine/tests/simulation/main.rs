@@ -4,7 +4,10 @@
 //! `TANDEM_SEED=n` runs one schedule and tells what happens in it; `TANDEM_SCHEDULES=n` runs that many, from
 //! `TANDEM_FIRST=n` on.
 
+#![allow(clippy::print_stderr, reason = "a schedule that is replayed tells what happens")]
+
 mod executor;
+mod found;
 mod oracle;
 mod world;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
-use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
+use tandem_core::lifecycle::{Action, Phase, ResumeMode};
 use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
 use tandem_core::{MapName, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
@@ -41,13 +41,16 @@ pub(crate) struct World {
     pub(crate) right: MemoryApp,
     pub(crate) engine: Option<Engine>,
     /// The engine's first start is a task like any other; so is each request.
-    answers: Arc<Mutex<Vec<(&'static str, MapName, Result<(), Rejected>)>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
     pub(crate) oracle: Oracle,
     trace: Vec<String>,
     tracing: bool,
     weather: Weather,
     next_value: i64,
 }
+
+/// What was asked of which map, and what came of it.
+type Answer = (&'static str, MapName, Result<(), Rejected>);
 
 pub(crate) fn table(name: &str) -> TableName {
     TableName { schema: None, name: name.into() }
@@ -405,10 +408,42 @@ impl World {
             })
     }
 
-    /// Whether a stop with a word for the queue is accepted; used by named schedules.
-    #[allow(dead_code, reason = "schedules that stop maps are named ones")]
-    pub(crate) fn stop(&mut self, map: &str) {
-        self.ask("stop", Action::Stop(Some(QueueFate::Discard)), vec![map.into()]);
+    /// Somebody pauses a map.
+    pub(crate) fn pause(&mut self, map: &str) {
+        self.ask("pause", Action::Pause, vec![map.into()]);
+        self.rest(20);
+    }
+
+    /// Somebody resumes a map.
+    pub(crate) fn resume(&mut self, map: &str) {
+        self.ask("resume", Action::Resume(ResumeMode::CatchUp), vec![map.into()]);
+    }
+
+    /// Lets some turns pass.
+    pub(crate) fn rest(&mut self, turns: u64) {
+        for _ in 0..turns {
+            self.turn();
+            self.check();
+        }
+    }
+
+    /// Lets turns pass until something is so.
+    pub(crate) fn until(&mut self, what: &str, so: impl Fn(&World) -> bool) {
+        for _ in 0..20_000 {
+            if so(self) {
+                return;
+            }
+            self.rest(1);
+        }
+        panic!("seed {}: it never came to this: {what}", self.seed);
+    }
+
+    /// Lets turns pass until a map is shown in a phase.
+    pub(crate) fn until_phase(&mut self, map: &str, phase: Phase) {
+        self.until(phase.name(), |world| {
+            let snapshot = world.engine.as_ref().map(Engine::snapshot).unwrap_or_default();
+            snapshot.maps.iter().any(|view| view.map.name.as_str() == map && view.state.phase == phase)
+        });
     }
 }
 

@@ -67,6 +67,15 @@ right = { app = "crm", table = "orders", key = ["order_no"] }
 }
 
 #[test]
+fn deletes_that_nobody_spoke_of_are_noted_because_they_cannot_be_refused_yet() {
+    let config = read_config(&format!("{APPS}{}", map("a", ""))).unwrap();
+    let codes: Vec<&str> = config.notes.iter().map(|note| note.code.as_str()).collect();
+    assert_eq!(codes, ["deletes_queued"]);
+    let config = read_config(&format!("{APPS}{}", map("a", "deletes = \"queue\""))).unwrap();
+    assert!(config.notes.is_empty());
+}
+
+#[test]
 fn maps_may_stand_in_files_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tandem.toml");

@@ -126,9 +126,15 @@ impl House {
 
     /// Starts a server; an error is how it ended.
     pub(crate) fn try_serve(&self) -> Result<Server, (Option<i32>, String)> {
+        self.try_serve_with("info")
+    }
+
+    /// As [`Self::try_serve`], with so much in its log.
+    pub(crate) fn try_serve_with(&self, log: &str) -> Result<Server, (Option<i32>, String)> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tandem"))
             .args(["serve", "-c", "tandem.toml", "--log-format", "json"])
             .current_dir(self.path())
+            .env("TANDEM_LOG", log)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -208,7 +214,7 @@ impl Server {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let code = self.child.wait().unwrap().code();
-        (code, start.elapsed(), self.told.try_iter().collect::<Vec<_>>().join("\n"))
+        (code, start.elapsed(), self.told.iter().collect::<Vec<_>>().join("\n"))
     }
 
     /// Takes it away without a word.

@@ -128,6 +128,22 @@ fn postgresql_to_postgresql_is_kept_in_step_through_pause_restart_and_an_outage(
     }
 }
 
+#[test]
+fn no_value_and_no_password_is_logged_however_much_is_asked_for() {
+    let (house, server) = world(PostgresOptions::default());
+    let Ok(tandem) = house.try_serve_with("trace") else { panic!("it serves") };
+    tandem.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
+    server.sql_blocking("erp", "INSERT INTO customers VALUES ('K-4711', 'Zacharias', 'Xanten')");
+    until(&server, "crm", "SELECT town FROM accounts", &["Xanten"]);
+    let (code, _, said) = tandem.terminate();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("state changed"), "something is logged: {said}");
+    for secret in ["K-4711", "Zacharias", "Xanten", "from the vault", "from%20the%20vault"] {
+        let line = said.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret} is logged");
+    }
+}
+
 #[track_caller]
 fn found(house: &House, code: &str) -> Json {
     let ran = house.tandem(&["check", "-o", "json"]).ended(3, "");
@@ -197,6 +213,8 @@ fn a_slot_that_is_gone_is_a_gap_and_never_passed_over() {
     let gap =
         shown["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == "GapDetected");
     assert!(gap.unwrap()["fix"].is_string(), "{shown}");
+    // The map pauses for it, to the end.
+    tandem.until(&["map", "show", "customers"], |map| map["state"] == "paused");
     until(&server, "crm", "SELECT ext_no FROM accounts", &["K1"]);
 }
 

@@ -1,0 +1,215 @@
+//! The connections to the destination: fenced and settled before the first write, one for each lane that writes.
+
+use super::{PAUSE_TIMEOUT, StreamActor};
+use crate::env::within;
+use crate::failpoint::{FailPoint, Mistake};
+use crate::retry::Retry;
+use crate::store::{Record, StoreError};
+use crate::stream::plan::StreamPlan;
+use std::collections::BTreeSet;
+use tandem_core::connect::{Apply, Owner, Watermark};
+use tandem_core::{Epoch, Fault, FaultClass, LaneId};
+
+impl StreamActor {
+    /// Makes sure that every older connection is fenced and every outcome settled, before any new one is made.
+    pub(super) async fn connect(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
+        let wanted = plan.flows.values().any(|flow| flow.follow && flow.start.is_some());
+        let now = self.parts.env.now();
+        if self.fenced.is_some() || !wanted || !self.connect.is_due(now) {
+            return Ok(());
+        }
+        for lane in self.lanes.keys().copied().collect::<Vec<_>>() {
+            self.stop(lane, PAUSE_TIMEOUT).await;
+        }
+        self.lanes.values_mut().for_each(|lane| lane.connection = None);
+        self.parts.record.epoch = Epoch(self.parts.record.epoch.0 + 1);
+        self.save()?;
+        FailPoint::EpochSaved.pass();
+        let owner = Owner { journal: self.parts.journal_id, epoch: self.parts.record.epoch };
+        let stream = self.parts.record.stream.to_string();
+        let destination = self.parts.destination.clone();
+        let fence = async {
+            let mut connection = destination.open_apply(owner, &stream).await?;
+            let marks = connection.fence().await?;
+            Ok((connection, marks))
+        };
+        let fenced = tokio::select! {
+            biased;
+            // A pause must not wait for a destination that does not answer.
+            _ = self.parts.plan.changed() => {
+                self.parts.plan.mark_changed();
+                return Ok(());
+            }
+            fenced = fence => fenced,
+        };
+        match fenced.and_then(|(connection, marks)| self.settle(&marks).map(|()| connection)) {
+            Ok(mut connection) => {
+                FailPoint::FencedUnsaved.pass();
+                self.save()?;
+                FailPoint::FencedSaved.pass();
+                self.retire(&mut connection).await;
+                let settled = self.parts.record.flows().into_iter();
+                let settled =
+                    settled.filter_map(|flow| Some((flow, self.parts.record.cursor_of(flow)?))).collect();
+                self.parts.store.save(&[Record::NoErrorsAbove(settled)])?;
+                self.settled = true;
+                self.fenced = Some(owner.epoch);
+                self.spare = Some(connection);
+                if self.connect.fault().is_some() {
+                    tracing::info!(%stream, "the destination answers again");
+                }
+                self.connect = Retry::default();
+            }
+            Err(fault) => {
+                if matches!(fault.class, FaultClass::Gap | FaultClass::Fenced | FaultClass::Internal) {
+                    tracing::error!(%stream, class = %fault.class, "the stream cannot go on: {fault}");
+                    self.broken = Some(fault);
+                } else {
+                    if self.connect.fault().is_none() {
+                        tracing::warn!(%stream, class = %fault.class, "the destination does not answer: {fault}");
+                    }
+                    self.connect.failed(fault, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what the destination says with what we know, and settles what was in doubt.
+    pub(super) fn settle(&mut self, marks: &[Watermark]) -> Result<(), Fault> {
+        let record = &mut self.parts.record;
+        let stream = record.stream.to_string();
+        let gap = |message: String, fix: &str| {
+            Fault::new(FaultClass::Gap, format!("read the watermarks of {stream}"), message).fix(fix)
+        };
+        if let Some(other) = marks.iter().find(|mark| mark.journal != self.parts.journal_id) {
+            return Err(gap(
+                format!("the destination has a watermark of another data folder ({})", other.journal),
+                "if that data folder is gone for good: verify both sides, remove its rows from the watermark table, then run the maps again",
+            ));
+        }
+        let durable = self.parts.journal.with(|journal| journal.durable());
+        for lane in &mut record.lanes {
+            let mark = marks.iter().find(|mark| mark.lane == lane.lane).map(|mark| mark.seq);
+            match (mark, lane.marked) {
+                (Some(mark), _) if mark > durable => {
+                    return Err(gap(
+                        format!("the destination is at Seq {mark}, but the journal ends at {durable}"),
+                        "the data folder is an older copy: restore the newest one, or stop the maps and start them anew with an initial sync",
+                    ));
+                }
+                (Some(mark), known) => {
+                    if known.is_some_and(|known| mark < known) {
+                        tracing::warn!(%stream, lane = %lane.lane, %mark, "the destination has lost committed transactions; they are applied again");
+                        lane.cursor = mark;
+                        for resting in
+                            record.resting.iter_mut().filter(|resting| resting.via == Some(lane.lane))
+                        {
+                            resting.cursor = resting.cursor.min(mark);
+                        }
+                    }
+                    if !Mistake::ForgetWatermark.is_made() {
+                        lane.cursor = lane.cursor.max(mark);
+                    }
+                    lane.marked = Some(mark);
+                }
+                (None, Some(known)) => {
+                    return Err(gap(
+                        format!(
+                            "the destination has lost the watermark of lane {} (it was at Seq {known})",
+                            lane.lane
+                        ),
+                        "the destination was restored to an earlier state: verify both sides, or run the maps anew with an initial sync",
+                    ));
+                }
+                (None, None) => {}
+            }
+        }
+        for resting in record.resting.iter_mut().filter(|resting| resting.unsettled) {
+            let mark = marks.iter().find(|mark| Some(mark.lane) == resting.via).map(|mark| mark.seq);
+            resting.cursor = resting.cursor.max(mark.unwrap_or_default());
+            resting.unsettled = false;
+        }
+        let known: BTreeSet<LaneId> = record.lanes.iter().map(|lane| lane.lane).collect();
+        self.retired = marks.iter().map(|mark| mark.lane).filter(|lane| !known.contains(lane)).collect();
+        for lane in &record.lanes {
+            if let Some(slot) = self.lanes.get_mut(&lane.lane) {
+                slot.progress.send_modify(|progress| {
+                    progress.cursor = lane.cursor;
+                    progress.marked = lane.marked;
+                    progress.in_doubt = false;
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a lane has a connection; false if there is none to be had.
+    pub(super) async fn connection_for(&mut self, lane: LaneId) -> bool {
+        let (Some(epoch), now) = (self.fenced, self.parts.env.now()) else { return false };
+        if self.slot(lane).connection.is_some() {
+            return true;
+        }
+        if let Some(spare) = self.spare.take() {
+            self.slot(lane).connection = Some(spare);
+            return true;
+        }
+        let owner = Owner { journal: self.parts.journal_id, epoch };
+        let stream = self.parts.record.stream.to_string();
+        let destination = self.parts.destination.clone();
+        let opened = tokio::select! {
+            biased;
+            _ = self.parts.plan.changed() => {
+                self.parts.plan.mark_changed();
+                return false;
+            }
+            opened = destination.open_apply(owner, &stream) => opened,
+        };
+        match opened {
+            Ok(connection) => {
+                self.slot(lane).connection = Some(connection);
+                true
+            }
+            Err(fault) => {
+                self.connect.failed(fault, now);
+                self.fenced = None;
+                false
+            }
+        }
+    }
+
+    /// Removes the watermarks of lanes that have joined others. Those that stay do no harm: lane numbers are never
+    /// given twice.
+    pub(super) async fn retire(&mut self, connection: &mut Box<dyn Apply>) {
+        // The last watermark of a stream takes everything of ours with it, and is not removed before the stream ends.
+        let some_stay = self.parts.record.lanes.iter().any(|lane| lane.marked.is_some());
+        let retired = std::mem::take(&mut self.retired);
+        if some_stay
+            && !retired.is_empty()
+            && let Err(fault) = connection.retire(&retired).await
+        {
+            tracing::debug!(stream = %self.parts.record.stream, "old watermarks were left for later: {fault}");
+        }
+    }
+
+    /// Takes our watermarks out of the destination, if it answers. What stays behind there does no harm: lane
+    /// numbers go on from the journal's identity.
+    pub(super) async fn retire_all(&mut self) {
+        let lanes: Vec<LaneId> = (1..self.parts.record.next_lane).map(LaneId).collect();
+        let epoch = Epoch(self.parts.record.epoch.0 + 1);
+        let owner = Owner { journal: self.parts.journal_id, epoch };
+        let stream = self.parts.record.stream.to_string();
+        let destination = self.parts.destination.clone();
+        let env = self.parts.env.clone();
+        let retire = async {
+            let mut connection = destination.open_apply(owner, &stream).await?;
+            connection.fence().await?;
+            connection.retire(&lanes).await
+        };
+        match within(&*env, PAUSE_TIMEOUT, retire).await {
+            Some(Ok(())) => {}
+            Some(Err(fault)) => tracing::warn!(%stream, "watermarks were left in the destination: {fault}"),
+            None => tracing::warn!(%stream, "watermarks were left in the destination: it did not answer"),
+        }
+    }
+}

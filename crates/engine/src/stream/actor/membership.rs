@@ -1,0 +1,114 @@
+//! Who is in which lane: flows that leave, flows that come, flows that block others.
+
+use super::{PAUSE_TIMEOUT, StreamActor, patience};
+use crate::failpoint::{FailPoint, Mistake};
+use crate::store::{FlowId, StoreError};
+use crate::stream::plan::StreamPlan;
+use std::collections::BTreeSet;
+use tandem_core::{LaneId, Seq};
+
+impl StreamActor {
+    /// Takes flows out of their lanes that are not to be in one, and forgets those that are no more.
+    pub(super) async fn let_go(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
+        let follows = |flow: &FlowId| plan.flows.get(flow).is_some_and(|flow| flow.follow);
+        let mut changed = false;
+        for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
+            let leaving: BTreeSet<FlowId> =
+                self.members(lane).into_iter().filter(|flow| !follows(flow)).collect();
+            if leaving.is_empty() {
+                continue;
+            }
+            // Until the watermarks were read once, the record of an earlier life is only a lower bound.
+            let in_doubt =
+                !Mistake::PauseInName.is_made() && self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
+            self.parts.record.rest(lane, &leaving, in_doubt);
+            changed = true;
+        }
+        let gone: Vec<FlowId> =
+            self.parts.record.flows().into_iter().filter(|flow| !plan.flows.contains_key(flow)).collect();
+        for flow in &gone {
+            self.parts.record.forget(*flow);
+            changed = true;
+        }
+        if changed {
+            FailPoint::LetGoUnsaved.pass();
+            self.save()?;
+            FailPoint::LetGoSaved.pass();
+        }
+        for flow in gone {
+            self.parts.journal.with(|journal| journal.drop_flow(flow)).unwrap_or_else(|error| {
+                tracing::warn!(stream = %self.parts.record.stream, "the shelf of a stopped map was not removed: {error}");
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts flows into a lane that are to be in one and are not. Those that begin together share one.
+    pub(super) fn take_in(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
+        let record = &self.parts.record;
+        let unsettled: BTreeSet<FlowId> =
+            record.resting.iter().filter(|resting| resting.unsettled).map(|resting| resting.flow).collect();
+        let mut joining: Vec<(FlowId, Seq)> = plan
+            .flows
+            .values()
+            .filter(|flow| {
+                flow.follow && record.lane_of(flow.flow).is_none() && !unsettled.contains(&flow.flow)
+            })
+            .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)))
+            .collect();
+        if joining.is_empty() {
+            return Ok(());
+        }
+        if Mistake::ForgetQueue.is_made() {
+            let head = *self.parts.journal.durable().borrow();
+            joining.iter_mut().for_each(|(_, from)| *from = head);
+        }
+        self.parts.record.open(&joining);
+        FailPoint::OpenUnsaved.pass();
+        self.save()?;
+        FailPoint::OpenSaved.pass();
+        Ok(())
+    }
+
+    /// Gives flows that have blocked their lane for long a lane of their own, with what is related to them.
+    pub(super) async fn isolate_stalled(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
+        let now = self.parts.env.now();
+        let blocked: Vec<(LaneId, BTreeSet<FlowId>)> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| {
+                !lane.blamed.is_empty() && lane.retry.lasts(now) >= patience(lane.retry.fault())
+            })
+            .map(|(id, lane)| (*id, lane.blamed.clone()))
+            .collect();
+        for (lane, mut flows) in blocked {
+            let members = self.members(lane);
+            for flow in flows.clone() {
+                flows.extend(plan.flows.get(&flow).into_iter().flat_map(|flow| flow.related().copied()));
+            }
+            flows.retain(|flow| members.contains(flow));
+            if flows.len() == members.len() && lane != self.parts.record.live() {
+                continue;
+            }
+            self.stop(lane, PAUSE_TIMEOUT).await;
+            let Some(own) = self.parts.record.split(lane, &flows) else { continue };
+            let (retry, trial) = self
+                .lanes
+                .get_mut(&lane)
+                .map(|slot| (std::mem::take(&mut slot.retry), slot.trial.clone()))
+                .unwrap_or_default();
+            if let Some(slot) = self.lanes.get_mut(&lane) {
+                slot.blamed.clear();
+            }
+            tracing::warn!(stream = %self.parts.record.stream, lane = %own, fault = retry.fault().map(ToString::to_string), "maps that block others were given a lane of their own");
+            FailPoint::SplitUnsaved.pass();
+            self.save()?;
+            FailPoint::SplitSaved.pass();
+            let slot = self.slot(own);
+            slot.retry = retry;
+            slot.trial = trial;
+            slot.stalled = true;
+        }
+        Ok(())
+    }
+}
