@@ -165,15 +165,14 @@ impl Engine {
                 leaving: BTreeSet::new(),
             },
         };
+        let kept: Vec<MapName> = saved.maps.keys().cloned().collect();
         let findings = reconcile_declared(&mut saved.maps, declared, &world);
         if !findings.is_empty() {
             return Err(StartError::Maps(findings));
         }
         let mut records: Vec<Record> = vec![Record::Engine(engine.clone())];
         records.extend(saved.maps.values().map(|map| Record::Map(Box::new(map.clone()))));
-        let kept = world.store.load().map_err(store_failed)?.maps;
-        records
-            .extend(kept.keys().filter(|name| !saved.maps.contains_key(*name)).cloned().map(Record::NoMap));
+        records.extend(kept.into_iter().filter(|name| !saved.maps.contains_key(name)).map(Record::NoMap));
         world.store.save(&records).map_err(store_failed)?;
 
         let (commands, received) = mpsc::channel(64);

@@ -106,7 +106,7 @@ impl AppActor {
                 self.jobs.begin(&plan, |barrier| barriers.contains_key(barrier), app, self.parts.env.now());
                 self.open(&plan).await;
             }
-            self.publish(&plan);
+            self.publish();
             match self.wait().await {
                 Happened::Planned | Happened::Time => {}
                 Happened::Job(ended) => self.job_ended(ended),
@@ -116,8 +116,7 @@ impl AppActor {
         }
         self.capture = None;
         self.status.ended = true;
-        let plan = self.parts.plan.borrow().clone();
-        self.publish(&plan);
+        self.publish();
     }
 
     async fn wait(&mut self) -> Happened {
@@ -333,8 +332,7 @@ impl AppActor {
         self.room.missing.is_none()
     }
 
-    fn publish(&mut self, plan: &AppPlan) {
-        self.status.version = plan.version;
+    fn publish(&mut self) {
         self.status.capturing = self.capture.is_some();
         self.status.fault = self.room.missing.as_ref().or(self.retry.fault()).cloned();
         let status = &self.status;

@@ -49,8 +49,6 @@ impl AppPlan {
 /// How an app's capture stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct AppStatus {
-    /// The version of the plan that it has come through.
-    pub(crate) version: u64,
     /// Whether the log is being read.
     pub(crate) capturing: bool,
     /// The fault that the app stands in.

@@ -23,9 +23,6 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// A fresh engine has shown nothing yet; what was promised before still holds, and comes from the store.
-    pub(crate) fn engine_started(&mut self) {}
-
     pub(crate) fn answered(&mut self, verb: &str, map: &MapName, answer: &Result<(), Rejected>) {
         if answer.is_ok() && verb == "run" {
             self.run.insert(map.clone());

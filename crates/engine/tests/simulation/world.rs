@@ -43,7 +43,6 @@ pub(crate) struct World {
     /// The engine's first start is a task like any other; so is each request.
     answers: Arc<Mutex<Vec<Answer>>>,
     pub(crate) oracle: Oracle,
-    trace: Vec<String>,
     tracing: bool,
     weather: Weather,
     next_value: i64,
@@ -103,7 +102,6 @@ impl World {
             engine: None,
             answers: Arc::default(),
             oracle: Oracle::default(),
-            trace: Vec::new(),
             tracing,
             weather,
             next_value: 0,
@@ -131,9 +129,7 @@ impl World {
     pub(crate) fn say(&mut self, text: impl FnOnce() -> String) {
         if self.tracing {
             let at = tandem_engine::env::Env::now(&self.env);
-            let text = text();
-            eprintln!("{at:?} {text}");
-            self.trace.push(text);
+            eprintln!("{at:?} {}", text());
         }
     }
 
@@ -156,7 +152,6 @@ impl World {
         self.engine = Some(
             engine.unwrap_or_else(|error| panic!("seed {}: the engine does not start: {error}", self.seed)),
         );
-        self.oracle.engine_started();
     }
 
     /// The process dies, and perhaps the machine with it; then it starts again.
