@@ -38,9 +38,18 @@ pub(crate) async fn pause(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
-/// Applies what has come together, and goes on.
-pub(crate) async fn resume(pair: &Pair) {
+/// Applies what has come together, and goes on. Returns when the worker is connected: the launcher may wait up to
+/// 5 s before it starts one, which is no part of a rate.
+pub(crate) async fn resume(pair: &Pair) -> Result<()> {
     pair.right(&format!("ALTER SUBSCRIPTION {NAME} ENABLE")).await;
+    let client = pair.connect_left().await;
+    let connected = client.prepare("SELECT EXISTS (SELECT FROM pg_stat_replication)").await?;
+    let deadline = Instant::now() + PATIENCE;
+    while !client.query_one(&connected, &[]).await?.get::<_, bool>(0) {
+        ensure!(Instant::now() < deadline, "the subscription does not go on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 async fn until_streaming(pair: &Pair) -> Result<()> {

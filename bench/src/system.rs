@@ -50,13 +50,18 @@ impl Running {
         }
     }
 
-    /// What has come together is applied, and what comes.
-    pub(crate) async fn resume(&self, pair: &Pair) -> Result<()> {
+    /// What has come together is applied, and what comes. The meter runs from the request for Tandem, and from the
+    /// moment its worker is connected for the built-in.
+    pub(crate) async fn resume(&self, pair: &Pair) -> Result<Meter> {
         match self {
-            Self::Tandem(engine) => engine.resume(),
+            Self::Tandem(engine) => {
+                let meter = self.meter(pair)?;
+                engine.resume()?;
+                Ok(meter)
+            }
             Self::BuiltIn => {
-                builtin::resume(pair).await;
-                Ok(())
+                builtin::resume(pair).await?;
+                self.meter(pair)
             }
         }
     }

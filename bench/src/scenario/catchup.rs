@@ -59,8 +59,7 @@ async fn paused(bench: &Bench, system: System, rows: u64) -> Result<Vec<Measure>
     // The load leaves dirty pages behind; they are no part of what follows.
     pair.both("CHECKPOINT").await;
 
-    let meter = running.meter(&pair)?;
-    running.resume(&pair).await?;
+    let meter = running.resume(&pair).await?;
     let spent = until_last(&running, &pair, rows, meter).await?;
     let rate = rows as f64 / spent.wall;
     measures.insert(0, Measure::more("catch-up", "rows/s", rate));

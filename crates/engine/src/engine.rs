@@ -6,6 +6,7 @@ use crate::disk::RealDisk;
 use crate::env::{Env, blocking, within};
 use crate::journal::Record as JournalRecord;
 use crate::request::{Accepted, Blocker, Rejected, Request};
+pub use crate::store::ActivityFrom;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EngineRecord, MapRecord, Record, Store};
 #[cfg(feature = "simulation")]
@@ -77,13 +78,13 @@ pub struct QueueQuery {
     pub limit: usize,
 }
 
-/// Which activity to list: the newest first, or with `after` what came since.
+/// Which activity to list.
 #[derive(Debug, Clone, Default)]
 pub struct ActivityQuery {
     /// Only entries about this map.
     pub map: Option<MapName>,
-    /// Only entries with a higher number, oldest first: for following.
-    pub after: Option<u64>,
+    /// Where to begin, and which way to go.
+    pub from: ActivityFrom,
     /// At most so many.
     pub limit: usize,
 }
@@ -336,15 +337,11 @@ impl Engine {
     pub async fn activity(&self, query: ActivityQuery) -> Result<Page<ActivityEntry>, Rejected> {
         let store = self.store.clone();
         let read =
-            blocking(&*self.env, move || store.activity(query.map.as_ref(), query.after, query.limit + 1));
+            blocking(&*self.env, move || store.activity(query.map.as_ref(), query.from, query.limit + 1));
         let mut items = read.await.map_err(|error| Rejected::Disk(error.to_string()))?;
         let more = items.len() > query.limit;
-        if query.after.is_some() {
-            items.truncate(query.limit);
-        } else if more {
-            items.remove(0);
-        }
-        let next = items.last().filter(|_| more && query.after.is_some()).map(|entry| entry.id);
+        items.truncate(query.limit);
+        let next = items.last().filter(|_| more).map(|entry| entry.id);
         Ok(Page { items, next })
     }
 

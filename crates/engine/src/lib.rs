@@ -13,7 +13,7 @@ mod stream;
 mod supervisor;
 mod view;
 
-pub use engine::{ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
+pub use engine::{ActivityFrom, ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
 pub use failpoint::{FailPoint, Mistake};
 pub use request::{Accepted, Blocker, Rejected, Request};
 pub use supervisor::Tuning;

@@ -20,8 +20,13 @@ pub(crate) struct Retry {
 impl Retry {
     /// It failed, for the first time or again.
     pub(crate) fn failed(&mut self, fault: Fault, now: Duration) {
+        self.failed_since(fault, now, now);
+    }
+
+    /// It failed in an attempt that began earlier.
+    pub(crate) fn failed_since(&mut self, fault: Fault, since: Duration, now: Duration) {
         if self.fault.is_none() {
-            self.since = now;
+            self.since = since;
         }
         self.wait = if self.wait.is_zero() { WAIT_MIN } else { (self.wait * 2).min(WAIT_MAX) };
         self.at = now + self.wait;

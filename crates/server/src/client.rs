@@ -21,6 +21,17 @@ pub struct Client {
     base: Url,
 }
 
+/// Which way a list of activity goes, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivityWay<'a> {
+    /// From the newest entry back.
+    Newest,
+    /// From this entry back, without it: the next page.
+    Back(&'a str),
+    /// From this entry on, without it, oldest first: for following.
+    On(&'a str),
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -110,14 +121,21 @@ impl Client {
         self.get(&["maps", map, "queue", "stats"], &[]).await
     }
 
-    /// The activity log: the newest first; with `after`, what came since, oldest first.
+    /// The activity log, from an entry on or back.
     pub async fn activity(
         &self,
         map: Option<&str>,
-        after: Option<&str>,
+        way: ActivityWay<'_>,
         limit: Option<usize>,
     ) -> Result<Page<Activity>, ClientError> {
-        self.get(&["activity"], &[("map", text(map)), ("after", text(after)), ("limit", text(limit))]).await
+        let (after, since) = match way {
+            ActivityWay::Newest => (None, None),
+            ActivityWay::Back(after) => (Some(after), None),
+            ActivityWay::On(since) => (None, Some(since)),
+        };
+        let query =
+            [("map", text(map)), ("after", text(after)), ("since", text(since)), ("limit", text(limit))];
+        self.get(&["activity"], &query).await
     }
 
     /// The apps, by name.

@@ -72,11 +72,7 @@ pub(crate) fn page_size(limit: Option<usize>) -> Result<usize, Refusal> {
 }
 
 /// Where a page begins, for lists that are ordered by a number.
-pub(crate) fn after_number(after: Option<&str>) -> Result<Option<u64>, Refusal> {
-    after
-        .map(|text| {
-            text.parse()
-                .map_err(|_| Refusal::bad_request("'after' is a number, as 'next' of the page before"))
-        })
-        .transpose()
+pub(crate) fn number(name: &str, text: Option<&str>) -> Result<Option<u64>, Refusal> {
+    let refuse = |_| Refusal::bad_request(format!("'{name}' is a number, as 'next' of the page before"));
+    text.map(|text| text.parse().map_err(refuse)).transpose()
 }

@@ -257,8 +257,15 @@ pub(crate) struct Activity {
     /// Go on with what comes, until it is interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    #[command(flatten)]
-    pub(crate) page: List,
+    /// At most so many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Only what is older than this: 'next' of the page before.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["since", "follow"])]
+    pub(crate) after: Option<String>,
+    /// What came after this entry, oldest first.
+    #[arg(long, value_name = "ID")]
+    pub(crate) since: Option<String>,
 }
 
 /// `90`, `90s`, `5m`, `1h30m`: a number alone is seconds.

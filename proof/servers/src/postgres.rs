@@ -252,7 +252,7 @@ impl PostgresServer {
     }
 
     /// A program of PostgreSQL, as a user that it accepts, which ends with us.
-    fn program(&self, name: &str) -> Command {
+    pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT"]);
         if let Some((uid, gid)) = system_user() {

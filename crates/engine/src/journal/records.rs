@@ -50,6 +50,14 @@ impl Records {
         !self.shared.look().sealed.is_empty()
     }
 
+    /// Everything of a flow behind this Seq is still there, in the log or on its shelf.
+    pub fn kept_from(&self, flow: FlowId) -> Seq {
+        let catalog = self.shared.look();
+        let log = Seq(catalog.oldest().0.saturating_sub(1));
+        let shelf = catalog.shelves.get(&flow).filter(|shelf| shelf.through >= log);
+        shelf.map_or(log, |shelf| shelf.from.min(log))
+    }
+
     /// The oldest Seq that the log itself still has; shelves may reach further back.
     pub fn oldest(&self) -> Seq {
         self.shared.look().oldest()

@@ -1,6 +1,6 @@
 //! A store in memory, for the simulation: what was saved survives a simulated crash, since each save is durable.
 
-use super::{FlowId, Record, Saved, SetAside, Store, StoreError};
+use super::{ActivityFrom, FlowId, Record, Saved, SetAside, Store, StoreError};
 use crate::view::ActivityEntry;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,20 +64,21 @@ impl Store for MemoryStore {
     fn activity(
         &self,
         map: Option<&MapName>,
-        after: Option<u64>,
+        from: ActivityFrom,
         limit: usize,
     ) -> Result<Vec<ActivityEntry>, StoreError> {
         Ok(self.with(|inner| {
-            let wanted = |entry: &&ActivityEntry| {
-                map.is_none_or(|map| entry.map.as_ref() == Some(map))
-                    && after.is_none_or(|after| entry.id > after)
-            };
-            let mut found: Vec<ActivityEntry> = match after {
-                Some(_) => inner.activity.iter().filter(wanted).take(limit).cloned().collect(),
-                None => inner.activity.iter().rev().filter(wanted).take(limit).cloned().collect(),
-            };
-            found.sort_by_key(|entry| entry.id);
-            found
+            let about = |entry: &&ActivityEntry| map.is_none_or(|map| entry.map.as_ref() == Some(map));
+            let entries = inner.activity.iter().filter(about);
+            match from {
+                ActivityFrom::Newest => entries.rev().take(limit).cloned().collect(),
+                ActivityFrom::Before(id) => {
+                    entries.rev().filter(|entry| entry.id < id).take(limit).cloned().collect()
+                }
+                ActivityFrom::Since(id) => {
+                    entries.filter(|entry| entry.id > id).take(limit).cloned().collect()
+                }
+            }
         }))
     }
 

@@ -29,6 +29,18 @@ pub struct StoreError {
     pub message: String,
 }
 
+/// Where a list of activity begins, and which way it goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ActivityFrom {
+    /// From the newest entry back.
+    #[default]
+    Newest,
+    /// From the entry before this number back: the next page.
+    Before(u64),
+    /// From the entry after this number on: for following.
+    Since(u64),
+}
+
 /// Where records are kept.
 pub trait Store: Send + Sync {
     /// Everything but errors and activity.
@@ -37,11 +49,11 @@ pub trait Store: Send + Sync {
     /// Saves all of it or nothing, durably. Activity entries are numbered here; the numbers are returned.
     fn save(&self, records: &[Record]) -> Result<Vec<u64>, StoreError>;
 
-    /// Activity: the newest `limit` entries in rising order, or the oldest after a number.
+    /// At most `limit` entries of the activity log, in the order in which they are asked for.
     fn activity(
         &self,
         map: Option<&MapName>,
-        after: Option<u64>,
+        from: ActivityFrom,
         limit: usize,
     ) -> Result<Vec<ActivityEntry>, StoreError>;
 
@@ -144,6 +156,9 @@ pub struct StreamRecord {
     pub epoch: Epoch,
     /// Flows that are in no lane, and how far they were applied.
     pub resting: Vec<Resting>,
+    /// Where flows were before, oldest first: should the destination lose its last transactions, this tells which
+    /// of them each flow loses. Reaches as far back as the journal does.
+    pub trail: Vec<Stay>,
 }
 
 /// A lane: who is in it, and how far it is known to be applied.
@@ -166,12 +181,24 @@ pub struct Resting {
     pub flow: FlowId,
     /// Applied up to here.
     pub cursor: Seq,
-    /// The lane that it left, if it was in one: should the destination lose that lane's last transactions, it
-    /// loses this flow's too.
-    pub via: Option<LaneId>,
-    /// Set if it left while the outcome of a COMMIT was unknown: the lane's watermark tells, and until it was
-    /// read the cursor may be too low.
+    /// Set if it left its lane while the outcome of a COMMIT was unknown: the lane's watermark tells, and until
+    /// it was read the cursor may be too low.
     pub unsettled: bool,
+}
+
+/// That a flow was in a lane, and has left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stay {
+    /// Which flow.
+    pub flow: FlowId,
+    /// In which lane.
+    pub lane: LaneId,
+    /// Applied up to here when it came.
+    pub from: Seq,
+    /// Applied up to here when it left.
+    pub to: Seq,
+    /// The lane's watermark when it left; `None` if none was committed by then.
+    pub marked: Option<Seq>,
 }
 
 /// A change that was set aside.

@@ -3,7 +3,7 @@
 //! Records are JSON documents under their names: few, small, and saved whole, so that a person with `sqlite3`
 //! can read them and a later version can add fields. Errors and activity are rows, since there may be many.
 
-use super::{FlowId, Record, Saved, SetAside, Store, StoreError};
+use super::{ActivityFrom, FlowId, Record, Saved, SetAside, Store, StoreError};
 use crate::view::ActivityEntry;
 use rusqlite::{Connection, params};
 use serde::de::DeserializeOwned;
@@ -165,18 +165,20 @@ impl Store for SqliteStore {
     fn activity(
         &self,
         map: Option<&MapName>,
-        after: Option<u64>,
+        from: ActivityFrom,
         limit: usize,
     ) -> Result<Vec<ActivityEntry>, StoreError> {
-        let order = if after.is_some() { "ASC" } else { "DESC" };
-        let sql = format!(
-            "SELECT id, document FROM activity WHERE id > ?1 AND (?2 IS NULL OR map = ?2) ORDER BY id {order} LIMIT ?3"
-        );
+        let (bound, range) = match from {
+            ActivityFrom::Newest => (0, "id > ?1 AND (?2 IS NULL OR map = ?2) ORDER BY id DESC"),
+            ActivityFrom::Before(id) => (id, "id < ?1 AND (?2 IS NULL OR map = ?2) ORDER BY id DESC"),
+            ActivityFrom::Since(id) => (id, "id > ?1 AND (?2 IS NULL OR map = ?2) ORDER BY id"),
+        };
+        let sql = format!("SELECT id, document FROM activity WHERE {range} LIMIT ?3");
         self.with("read the activity log", |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let after = after.unwrap_or(0).cast_signed();
+            let bound = i64::try_from(bound).unwrap_or(i64::MAX);
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let rows = statement.query_map(params![after, map.map(MapName::as_str), limit], |row| {
+            let rows = statement.query_map(params![bound, map.map(MapName::as_str), limit], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
             })?;
             let mut found = Vec::new();
@@ -184,7 +186,6 @@ impl Store for SqliteStore {
                 let (id, text) = row?;
                 found.push(ActivityEntry { id: id.unsigned_abs(), ..serde_json::from_str(&text)? });
             }
-            found.sort_by_key(|entry| entry.id);
             Ok(found)
         })
     }

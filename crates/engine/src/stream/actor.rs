@@ -32,8 +32,9 @@ use tokio::sync::{Notify, mpsc, watch};
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the live lane is held for another to join it.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long a flow may block its lane before it is given one of its own.
-const STALL_AFTER: Duration = Duration::from_secs(10);
+/// How long a flow may block its lane before it is given one of its own: less than the ten seconds that are promised,
+/// by what one more attempt takes that waits for a lock.
+const STALL_AFTER: Duration = Duration::from_secs(7);
 /// How much of a flow's queue is copied into its shelf in one step, while captures wait for the journal's lock.
 const SHELVE_STEP_BYTES: u64 = 4 << 20;
 
@@ -283,6 +284,7 @@ impl StreamActor {
             progress: slot.progress.clone(),
             trial: std::mem::take(&mut slot.trial),
             position: slot.position.clone(),
+            began: Duration::ZERO,
         };
         let kill = Arc::new(Notify::new());
         slot.run = Some(Run { leaders: led_by, outside, orders, kill: kill.clone() });
@@ -368,7 +370,7 @@ impl StreamActor {
                 slot.retry = Retry::default();
                 slot.blamed.clear();
             }
-            LaneEnd::Failed(LaneFault { fault, flows, broken, .. }) => {
+            LaneEnd::Failed(LaneFault { fault, flows, broken, since, .. }) => {
                 if broken || matches!(fault.class, FaultClass::Fenced) {
                     slot.connection = None;
                     self.fenced = None;
@@ -384,7 +386,7 @@ impl StreamActor {
                 }
                 tracing::debug!(%stream, lane = %ended.lane, class = %fault.class, "a lane is blocked: {fault}");
                 slot.blamed = flows;
-                slot.retry.failed(fault, now);
+                slot.retry.failed_since(fault, since, now);
                 slot.blocked_at = moved;
             }
             LaneEnd::Unreadable(error) => {

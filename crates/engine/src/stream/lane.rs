@@ -17,6 +17,7 @@ use crate::store::{FlowId, Store};
 use futures_util::future::{join, select_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tandem_core::connect::{Advance, Apply, Begin, Outcome, Part, Plan};
 use tandem_core::{Fault, FaultClass, LaneId, Position, Seq};
 use tokio::sync::watch;
@@ -85,6 +86,8 @@ pub(super) struct LaneFault {
     pub(super) broken: bool,
     /// The write at which it stopped, by its place in the part, if the destination says so.
     pub(super) write: Option<usize>,
+    /// When the attempt began that ended so: a lock may have been waited for since.
+    pub(super) since: Duration,
 }
 
 /// A lane that is being moved.
@@ -108,6 +111,8 @@ pub(super) struct LaneRun {
     pub(super) trial: Trial,
     /// The source's position where the lane stands, as far as this run knows it.
     pub(super) position: Position,
+    /// When the batch that is being applied was begun with.
+    pub(super) began: Duration,
 }
 
 impl LaneRun {
@@ -168,13 +173,14 @@ impl LaneRun {
             let batch =
                 Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
             self.position = batch.position();
+            self.began = self.context.env.now();
             match batch.end {
                 PieceEnd::Open => match self.apply_large(reader, batch).await {
                     Ok(next) => reader = next,
                     Err(end) => return end,
                 },
                 PieceEnd::Whole { .. } | PieceEnd::Head => {
-                    let began = self.context.env.now();
+                    let began = self.began;
                     let next = || reader.next(pace.limit(bound));
                     let (applied, read) = read_beside(self.apply_closed(batch), behind, next).await;
                     if let Err(end) = applied {
@@ -379,7 +385,13 @@ impl LaneRun {
         let to = commit.as_ref().map(|advance| advance.to);
         let Some(apply) = &mut self.apply else {
             let fault = Fault::new(FaultClass::Internal, "apply", "the lane has no connection");
-            return Err(LaneFault { fault, flows: BTreeSet::new(), broken: true, write: None });
+            return Err(LaneFault {
+                fault,
+                flows: BTreeSet::new(),
+                broken: true,
+                write: None,
+                since: self.began,
+            });
         };
         if let Some(to) = to {
             self.progress.send_modify(|progress| {
@@ -420,13 +432,13 @@ impl LaneRun {
                     })
                     .map(|member| member.flow.flow)
                     .collect();
-                Err(LaneFault { fault: failed.fault, flows, broken, write: failed.write })
+                Err(LaneFault { fault: failed.fault, flows, broken, write: failed.write, since: self.began })
             }
         }
     }
 
     pub(super) fn fault(&self, fault: Fault, flows: BTreeSet<FlowId>) -> LaneFault {
-        LaneFault { fault, flows, broken: false, write: None }
+        LaneFault { fault, flows, broken: false, write: None, since: self.began }
     }
 
     /// Rolls back what is open; a connection that cannot even do that is found out by the next part.

@@ -2,9 +2,12 @@
 //!
 //! Pure: works on the stream's record, which the actor saves after a move and before anything is done in its name.
 
-use crate::store::{FlowId, LaneRecord, Resting, StreamRecord};
+use crate::store::{FlowId, LaneRecord, Resting, Stay, StreamRecord};
 use std::collections::BTreeSet;
 use tandem_core::{Epoch, LaneId, Seq, StreamName};
+
+/// How many lanes of its past are remembered of a flow.
+const STAYS_MAX: usize = 64;
 
 impl StreamRecord {
     /// A stream without flows: only the live lane, at the start of the journal.
@@ -12,7 +15,8 @@ impl StreamRecord {
     pub(crate) fn new(stream: StreamName, number: u32) -> Self {
         let live = LaneRecord { lane: LaneId(1), cursor: Seq::ZERO, marked: None, members: Vec::new() };
         let dir = format!("journal/{number}");
-        Self { stream, dir, lanes: vec![live], next_lane: 2, epoch: Epoch(0), resting: Vec::new() }
+        let (lanes, epoch) = (vec![live], Epoch(0));
+        Self { stream, dir, lanes, next_lane: 2, epoch, resting: Vec::new(), trail: Vec::new() }
     }
 
     /// The live lane's number.
@@ -49,16 +53,59 @@ impl StreamRecord {
     /// Takes flows out of a lane that stands still, at its cursor. `in_doubt`: its last COMMIT may or may not have
     /// taken effect.
     pub(crate) fn rest(&mut self, lane: LaneId, flows: &BTreeSet<FlowId>, in_doubt: bool) {
-        let Some(record) = self.lane_mut(lane) else { return };
-        let cursor = record.cursor;
-        let (leaving, staying): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut record.members).into_iter().partition(|(flow, _)| flows.contains(flow));
-        record.members = staying;
-        for (flow, from) in leaving {
-            let cursor = from.max(cursor);
-            self.resting.push(Resting { flow, cursor, via: Some(lane), unsettled: in_doubt });
+        for (flow, cursor) in self.leave(lane, |flow| flows.contains(&flow)) {
+            self.resting.push(Resting { flow, cursor, unsettled: in_doubt });
         }
         self.drop_empty_lanes();
+    }
+
+    /// Takes flows out of a lane, and notes on their trail that they were there. Returns how far each had come.
+    fn leave(&mut self, lane: LaneId, leaves: impl Fn(FlowId) -> bool) -> Vec<(FlowId, Seq)> {
+        let Some(record) = self.lanes.iter_mut().find(|record| record.lane == lane) else {
+            return Vec::new();
+        };
+        let (leaving, staying): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut record.members).into_iter().partition(|(flow, _)| leaves(*flow));
+        record.members = staying;
+        let (cursor, marked) = (record.cursor, record.marked);
+        let stays =
+            leaving.into_iter().map(|(flow, from)| Stay { flow, lane, from, to: from.max(cursor), marked });
+        let stays: Vec<Stay> = stays.collect();
+        self.trail.extend(&stays);
+        for stay in &stays {
+            self.shorten_trail(stay.flow);
+        }
+        stays.into_iter().map(|stay| (stay.flow, stay.to)).collect()
+    }
+
+    /// The trail of one flow is bounded; what is cut off can only be missed by a destination that loses hours.
+    fn shorten_trail(&mut self, flow: FlowId) {
+        if self.trail.iter().filter(|stay| stay.flow == flow).count() > STAYS_MAX
+            && let Some(oldest) = self.trail.iter().position(|stay| stay.flow == flow)
+        {
+            self.trail.remove(oldest);
+        }
+    }
+
+    /// Forgets where flows were before the oldest Seq that the journal still has.
+    pub(crate) fn forget_trail(&mut self, oldest: Seq) {
+        let awaited = self.awaited();
+        self.trail.retain(|stay| stay.to >= oldest || awaited.contains(&stay.lane));
+    }
+
+    /// The lanes whose watermarks still have to tell what became of a flow that left.
+    fn awaited(&self) -> BTreeSet<LaneId> {
+        let unsettled = self.resting.iter().filter(|resting| resting.unsettled);
+        unsettled.filter_map(|resting| self.last_stay(resting.flow)).map(|stay| stay.lane).collect()
+    }
+
+    fn last_stay(&self, flow: FlowId) -> Option<&Stay> {
+        self.trail.iter().rev().find(|stay| stay.flow == flow)
+    }
+
+    /// Whether a lane's watermark may still be needed.
+    pub(crate) fn knows(&self, lane: LaneId) -> bool {
+        self.lane(lane).is_some() || self.trail.iter().any(|stay| stay.lane == lane)
     }
 
     /// Puts resting flows (or new ones, with the Seq at which they begin) into a lane of their own.
@@ -77,24 +124,22 @@ impl StreamRecord {
         if lane == leader || lane == self.live() || self.lane(leader).is_none() {
             return;
         }
-        let Some(place) = self.lanes.iter().position(|record| record.lane == lane) else { return };
-        let joining = self.lanes.remove(place);
+        let joining = self.leave(lane, |_| true);
+        let cursor = self.lane(lane).map(|record| record.cursor);
+        self.lanes.retain(|record| record.lane != lane);
         if let Some(leader) = self.lane_mut(leader) {
-            debug_assert_eq!(leader.cursor, joining.cursor, "lanes join only where both stand");
+            debug_assert!(
+                cursor.is_none_or(|cursor| cursor == leader.cursor),
+                "lanes join only where both stand"
+            );
             let at = leader.cursor;
-            leader.members.extend(joining.members.into_iter().map(|(flow, from)| (flow, from.max(at))));
+            leader.members.extend(joining.into_iter().map(|(flow, from)| (flow, from.max(at))));
         }
     }
 
     /// Gives some members of a lane that stands still a lane of their own, from where they are.
     pub(crate) fn split(&mut self, lane: LaneId, flows: &BTreeSet<FlowId>) -> Option<LaneId> {
-        let record = self.lane_mut(lane)?;
-        let cursor = record.cursor;
-        let (leaving, staying): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut record.members).into_iter().partition(|(flow, _)| flows.contains(flow));
-        record.members = staying;
-        let leaving: Vec<(FlowId, Seq)> =
-            leaving.into_iter().map(|(flow, from)| (flow, from.max(cursor))).collect();
+        let leaving = self.leave(lane, |flow| flows.contains(&flow));
         (!leaving.is_empty()).then(|| self.open(&leaving))
     }
 
@@ -102,19 +147,14 @@ impl StreamRecord {
     pub(crate) fn forget(&mut self, flow: FlowId) {
         self.resting.retain(|resting| resting.flow != flow);
         self.lanes.iter_mut().for_each(|lane| lane.members.retain(|(member, _)| *member != flow));
+        self.trail.retain(|stay| stay.flow != flow);
         self.drop_empty_lanes();
     }
 
     /// A lane without members is of no more use, unless it is the live lane, or its watermark still has to settle
     /// what became of a flow that left it.
-    fn drop_empty_lanes(&mut self) {
-        let live = self.live();
-        let awaited: BTreeSet<LaneId> = self
-            .resting
-            .iter()
-            .filter(|resting| resting.unsettled)
-            .filter_map(|resting| resting.via)
-            .collect();
+    pub(super) fn drop_empty_lanes(&mut self) {
+        let (live, awaited) = (self.live(), self.awaited());
         self.lanes
             .retain(|lane| lane.lane == live || !lane.members.is_empty() || awaited.contains(&lane.lane));
     }

@@ -24,6 +24,7 @@ mod lane;
 mod lanes;
 mod pace;
 mod plan;
+mod settle;
 mod trial;
 
 pub(crate) use actor::{StreamActor, StreamParts};

@@ -24,7 +24,10 @@ impl Fact {
     /// Whether an app answers.
     fn connected(kind: ConditionKind, fault: Option<Fault>) -> Self {
         let reason = fault.as_ref().map_or_else(|| "connected".to_owned(), ToString::to_string);
-        Self { kind, status: fault.is_none(), reason, fix: fault.and_then(|fault| fault.fix) }
+        let fenced = fault.as_ref().is_some_and(|fault| fault.class == FaultClass::Fenced);
+        let status = fault.is_none();
+        let fix = fault.and_then(|fault| fault.fix).or(fenced.then(|| END_THE_OTHER.to_owned()));
+        Self { kind, status, reason, fix }
     }
 }
 
@@ -136,11 +139,12 @@ impl Supervisor {
     }
 }
 
+/// What mends it that another engine is at work, if the app says nothing better.
+const END_THE_OTHER: &str = "end the other engine that works on this app, then start this one again";
+
 fn gap_fix(map: &MapName, class: FaultClass) -> String {
     match class {
-        FaultClass::Fenced => {
-            "end the other engine that works on this app, then start this one again".to_owned()
-        }
+        FaultClass::Fenced => END_THE_OTHER.to_owned(),
         _ => format!(
             "tandem map stop {map} --queue discard --yes, bring the destination up to date by other means, then \
              tandem map run {map} --no-initial-sync"

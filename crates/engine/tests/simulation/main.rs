@@ -24,6 +24,7 @@ fn schedule(seed: u64, tracing: bool) {
         crashes: 4 * storm,
         faults: 12 * storm,
         parent_deletes: !seed.is_multiple_of(3),
+        losses: seed.is_multiple_of(7),
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);
@@ -37,6 +38,13 @@ fn schedule(seed: u64, tracing: bool) {
 /// How many schedules a plain test run goes through.
 const SCHEDULES: u64 = 100_000;
 
+/// Tells what happens.
+fn tell() {
+    let tell = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).without_time();
+    // Several histories may be told in one process.
+    let _ = tell.with_ansi(false).with_test_writer().try_init();
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -44,11 +52,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
     if let Some(seed) = number("TANDEM_SEED") {
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .without_time()
-            .with_test_writer()
-            .init();
+        tell();
         return schedule(seed, true);
     }
     let first = number("TANDEM_FIRST").unwrap_or(0);

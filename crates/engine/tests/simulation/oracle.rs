@@ -29,6 +29,18 @@ impl Oracle {
         }
     }
 
+    /// The destination has lost its last transactions: what is still there is the truth.
+    pub(crate) fn forget(&mut self, right: &MemoryApp) {
+        let history = right.history();
+        self.seen = history.len();
+        self.last.clear();
+        for effect in history {
+            if let Some(key) = effect.key {
+                self.last.insert((effect.table, key), effect.seq);
+            }
+        }
+    }
+
     pub(crate) fn seen(&self) -> usize {
         self.seen
     }

@@ -28,7 +28,12 @@ pub(crate) struct Weather {
     pub(crate) faults: u64,
     /// Users delete parents with their children too, also while only the child is paused.
     pub(crate) parent_deletes: bool,
+    /// The destination loses its last transactions at times, as after a failover.
+    pub(crate) losses: bool,
 }
+
+/// How many transactions the destination may lose at once.
+const LOST_MAX: usize = 30;
 
 pub(crate) struct World {
     pub(crate) seed: u64,
@@ -118,12 +123,31 @@ impl World {
             if snapshot.maps.iter().all(|view| view.state.phase == Phase::Running)
                 && !snapshot.maps.is_empty()
             {
-                return;
+                return self.first_marks();
             }
             self.turn();
             self.check();
         }
         panic!("seed {}: the maps do not run", self.seed);
+    }
+
+    /// A destination that loses even our first watermarks has lost too much to go on by itself: it keeps those.
+    fn first_marks(&mut self) {
+        if !self.weather.losses {
+            return;
+        }
+        for name in MAPS {
+            let last = if name == "orders" { Value::Int(98) } else { Value::from("first") };
+            let row = match name {
+                "orders" => vec![Value::Int(98), last, Value::Int(0)],
+                _ => vec![Value::Int(98), Value::Int(0), last],
+            };
+            self.left.transaction(|t| t.insert(&table(name), row)).expect("nobody else uses this key");
+        }
+        self.until("every map has a watermark", |world| {
+            MAPS.iter().all(|name| !world.right.rows(&table(name)).is_empty())
+        });
+        self.right.keep_commits(LOST_MAX);
     }
 
     pub(crate) fn say(&mut self, text: impl FnOnce() -> String) {
@@ -146,7 +170,8 @@ impl World {
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
-        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes: 0, journal };
+        let keep_applied_bytes = if self.weather.losses { 1 << 30 } else { 0 };
+        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, journal };
         let engine =
             Engine::start_simulated(setup, Arc::new(self.disk.clone()), Arc::new(self.store.clone()), tuning);
         self.engine = Some(
@@ -303,6 +328,10 @@ impl World {
     fn fault(&mut self) {
         let (app, side) = if self.random.chance(500) { (&self.left, "left") } else { (&self.right, "right") };
         let app = app.clone();
+        if self.weather.losses && self.random.chance(150) {
+            let most = 1 + self.random.below(LOST_MAX as u64) as usize;
+            self.lose(most);
+        }
         let what = match self.random.below(9) {
             0 => {
                 app.break_connections();
@@ -338,6 +367,13 @@ impl World {
             }
         };
         self.say(|| format!("{side} {what}"));
+    }
+
+    /// The destination loses its last transactions.
+    pub(crate) fn lose(&mut self, most: usize) {
+        let lost = self.right.step_back(most);
+        self.say(|| format!("right loses {lost} transactions"));
+        self.oracle.forget(&self.right);
     }
 
     /// Everything is mended, every map runs, and nothing more happens: both sides must become equal.

@@ -1,7 +1,7 @@
 //! The queue of a map: its figures, and its records.
 
 use super::maps::find;
-use crate::input::{Asked, after_number, page_size};
+use crate::input::{Asked, number, page_size};
 use crate::problem::Refusal;
 use crate::wire::{Page, QueueStats, QueuedRecord};
 use axum::Json;
@@ -28,7 +28,7 @@ pub(crate) async fn list(
     let columns = find(&engine, &map)?.left.key.len();
     let query = QueueQuery {
         key: asked.key.map(|key| key_parts(&key, columns)).transpose()?,
-        after: Seq(after_number(asked.after.as_deref())?.unwrap_or(0)),
+        after: Seq(number("after", asked.after.as_deref())?.unwrap_or(0)),
         limit: page_size(asked.limit)?,
     };
     let page = engine.queue(&MapName::from(map), query).await?;

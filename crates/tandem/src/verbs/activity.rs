@@ -5,6 +5,7 @@ use crate::args::Activity as Asked;
 use crate::failure::Exit;
 use crate::output::moment;
 use std::time::Duration;
+use tandem_server::ActivityWay as Way;
 use tandem_server::wire::Activity;
 
 /// How often following looks for more.
@@ -17,7 +18,8 @@ pub(crate) async fn activity(desk: &Desk<'_>, asked: Asked) -> Outcome {
         return follow(desk, asked).await;
     }
     let map = asked.map.as_deref();
-    let page = desk.client.activity(map, asked.page.after.as_deref(), asked.page.limit).await?;
+    let page =
+        desk.client.activity(map, way(asked.after.as_deref(), asked.since.as_deref()), asked.limit).await?;
     desk.output.data(&page, |page| page.items.iter().map(line).collect::<Vec<_>>().join("\n"));
     Ok(Exit::Ok)
 }
@@ -25,23 +27,31 @@ pub(crate) async fn activity(desk: &Desk<'_>, asked: Asked) -> Outcome {
 /// Ends when it is interrupted, or when the server does.
 async fn follow(desk: &Desk<'_>, asked: Asked) -> Outcome {
     let map = asked.map.as_deref();
-    let mut after = asked.page.after;
-    if after.is_none() {
-        let limit = asked.page.limit.unwrap_or(PAST);
-        let mut past = desk.client.activity(map, None, Some(limit)).await?.items;
-        past.sort_by_key(|entry| entry.id);
+    let mut since = asked.since;
+    if since.is_none() {
+        let limit = asked.limit.unwrap_or(PAST);
+        let mut past = desk.client.activity(map, Way::Newest, Some(limit)).await?.items;
+        past.reverse();
         past.iter().for_each(|entry| desk.output.entry(entry, line));
-        after = Some(past.last().map_or(0, |entry| entry.id).to_string());
+        since = Some(past.last().map_or(0, |entry| entry.id).to_string());
     }
     loop {
-        let page = desk.client.activity(map, after.as_deref(), None).await?;
+        let page = desk.client.activity(map, way(None, since.as_deref()), None).await?;
         for entry in &page.items {
             desk.output.entry(entry, line);
         }
         match page.items.last() {
-            Some(last) => after = Some(last.id.to_string()),
+            Some(last) => since = Some(last.id.to_string()),
             None => tokio::time::sleep(LOOK_EVERY).await,
         }
+    }
+}
+
+fn way<'a>(after: Option<&'a str>, since: Option<&'a str>) -> Way<'a> {
+    match (after, since) {
+        (Some(after), _) => Way::Back(after),
+        (None, Some(since)) => Way::On(since),
+        (None, None) => Way::Newest,
     }
 }
 

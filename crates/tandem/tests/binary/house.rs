@@ -129,9 +129,21 @@ impl House {
         self.try_serve_with("info")
     }
 
+    /// As [`Self::serve`], but no file that it writes may become larger than so many bytes.
+    pub(crate) fn serve_with_files_up_to(&self, bytes: u64) -> Server {
+        let mut limited = Command::new("bash");
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 1024);
+        limited.args(["-c", &script, "limited", env!("CARGO_BIN_EXE_tandem")]);
+        self.start(limited, "info").unwrap_or_else(|(code, said)| panic!("serve ended with {code:?}: {said}"))
+    }
+
     /// As [`Self::try_serve`], with so much in its log.
     pub(crate) fn try_serve_with(&self, log: &str) -> Result<Server, (Option<i32>, String)> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        self.start(Command::new(env!("CARGO_BIN_EXE_tandem")), log)
+    }
+
+    fn start(&self, mut binary: Command, log: &str) -> Result<Server, (Option<i32>, String)> {
+        let mut child = binary
             .args(["serve", "-c", "tandem.toml", "--log-format", "json"])
             .current_dir(self.path())
             .env("TANDEM_LOG", log)

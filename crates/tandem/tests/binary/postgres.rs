@@ -192,6 +192,71 @@ fn what_the_server_lacks_is_found_with_the_sql_that_mends_it() {
     assert!(!house.path().join("tandem-data/journal").exists());
 }
 
+/// A file that may not grow is to a journal what a full disk is. Nothing is acknowledged that was not written; with
+/// room again, everything is there.
+#[test]
+fn a_journal_that_cannot_be_written_stops_acknowledging_and_loses_nothing() {
+    let (house, server) = world(PostgresOptions::default());
+    let tandem = run(&house);
+    tandem.ok(&["map", "pause", "customers", "--wait"]);
+    assert_eq!(tandem.terminate().0, Some(0));
+
+    let tandem = house.serve_with_files_up_to(2 << 20);
+    for from in [0, 200] {
+        let many = format!("generate_series({from}, {}) AS no", from + 199);
+        let insert =
+            format!("INSERT INTO customers SELECT 'K' || no, repeat('secret', 2000), NULL FROM {many}");
+        server.sql_blocking("erp", &insert);
+    }
+    let shown = tandem.until(&["map", "show", "customers"], |map| trouble(map, "DiskFailed").is_some());
+    let (reason, fix) = trouble(&shown, "DiskFailed").unwrap();
+    assert!(reason.contains("journal") && fix.contains("restart"), "{reason}: {fix}");
+    let (code, _, log) = tandem.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("secret"), "no value is logged: {log}");
+
+    let tandem = house.serve();
+    tandem.until(&["queue", "stats", "customers"], |stats| stats["records"] == 400);
+    tandem.ok(&["map", "resume", "customers", "--wait"]);
+    until(&server, "crm", "SELECT count(*), count(DISTINCT ext_no) FROM accounts", &["400|400"]);
+}
+
+/// The reason and the fix of a trouble that a map shows.
+fn trouble(map: &Json, kind: &str) -> Option<(String, String)> {
+    let found =
+        map["conditions"].as_array()?.iter().find(|found| found["type"] == kind && found["well"] == false)?;
+    Some((found["reason"].as_str()?.to_owned(), found["fix"].as_str().unwrap_or_default().to_owned()))
+}
+
+/// Somebody reads our slot while we are away: it is said who, and when they are gone it goes on by itself.
+#[test]
+fn a_slot_that_somebody_else_reads_is_named_and_waited_for() {
+    let (house, server) = world(PostgresOptions::default());
+    let tandem = run(&house);
+    assert_eq!(tandem.terminate().0, Some(0));
+    until(&server, "erp", "SELECT active FROM pg_replication_slots", &["f"]);
+    let names =
+        server.sql_blocking("erp", "SELECT slot_name, pubname FROM pg_replication_slots, pg_publication");
+    let name = |column: usize| names[0][column].clone().unwrap();
+    let mut stranger = server
+        .program("pg_recvlogical")
+        .args(["--start", "--slot", &name(0), "-f", "-", "-o", "proto_version=1"])
+        .args(["-o", &format!("publication_names={}", name(1)), "-d", &server.url("erp")])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until(&server, "erp", "SELECT active FROM pg_replication_slots", &["t"]);
+
+    let tandem = house.serve();
+    let shown = tandem.until(&["map", "show", "customers"], |map| trouble(map, "SourceConnected").is_some());
+    let (reason, fix) = trouble(&shown, "SourceConnected").unwrap();
+    assert!(reason.contains(&name(0)) && !fix.is_empty(), "{reason}: {fix}");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    server.sql_blocking("erp", "INSERT INTO customers VALUES ('K1', 'Ann', NULL)");
+    until(&server, "crm", "SELECT ext_no FROM accounts", &["K1"]);
+}
+
 #[test]
 fn a_slot_that_is_gone_is_a_gap_and_never_passed_over() {
     let (house, server) = world(PostgresOptions::default());

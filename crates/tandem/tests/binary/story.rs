@@ -60,6 +60,19 @@ fn a_paused_map_queues_and_a_resumed_one_catches_up() {
     let reasons: Vec<&str> =
         log["items"].as_array().unwrap().iter().map(|entry| entry["reason"].as_str().unwrap()).collect();
     assert!(reasons.contains(&"CRM upgrade"), "{log}");
+    let ids = |page: &Json| -> Vec<u64> {
+        page["items"].as_array().unwrap().iter().map(|entry| entry["id"].as_u64().unwrap()).collect()
+    };
+    let newest = server.ok(&["activity", "--limit", "2"]);
+    let older = server.ok(&["activity", "--limit", "100", "--after", newest["next"].as_str().unwrap()]);
+    let all: Vec<u64> = [ids(&newest), ids(&older)].concat();
+    assert!(
+        all.len() > 4 && all.is_sorted_by(|a, b| a == &(b + 1)),
+        "the newest first, page after page: {all:?}"
+    );
+    assert_eq!((older["next"].as_str(), all.last()), (None, Some(&1)));
+    let since = server.ok(&["activity", "--since", &all[1].to_string()]);
+    assert_eq!(ids(&since), [all[0]], "what came since, oldest first");
 }
 
 #[test]

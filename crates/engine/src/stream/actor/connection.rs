@@ -6,9 +6,10 @@ use crate::failpoint::{FailPoint, Mistake};
 use crate::retry::Retry;
 use crate::store::{Record, StoreError};
 use crate::stream::plan::StreamPlan;
-use std::collections::BTreeSet;
+use crate::stream::settle::{Lost, Unknowable};
+use std::collections::BTreeMap;
 use tandem_core::connect::{Apply, Owner, Watermark};
-use tandem_core::{Epoch, Fault, FaultClass, LaneId};
+use tandem_core::{Epoch, Fault, FaultClass, LaneId, Seq};
 
 impl StreamActor {
     /// Makes sure that every older connection is fenced and every outcome settled, before any new one is made.
@@ -89,49 +90,38 @@ impl StreamActor {
             ));
         }
         let durable = self.parts.journal.with(|journal| journal.durable());
-        for lane in &mut record.lanes {
-            let mark = marks.iter().find(|mark| mark.lane == lane.lane).map(|mark| mark.seq);
-            match (mark, lane.marked) {
-                (Some(mark), _) if mark > durable => {
-                    return Err(gap(
-                        format!("the destination is at Seq {mark}, but the journal ends at {durable}"),
-                        "the data folder is an older copy: restore the newest one, or stop the maps and start them anew with an initial sync",
-                    ));
-                }
-                (Some(mark), known) => {
-                    if known.is_some_and(|known| mark < known) {
-                        tracing::warn!(%stream, lane = %lane.lane, %mark, "the destination has lost committed transactions; they are applied again");
-                        lane.cursor = mark;
-                        for resting in
-                            record.resting.iter_mut().filter(|resting| resting.via == Some(lane.lane))
-                        {
-                            resting.cursor = resting.cursor.min(mark);
-                        }
-                    }
-                    if !Mistake::ForgetWatermark.is_made() {
-                        lane.cursor = lane.cursor.max(mark);
-                    }
-                    lane.marked = Some(mark);
-                }
-                (None, Some(known)) => {
-                    return Err(gap(
-                        format!(
-                            "the destination has lost the watermark of lane {} (it was at Seq {known})",
-                            lane.lane
-                        ),
-                        "the destination was restored to an earlier state: verify both sides, or run the maps anew with an initial sync",
-                    ));
-                }
-                (None, None) => {}
+        if let Some(ahead) = marks.iter().find(|mark| record.lane(mark.lane).is_some() && mark.seq > durable)
+        {
+            return Err(gap(
+                format!("the destination is at Seq {}, but the journal ends at {durable}", ahead.seq),
+                "the data folder is an older copy: restore the newest one, or stop the maps and start them anew with an initial sync",
+            ));
+        }
+        let found: BTreeMap<LaneId, Seq> = marks.iter().map(|mark| (mark.lane, mark.seq)).collect();
+        let (mut settled, lost) = record.settled(&found).map_err(|Unknowable { lane, known }| {
+            gap(
+                format!("the destination has lost the watermark of lane {lane} (it was at Seq {known})"),
+                "the destination was restored to an earlier state: verify both sides, or run the maps anew with an initial sync",
+            )
+        })?;
+        for Lost { flow, was, now } in lost {
+            let kept = self.parts.journal.with(|journal| journal.kept_from(flow));
+            if now < kept {
+                return Err(gap(
+                    format!(
+                        "the destination went back from Seq {was} to {now}, and the journal begins behind {kept}"
+                    ),
+                    "the destination was restored to an earlier state: verify both sides, or run the maps anew with an initial sync",
+                ));
             }
+            tracing::warn!(%stream, %was, %now, "the destination has lost committed transactions; they are applied again");
         }
-        for resting in record.resting.iter_mut().filter(|resting| resting.unsettled) {
-            let mark = marks.iter().find(|mark| Some(mark.lane) == resting.via).map(|mark| mark.seq);
-            resting.cursor = resting.cursor.max(mark.unwrap_or_default());
-            resting.unsettled = false;
+        if Mistake::ForgetWatermark.is_made() {
+            let before = |lane| record.lane(lane).map_or(Seq::ZERO, |lane| lane.cursor);
+            settled.lanes.iter_mut().for_each(|lane| lane.cursor = before(lane.lane));
         }
-        let known: BTreeSet<LaneId> = record.lanes.iter().map(|lane| lane.lane).collect();
-        self.retired = marks.iter().map(|mark| mark.lane).filter(|lane| !known.contains(lane)).collect();
+        *record = settled;
+        self.retired = marks.iter().map(|mark| mark.lane).filter(|lane| !record.knows(*lane)).collect();
         for lane in &record.lanes {
             if let Some(slot) = self.lanes.get_mut(&lane.lane) {
                 slot.progress.send_modify(|progress| {
@@ -144,7 +134,8 @@ impl StreamActor {
         Ok(())
     }
 
-    /// Sees to it that a lane has a connection; false if there is none to be had.
+    /// Sees to it that a lane has a connection; false if there is none to be had. The destination behind a new one
+    /// may be another than before, which has lost something: what is known to be committed must be there.
     pub(super) async fn connection_for(&mut self, lane: LaneId) -> bool {
         let (Some(epoch), now) = (self.fenced, self.parts.env.now()) else { return false };
         if self.slot(lane).connection.is_some() {
@@ -157,16 +148,28 @@ impl StreamActor {
         let owner = Owner { journal: self.parts.journal_id, epoch };
         let stream = self.parts.record.stream.to_string();
         let destination = self.parts.destination.clone();
+        self.note_progress();
+        let known = self.parts.record.known_marks();
+        let open = async {
+            let mut connection = destination.open_apply(owner, &stream).await?;
+            let marks = connection.fence().await?;
+            Ok((connection, marks))
+        };
         let opened = tokio::select! {
             biased;
             _ = self.parts.plan.changed() => {
                 self.parts.plan.mark_changed();
                 return false;
             }
-            opened = destination.open_apply(owner, &stream) => opened,
+            opened = open => opened,
         };
         match opened {
-            Ok(connection) => {
+            Ok((connection, marks)) => {
+                let is_there = |(lane, seq)| marks.iter().any(|mark| mark.lane == lane && mark.seq >= seq);
+                if !known.into_iter().all(is_there) {
+                    self.fenced = None;
+                    return false;
+                }
                 self.slot(lane).connection = Some(connection);
                 true
             }

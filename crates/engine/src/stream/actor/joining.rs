@@ -88,7 +88,6 @@ impl StreamActor {
         FailPoint::JoinUnsaved.pass();
         self.save()?;
         FailPoint::JoinSaved.pass();
-        self.retired.push(lane);
         if let Some(slot) = self.lanes.remove(&lane) {
             self.keep_counts(&slot);
             self.spare = self.spare.take().or(slot.connection);

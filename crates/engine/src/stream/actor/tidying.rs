@@ -24,6 +24,8 @@ impl StreamActor {
         if needs.len() < flows.len() || !self.parts.journal.with(|journal| journal.has_sealed()) {
             return Ok(());
         }
+        let oldest = self.parts.journal.with(|journal| journal.oldest());
+        self.parts.record.forget_trail(oldest);
         FailPoint::ProgressUnsaved.pass();
         self.save()?;
         FailPoint::ProgressSaved.pass();
