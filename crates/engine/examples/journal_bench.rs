@@ -13,7 +13,7 @@ use tandem_core::{
     Row, Seq, TableName, Value, WallTime,
 };
 use tandem_engine::disk::RealDisk;
-use tandem_engine::journal::{FlowId, FlowSpec, Identity, Journal, PieceEnd, ReadLimit, Settings};
+use tandem_engine::journal::{FlowId, FlowSpec, Identity, Journal, PieceEnd, ReadLimit, Settings, Span};
 
 const FLOW: FlowId = FlowId(1);
 const GROUPS: [(usize, usize); 3] = [(1, 5_000), (100, 200_000), (1_000, 400_000)];
@@ -118,7 +118,7 @@ fn open(folder: &Path) -> Result<Journal, Box<dyn std::error::Error>> {
     let disk = Arc::new(RealDisk::new(folder)?);
     let mut journal = Journal::open(disk, "stream", identity, Settings::default())?;
     let key = vec!["customer_no".into()];
-    journal.set_flows(vec![FlowSpec { flow: FLOW, table: table(), key, from: Seq::ZERO }])?;
+    journal.set_flows(vec![FlowSpec { flow: FLOW, table: table(), key, span: Span::beyond(Seq::ZERO) }])?;
     Ok(journal)
 }
 

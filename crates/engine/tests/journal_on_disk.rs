@@ -9,7 +9,9 @@ use tandem_core::{
     Seq, TableName, Value, WallTime,
 };
 use tandem_engine::disk::{Disk, RealDisk};
-use tandem_engine::journal::{FlowId, FlowSpec, Identity, Journal, PieceEnd, ReadLimit, Records, Settings};
+use tandem_engine::journal::{
+    FlowId, FlowSpec, Identity, Journal, PieceEnd, ReadLimit, Records, Settings, Span,
+};
 
 const LIVE: FlowId = FlowId(1);
 const PAUSED: FlowId = FlowId(2);
@@ -20,7 +22,8 @@ fn open(folder: &std::path::Path) -> Journal {
     let settings = Settings { segment_bytes: 20_000, frame_bytes: 2_000, ahead_bytes: 4_096 };
     let disk = Arc::new(RealDisk::new(folder).unwrap());
     let mut journal = Journal::open(disk, "streams/erp-crm", identity, settings).unwrap();
-    let spec = |flow| FlowSpec { flow, table: table(), key: vec!["id".into()], from: Seq::ZERO };
+    let spec =
+        |flow| FlowSpec { flow, table: table(), key: vec!["id".into()], span: Span::beyond(Seq::ZERO) };
     journal.set_flows(vec![spec(LIVE), spec(PAUSED)]).unwrap();
     journal
 }

@@ -191,7 +191,7 @@ impl Journal {
         }
         // What the log has of the new flows since the last roll, in its open transaction too.
         let mut index = SegmentIndex::of(fresh.iter().cloned());
-        let begins_here = |spec: &Arc<FlowSpec>| spec.from.next() >= self.tail.next;
+        let begins_here = |spec: &Arc<FlowSpec>| spec.span.from.next() >= self.tail.next;
         let range = (self.header_len, self.tail.len);
         if !fresh.iter().all(begins_here) {
             scan(&self.file, &self.path, self.seed, range, &mut index, |_, _| {})?;
@@ -478,7 +478,7 @@ impl Journal {
                 put_change(out, id, &change.op, None);
                 let bytes = out.len() - before;
                 let routes = self.book.routes.get(id as usize).into_iter().flatten();
-                let counted = routes.filter(|route| seq > route.from);
+                let counted = routes.filter(|route| route.span.has(seq));
                 self.draft.noted.extend(counted.map(|route| route.note(seq, bytes, at, &change.op)));
             }
         }

@@ -133,11 +133,14 @@ impl Catalog {
     /// From which Seq on everything of the flow is kept: records beyond it can be read.
     pub(crate) fn kept_from(&self, flow: FlowId) -> Seq {
         let log = Seq(self.oldest().0.saturating_sub(1));
+        // Beyond its end a flow has nothing either.
+        let until = self.flows.get(&flow).and_then(|spec| spec.span.until);
+        let log = until.map_or(log, |until| log.min(until));
         let shelf = self.shelves.get(&flow).filter(|shelf| shelf.through >= log);
         let kept = shelf.map_or(log, |shelf| shelf.from.min(log));
         // Of what lies before its own beginning a flow has nothing, so that nothing of it is missing.
         match self.flows.get(&flow) {
-            Some(spec) if spec.from >= kept => Seq::ZERO,
+            Some(spec) if spec.span.from >= kept => Seq::ZERO,
             _ => kept,
         }
     }

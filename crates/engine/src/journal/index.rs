@@ -4,7 +4,7 @@
 //! is missing, damaged, or does not know a flow.
 
 use super::cursor::Slot;
-use super::{FlowId, FlowSpec};
+use super::{FlowId, FlowSpec, Span};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct Noted {
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub flow: FlowId,
-    pub from: Seq,
+    pub span: Span,
     key: Option<Vec<usize>>,
 }
 
@@ -44,7 +44,7 @@ impl Route {
     pub(crate) fn new(spec: &FlowSpec, relation: &Relation) -> Option<Self> {
         (spec.table == relation.table).then(|| {
             let key = relation.places(spec.key.iter().map(|name| &**name)).ok();
-            Self { flow: spec.flow, from: spec.from, key: key.filter(|places| !places.is_empty()) }
+            Self { flow: spec.flow, span: spec.span, key: key.filter(|places| !places.is_empty()) }
         })
     }
 
@@ -186,6 +186,6 @@ pub(crate) fn notes_of(
     change: &Change,
 ) -> Vec<Noted> {
     debug_assert_eq!(change.relation.table, slot.relation.table);
-    let counted = routes.iter().filter(|route| seq > route.from);
+    let counted = routes.iter().filter(|route| route.span.has(seq));
     counted.map(|route| route.note(seq, bytes, captured_at, &change.op)).collect()
 }

@@ -91,8 +91,45 @@ impl Default for Settings {
     }
 }
 
-/// A flow as the journal counts and indexes it. A change of `table` beyond `from` is a record of the flow; it
-/// may be one of several flows.
+/// A stretch of the journal: everything beyond `from`, up to and with `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// What is at or below is not in it.
+    pub from: Seq,
+    /// What is above is not in it; `None` for a span that goes on with the journal.
+    pub until: Option<Seq>,
+}
+
+impl Span {
+    /// Everything beyond a Seq.
+    pub fn beyond(from: Seq) -> Self {
+        Self { from, until: None }
+    }
+
+    /// Whether a Seq is in it.
+    pub fn has(self, seq: Seq) -> bool {
+        seq > self.from && self.until.is_none_or(|until| seq <= until)
+    }
+
+    /// Whether anything from `first` to `last` is in it.
+    pub fn meets(self, first: Seq, last: Seq) -> bool {
+        self.from < last && self.until.is_none_or(|until| first <= until)
+    }
+
+    /// The same, without what is at or below a Seq.
+    fn after(self, from: Seq) -> Self {
+        Self { from: self.from.max(from), ..self }
+    }
+
+    /// As much of it as lies between two Seqs: two spans that have the same of a segment are the same there.
+    fn within(self, first: Seq, last: Seq) -> Self {
+        let from = self.from.max(Seq(first.0.saturating_sub(1)));
+        Self { from, until: self.until.filter(|until| *until < last) }
+    }
+}
+
+/// A flow as the journal counts and indexes it. A change of `table` within `span` is a record of the flow; it may be
+/// one of several flows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowSpec {
     /// The flow.
@@ -102,8 +139,8 @@ pub struct FlowSpec {
     /// The integration key's columns, by which records are found. A change that does not name them all (or a
     /// relation without one of them) is counted and not found by key.
     pub key: Vec<Arc<str>>,
-    /// Records at or below are not the flow's.
-    pub from: Seq,
+    /// Where its records are.
+    pub span: Span,
 }
 
 /// What is queued of a flow.

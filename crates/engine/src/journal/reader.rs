@@ -205,6 +205,9 @@ impl Reader {
             if self.source.is_none() && !self.open_source()? {
                 return Ok(None);
             }
+            if let Some(passed) = self.pending.take() {
+                return Ok(Some(passed));
+            }
             let group = match self.source.as_mut() {
                 Some(Source::Log { cursor, .. }) => next_of(cursor, (self.through, self.open))?,
                 Some(Source::Shelves(merge)) => merge.next(&self.shared, (self.through, self.open))?,
@@ -266,10 +269,11 @@ impl Reader {
         if wanted < oldest {
             let merge = Merge::new(&catalog, &self.flows, self.through)?;
             if merge.is_empty() {
-                // No member has anything in there: the log goes on where it begins.
-                self.through = Seq(oldest.0 - 1);
-                drop(catalog);
-                return self.open_source();
+                // No member has anything in there: the log goes on where it begins. Where the source was then is in
+                // no segment any more.
+                let (records, end) = (VecDeque::new(), Seq(oldest.0 - 1));
+                self.pending = Some(Pending { records, end, position: Some(Position::default()) });
+                return Ok(true);
             }
             self.source = Some(Source::Shelves(merge));
             return Ok(true);
@@ -297,7 +301,7 @@ fn select(catalog: &Catalog, flows: &[(FlowId, Seq)]) -> Result<Members, Journal
     for (flow, from) in flows {
         let spec = catalog.flows.get(flow);
         let spec = spec.ok_or_else(|| JournalError::misuse("read", format!("flow {} is unknown", flow.0)))?;
-        chosen.push((spec.table.clone(), *flow, spec.from.max(*from)));
+        chosen.push((spec.table.clone(), *flow, spec.span.after(*from)));
     }
     Ok(Members::new(chosen))
 }
@@ -337,7 +341,7 @@ pub(super) fn read_group(
     for found in found {
         let change = cursor.change(found)?;
         let Some(slot) = cursor.slot(found.relation) else { continue };
-        for (flow, _) in slot.members.iter().filter(|(_, from)| found.seq > *from) {
+        for (flow, _) in slot.members.iter().filter(|(_, span)| span.has(found.seq)) {
             records.push(Record {
                 seq: found.seq,
                 transaction: group.transaction,

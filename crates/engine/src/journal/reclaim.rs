@@ -6,7 +6,7 @@
 use super::catalog::Catalog;
 use super::records::Records;
 use super::segment::Sealed;
-use super::{FlowId, Journal, JournalError, recover, shelf};
+use super::{FlowId, Journal, JournalError, Span, recover, shelf};
 use crate::failpoint::FailPoint;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -118,7 +118,11 @@ fn reclaimable(catalog: &Catalog, needs: &HashMap<FlowId, Seq>, keep_bytes: u64)
 
 /// Whether a flow can do without a segment.
 fn is_free(catalog: &Catalog, flow: FlowId, needs: &HashMap<FlowId, Seq>, segment: &Sealed) -> bool {
-    let begins = catalog.flows.get(&flow).map_or(Seq::ZERO, |spec| spec.from);
+    let span = catalog.flows.get(&flow).map_or(Span::beyond(Seq::ZERO), |spec| spec.span);
+    if !span.meets(segment.base, segment.last) {
+        return true;
+    }
+    let begins = span.from;
     let need = needs.get(&flow).copied().unwrap_or(Seq::ZERO).max(begins);
     let before = Seq(segment.base.0.saturating_sub(1));
     let shelved = |shelf: &shelf::Shelf| shelf.from <= need.max(before) && shelf.through >= segment.last;

@@ -52,10 +52,7 @@ impl Records {
 
     /// Everything of a flow behind this Seq is still there, in the log or on its shelf.
     pub fn kept_from(&self, flow: FlowId) -> Seq {
-        let catalog = self.shared.look();
-        let log = Seq(catalog.oldest().0.saturating_sub(1));
-        let shelf = catalog.shelves.get(&flow).filter(|shelf| shelf.through >= log);
-        shelf.map_or(log, |shelf| shelf.from.min(log))
+        self.shared.look().kept_from(flow)
     }
 
     /// The oldest Seq that the log itself still has; shelves may reach further back.
@@ -185,7 +182,7 @@ impl Records {
 }
 
 pub(super) fn members_of(spec: &FlowSpec, after: Seq) -> Members {
-    Members::new([(spec.table.clone(), spec.flow, spec.from.max(after))])
+    Members::new([(spec.table.clone(), spec.flow, spec.span.after(after))])
 }
 
 /// A cursor over the durable part of the segment that is being written, and the relations it must learn.

@@ -62,10 +62,8 @@ impl Sealed {
     fn knows(&self, spec: &FlowSpec) -> bool {
         let summary = self.summary();
         summary.flows.get(&spec.flow).is_some_and(|known| {
-            let clamp = |from: Seq| from.max(Seq(self.base.0.saturating_sub(1)));
-            known.spec.table == spec.table
-                && known.spec.key == spec.key
-                && clamp(known.spec.from) == clamp(spec.from)
+            let here = |spec: &FlowSpec| spec.span.within(self.base, self.last);
+            known.spec.table == spec.table && known.spec.key == spec.key && here(&known.spec) == here(spec)
         })
     }
 
@@ -75,7 +73,7 @@ impl Sealed {
 
     /// Makes the summary anew if a flow that may have records in here is not in it.
     pub(crate) fn ensure(&self, disk: &dyn Disk, flows: &[Arc<FlowSpec>]) -> Result<(), JournalError> {
-        let concerned = |spec: &&Arc<FlowSpec>| spec.from < self.last;
+        let concerned = |spec: &&Arc<FlowSpec>| spec.span.meets(self.base, self.last);
         if self.len == 0 || flows.iter().filter(concerned).all(|spec| self.knows(spec)) {
             return Ok(());
         }
@@ -273,7 +271,7 @@ pub(crate) fn scan(
     mut each: impl FnMut(Option<Seq>, Option<Position>),
 ) -> Result<(), JournalError> {
     let specs: Vec<Arc<FlowSpec>> = index.flows.values().map(|flow| Arc::clone(&flow.spec)).collect();
-    let members = Members::new(specs.iter().map(|spec| (spec.table.clone(), spec.flow, spec.from)));
+    let members = Members::new(specs.iter().map(|spec| (spec.table.clone(), spec.flow, spec.span)));
     let frames = Frames::new(Arc::clone(file), Arc::clone(path), seed, range.0, range.1);
     let mut cursor = SegmentCursor::new(frames, Arc::new(members));
     let mut by_relation = std::collections::HashMap::new();

@@ -87,7 +87,10 @@ impl Records {
             }
         };
         let mut read = 0;
-        let mut waiting = sealed.iter().filter(|segment| segment.last > shelf.through).peekable();
+        let concerned = |segment: &&Arc<Sealed>| {
+            segment.last > shelf.through && spec.span.meets(segment.base, segment.last)
+        };
+        let mut waiting = sealed.iter().filter(concerned).peekable();
         let mut copied = Vec::new();
         while let Some(segment) = waiting.next_if(|_| read < budget_bytes.max(1)) {
             read += segment.len.max(1);

@@ -1,7 +1,7 @@
 //! The sidecar of a sealed segment: its summary, and per flow the records and the sorted keys.
 //!
 //! ```text
-//! "TANDEM-X"  head len u32  head crc32c u32  head  sections
+//! "TANDEM-Y"  head len u32  head crc32c u32  head  sections
 //! head      seed u32  base varint  last varint (+1)  segment len varint
 //!           seek places  relation places  flows, each with its spec, its summary and two sections
 //! records   for each: Seq varint (less the one before)  bytes varint  captured_at zigzag (less the one before)
@@ -11,13 +11,13 @@
 use super::entry::{put_table, read_table};
 use super::index::{FlowIndex, RecordMark, SegmentIndex};
 use super::wire::{Input, Malformed, put_sized, put_varint, put_zigzag};
-use super::{FlowId, FlowSpec};
+use super::{FlowId, FlowSpec, Span};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tandem_core::{Seq, WallTime};
 
-const MAGIC: [u8; 8] = *b"TANDEM-X";
+const MAGIC: [u8; 8] = *b"TANDEM-Y";
 pub(crate) const KEY_ENTRY: u64 = 16;
 /// Bytes before the head.
 pub(crate) const PREFIX: usize = 16;
@@ -136,7 +136,8 @@ fn put_flow(out: &mut Vec<u8>, flow: &FlowSummary) {
     put_table(out, &flow.spec.table);
     put_varint(out, flow.spec.key.len() as u64);
     flow.spec.key.iter().for_each(|name| put_sized(out, name.as_bytes()));
-    put_varint(out, flow.spec.from.0);
+    put_varint(out, flow.spec.span.from.0);
+    put_varint(out, flow.spec.span.until.map_or(0, |until| until.0 + 1));
     for number in [flow.records, flow.bytes, flow.first.0, flow.last.0] {
         put_varint(out, number);
     }
@@ -195,7 +196,9 @@ fn read_flow(input: &mut Input, start: u64) -> Result<FlowSummary, Malformed> {
     for _ in 0..input.count()? {
         key.push(Arc::from(&*input.sized_text()?));
     }
-    let spec = Arc::new(FlowSpec { flow, table, key, from: Seq(input.varint()?) });
+    let from = Seq(input.varint()?);
+    let until = input.varint()?.checked_sub(1).map(Seq);
+    let spec = Arc::new(FlowSpec { flow, table, key, span: Span { from, until } });
     let (records, bytes) = (input.varint()?, input.varint()?);
     let (first, last) = (Seq(input.varint()?), Seq(input.varint()?));
     let oldest_at = WallTime(input.zigzag()?);

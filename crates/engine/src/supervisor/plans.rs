@@ -1,7 +1,7 @@
 //! From the states of the maps to what is wanted of streams and apps. Pure.
 
 use crate::capture::Sink;
-use crate::journal::FlowSpec as JournalFlow;
+use crate::journal::{FlowSpec as JournalFlow, Span};
 use crate::store::{FlowId, MapRecord};
 use crate::stream::{FlowPlan, JournalHandle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +51,7 @@ pub(super) fn journal_flow(flow: &FlowPlan) -> JournalFlow {
         flow: flow.flow,
         table: flow.spec.source.clone(),
         key: flow.spec.source_key.clone(),
-        from: flow.start.unwrap_or(Seq::ZERO),
+        span: Span::beyond(flow.start.unwrap_or(Seq::ZERO)),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn relation(name: &str, columns: &[&str]) -> Arc<Relation> {
 }
 
 pub(super) fn spec(flow: u32, name: &str, key: &str, from: u64) -> FlowSpec {
-    FlowSpec { flow: FlowId(flow), table: table(name), key: vec![key.into()], from: Seq(from) }
+    FlowSpec { flow: FlowId(flow), table: table(name), key: vec![key.into()], span: Span::beyond(Seq(from)) }
 }
 
 pub(super) fn insert(relation: &Arc<Relation>, id: i64, text: &str) -> Entry {

@@ -99,7 +99,7 @@ proptest! {
             }
         }
         let flows: Vec<FlowSpec> = tables.iter().zip(0..).map(|(table, flow)| FlowSpec {
-            flow: FlowId(flow), table: table.clone(), key: Vec::new(), from: Seq::ZERO,
+            flow: FlowId(flow), table: table.clone(), key: Vec::new(), span: Span::beyond(Seq::ZERO),
         }).collect();
         journal.set_flows(flows.clone()).unwrap();
         let mut expected = Vec::new();
