@@ -407,6 +407,7 @@ fn reconcile_declared(
             map: map.clone(),
             state: MapState::new(now),
             flows: Vec::new(),
+            skipped: Vec::new(),
         });
         next.insert(map.name.clone(), record);
     }

@@ -15,6 +15,8 @@ pub struct Request {
     pub actor: String,
     /// Why, in their words; may be empty.
     pub reason: String,
+    /// How many queued records they saw, all maps together: if it is another number now, nothing is done.
+    pub expected: Option<u64>,
 }
 
 /// What an accepted request did.

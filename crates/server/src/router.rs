@@ -20,6 +20,7 @@ pub fn router(engine: Engine) -> Router {
         .route("/maps/{map}/run", post(actions::run))
         .route("/maps/{map}/pause", post(actions::pause))
         .route("/maps/{map}/resume", post(actions::resume))
+        .route("/maps/{map}/skip", post(actions::skip))
         .route("/maps/{map}/stop", post(actions::stop))
         .route("/maps/{map}/wait", get(maps::wait))
         .route("/maps/{map}/queue", get(queue::list))

@@ -112,6 +112,8 @@ pub(crate) enum MapVerb {
     Pause(Pause),
     /// Apply what was queued, in order, and go on
     Resume(Resume),
+    /// Go live at once while resuming, and leave the rest of the queue behind
+    Skip(Skip),
     /// End maps
     Stop(Stop),
     /// Wait until a map is in a state
@@ -187,6 +189,9 @@ pub(crate) struct Resume {
     /// What becomes of the queue.
     #[arg(long, value_enum, default_value_t = Mode::CatchUp)]
     pub(crate) mode: Mode,
+    /// Do nothing if another number of records is queued by now, all maps together.
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) expected: Option<u64>,
     /// Not supported yet: a cap on the catch-up's rate.
     #[arg(long, hide = true)]
     pub(crate) rate: Option<u64>,
@@ -203,6 +208,31 @@ pub(crate) enum Mode {
     SkipPreserve,
     /// Live at once; the queue is dropped.
     SkipDiscard,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "fate", required = true)]
+pub(crate) struct Skipped {
+    /// The queue becomes catch-up errors.
+    #[arg(long, group = "fate")]
+    pub(crate) preserve: bool,
+    /// The queue is dropped.
+    #[arg(long, group = "fate")]
+    pub(crate) discard: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Skip {
+    /// The maps: all of them, or none.
+    #[arg(required = true)]
+    pub(crate) maps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) fate: Skipped,
+    /// Do nothing if another number of records is queued by now, all maps together.
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) expected: Option<u64>,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use super::catalog::{Catalog, Shared};
 use super::cursor::{Group, Members, SegmentCursor};
 use super::records::active_cursor;
 use super::segment::Sealed;
-use super::{FlowId, JournalError, Record};
+use super::{FlowId, JournalError, Record, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tandem_core::{Position, Seq};
@@ -301,7 +301,8 @@ fn select(catalog: &Catalog, flows: &[(FlowId, Seq)]) -> Result<Members, Journal
     for (flow, from) in flows {
         let spec = catalog.flows.get(flow);
         let spec = spec.ok_or_else(|| JournalError::misuse("read", format!("flow {} is unknown", flow.0)))?;
-        chosen.push((spec.table.clone(), *flow, spec.span.after(*from)));
+        // A flow that has ended is read on: whoever reads it may not have been told yet, and what they read counts.
+        chosen.push((spec.table.clone(), *flow, Span::beyond(spec.span.from.max(*from))));
     }
     Ok(Members::new(chosen))
 }

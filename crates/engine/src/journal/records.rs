@@ -60,7 +60,8 @@ impl Records {
         self.shared.look().oldest()
     }
 
-    /// Reads the records of some flows, each from beyond its own Seq, in order, from beyond `from` on.
+    /// Reads the records of some flows, each from beyond its own Seq, in order, from beyond `from` on. A flow that
+    /// has ended is bounded by the reader's limit, not by its end.
     pub fn reader(&self, members: Vec<(FlowId, Seq)>, from: Seq) -> Reader {
         Reader::new(Arc::clone(&self.shared), members, from)
     }

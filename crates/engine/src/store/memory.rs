@@ -50,6 +50,14 @@ impl Store for MemoryStore {
                         !above.iter().any(|(other, last)| other == flow && seq > last)
                     }),
                     Record::NoErrors(flow) => inner.errors.retain(|(other, _), _| *other != flow),
+                    Record::ErrorsOf { now, before } => {
+                        let (theirs, others): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.errors)
+                            .into_values()
+                            .partition(|error| error.flow == before);
+                        let moved = theirs.into_iter().map(|error| SetAside { flow: now, ..error });
+                        inner.errors =
+                            others.into_iter().chain(moved).map(|e| ((e.flow, e.seq), e)).collect();
+                    }
                     Record::Activity(mut entry) => {
                         entry.id = inner.activity.len() as u64 + 1;
                         numbers.push(entry.id);

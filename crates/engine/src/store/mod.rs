@@ -13,7 +13,7 @@ pub(crate) mod sqlite;
 use crate::view::ActivityEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use tandem_core::lifecycle::MapState;
+use tandem_core::lifecycle::{MapState, QueueFate};
 use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::{AppName, BarrierId, Epoch, Fault, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
 
@@ -80,6 +80,13 @@ pub enum Record {
     NoErrorsAbove(Vec<(FlowId, Seq)>),
     /// The errors of a flow that is no more.
     NoErrors(FlowId),
+    /// The errors of a flow are another's now, which goes on behind it.
+    ErrorsOf {
+        /// Whose they are now.
+        now: FlowId,
+        /// Whose they were.
+        before: FlowId,
+    },
     /// Something to tell. Its number is given when it is saved.
     Activity(ActivityEntry),
 }
@@ -123,6 +130,41 @@ pub struct MapRecord {
     pub state: MapState,
     /// Its flows; empty while it is not running.
     pub flows: Vec<FlowRecord>,
+    /// Queues that it has skipped and that are not gone yet.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
+}
+
+impl MapRecord {
+    /// The flow behind whose queue another goes on, if it has skipped one.
+    pub fn skipped_before(&self, flow: FlowId) -> Option<FlowId> {
+        self.skipped.iter().find(|skipped| skipped.next == flow).map(|skipped| skipped.flow.flow)
+    }
+
+    /// The flow that goes on in the end behind a skipped one: what came after it may have been skipped again.
+    pub fn goes_on(&self, mut flow: FlowId) -> FlowId {
+        while let Some(skipped) = self.skipped.iter().find(|skipped| skipped.flow.flow == flow) {
+            flow = skipped.next;
+        }
+        flow
+    }
+}
+
+/// A queue that was skipped: the flow that has it is closed, and another goes on behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The flow.
+    pub flow: FlowRecord,
+    /// Its last Seq.
+    pub until: Seq,
+    /// The flow that goes on.
+    pub next: FlowId,
+    /// What becomes of the queue.
+    pub fate: QueueFate,
+    /// Who asked.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: String,
 }
 
 /// A flow of a map that was run.

@@ -148,6 +148,10 @@ impl Store for SqliteStore {
                         Record::NoErrors(flow) => {
                             transaction.prepare_cached("DELETE FROM error WHERE flow = ?1")?.execute([flow.0])?;
                         }
+                        Record::ErrorsOf { now, before } => {
+                            let sql = "UPDATE error SET flow = ?1, document = json_set(document, '$.flow', ?1) WHERE flow = ?2";
+                            transaction.prepare_cached(sql)?.execute([now.0, before.0])?;
+                        }
                         Record::Activity(entry) => {
                             transaction
                                 .prepare_cached("INSERT INTO activity (map, document) VALUES (?1, ?2)")?

@@ -247,11 +247,6 @@ impl StreamActor {
             .iter()
             .filter_map(|(flow, from)| Some((*flow, Member::new(plan.flows.get(flow)?.clone(), *from))))
             .collect();
-        let waiting_on_others = members
-            .values()
-            .filter(|member| member.flow.related().any(|other| !members.contains_key(other)))
-            .map(|member| member.flow.flow)
-            .collect();
         let outside = self.outside(lane, plan);
         // A table that has not entered capture yet will enter behind everything that is journaled now.
         let head = self.parts.journal.with(|journal| journal.head());
@@ -260,6 +255,14 @@ impl StreamActor {
             .filter_map(|member| {
                 let behind = member.flow.dependents.iter().filter(|other| outside.contains_key(other));
                 let cursors = behind.map(|other| self.cursor_of(plan, *other).unwrap_or(head));
+                Some((member.flow.flow, cursors.min()?))
+            })
+            .collect();
+        let others_at: BTreeMap<FlowId, Seq> = members
+            .values()
+            .filter_map(|member| {
+                let others = member.flow.related().filter(|other| !members.contains_key(other));
+                let cursors = others.map(|other| self.cursor_of(plan, *other).unwrap_or(head));
                 Some((member.flow.flow, cursors.min()?))
             })
             .collect();
@@ -275,7 +278,7 @@ impl StreamActor {
             context,
             lane,
             members,
-            waiting_on_others,
+            others_at,
             waits_beyond,
             apply: slot.connection.take(),
             orders: orders.subscribe(),
@@ -304,7 +307,12 @@ impl StreamActor {
 
     /// How far a flow is settled, or where it begins.
     fn cursor_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
-        self.parts.record.cursor_of(flow).or_else(|| plan.flows.get(&flow)?.start)
+        self.parts.record.cursor_of(flow).or_else(|| {
+            let flow = plan.flows.get(&flow)?;
+            // The one before may have come further before it was let go of.
+            let before = flow.succeeds.and_then(|before| self.cursor_of(plan, before));
+            flow.start.map(|start| before.map_or(start, |before| before.max(start)))
+        })
     }
 
     fn cursor(&self, lane: LaneId) -> Seq {
@@ -508,7 +516,7 @@ impl StreamActor {
                         Some(lane) if lane == live => Place::Live,
                         Some(_) => Place::CatchingUp,
                     },
-                    cursor: self.parts.record.cursor_of(*flow).unwrap_or_default(),
+                    cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
                     applied,
                     refused,
                     stalled: slot.filter(|slot| slot.stalled).and_then(|slot| slot.retry.fault().cloned()),

@@ -95,9 +95,9 @@ pub(super) struct LaneRun {
     pub(super) context: Arc<LaneContext>,
     pub(super) lane: LaneId,
     pub(super) members: BTreeMap<FlowId, Member>,
-    /// Members with a related flow that is behind them, in no lane or another: a foreign key that refuses one of
-    /// their records may be right, and waiting mends it.
-    pub(super) waiting_on_others: BTreeSet<FlowId>,
+    /// For members with related flows outside of this lane: how far the last of those has come. A foreign key that
+    /// refuses a record beyond that may be right, and waiting mends it; one at or before it nobody will mend.
+    pub(super) others_at: BTreeMap<FlowId, Seq>,
     /// `None` for a lane without members, which writes nothing.
     pub(super) apply: Option<Box<dyn Apply>>,
     pub(super) orders: watch::Receiver<Orders>,

@@ -143,6 +143,14 @@ impl StreamRecord {
         (!leaving.is_empty()).then(|| self.open(&leaving))
     }
 
+    /// Lets a flow that goes on behind another have that one's past, too: what the destination loses of it is
+    /// missed here.
+    pub(crate) fn inherit(&mut self, flow: FlowId, from: FlowId) {
+        let past: Vec<Stay> =
+            self.trail.iter().filter(|stay| stay.flow == from).map(|stay| Stay { flow, ..*stay }).collect();
+        self.trail.extend(past);
+    }
+
     /// Forgets a flow, wherever it is.
     pub(crate) fn forget(&mut self, flow: FlowId) {
         self.resting.retain(|resting| resting.flow != flow);

@@ -29,6 +29,10 @@ pub(crate) struct FlowPlan {
     pub(crate) spec: FlowSpec,
     /// Where it begins; `None` while its table has not entered capture yet.
     pub(crate) start: Option<Seq>,
+    /// Where it ends; `None` for one that goes on.
+    pub(crate) until: Option<Seq>,
+    /// The flow that had the queue that this one has skipped: it begins where that one was let go of.
+    pub(crate) succeeds: Option<FlowId>,
     /// Whether it is to be in a lane.
     pub(crate) follow: bool,
     /// Flows of the stream that it depends on, directly or not.
@@ -48,6 +52,14 @@ impl FlowPlan {
     /// The target of a flow's writes.
     pub(crate) fn target(spec: &FlowSpec) -> Arc<Target> {
         Projection::target(spec)
+    }
+}
+
+impl StreamPlan {
+    /// The flows whose queues a flow has skipped, the last one first.
+    pub(crate) fn skipped_by(&self, flow: FlowId) -> impl Iterator<Item = FlowId> + '_ {
+        let before = |flow: &FlowId| self.flows.get(flow).and_then(|flow| flow.succeeds);
+        std::iter::successors(before(&flow), before)
     }
 }
 

@@ -120,7 +120,8 @@ impl LaneRun {
             else {
                 continue;
             };
-            if fault.class == FaultClass::Reference && self.waiting_on_others.contains(flow) {
+            let behind = self.others_at.get(flow).is_some_and(|others| *others < write.seq);
+            if fault.class == FaultClass::Reference && behind {
                 self.rollback().await;
                 return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::from([*flow]))));
             }

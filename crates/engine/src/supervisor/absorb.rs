@@ -16,6 +16,7 @@ impl Supervisor {
             let Some(record) = self.maps.get(&name) else { continue };
             let mut next = record.clone();
             self.absorb_barriers(&mut next);
+            records.extend(self.finish_skips(&mut next));
             for event in self.facts(&name, &next) {
                 let Ok(state) = step(&next.state, event, self.now()) else { continue };
                 if state == next.state {
@@ -47,6 +48,7 @@ impl Supervisor {
                 FailPoint::CaughtUpUnsaved.pass();
             }
             self.save(&records)?;
+            self.move_error_counts(&records);
             if paused {
                 FailPoint::PausedSaved.pass();
             }

@@ -1,6 +1,7 @@
 //! Requests: all or nothing, recorded before anything is done.
 
 use super::Supervisor;
+use super::skip::fate_of;
 use crate::failpoint::FailPoint;
 use crate::request::{Accepted, Blocker, Rejected, Request};
 use crate::store::{FlowId, FlowRecord, MapRecord, Record};
@@ -29,6 +30,7 @@ impl Supervisor {
         supported(request.action)?;
         let events = self.events(&request);
         let mut blockers = self.parents_not_live(&request);
+        blockers.extend(self.not_as_expected(&request));
         let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
         for (name, event) in events {
             let Some(record) = self.maps.get(&name) else { continue };
@@ -77,16 +79,21 @@ impl Supervisor {
                 entry.detail = format!("goes along with {}", list(&request.maps));
             }
             if state.phase == Phase::NotRunning {
-                entry.detail = self.left_behind(&record);
+                let (queued, bytes) = self.queued(&record);
+                entry.detail = format!("{queued} queued records ({bytes} bytes) were not applied");
                 records.extend(record.flows.iter().map(|flow| Record::NoErrors(flow.flow)));
                 engine.leaving.extend(record.flows.iter().map(|flow| flow.stream.source.clone()));
                 record.flows.clear();
+                record.skipped.clear();
             }
             for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {
                 let (flow, barrier) = (FlowId(engine.next_flow), BarrierId(engine.next_barrier));
                 engine.next_flow += 1;
                 engine.next_barrier += 1;
                 record.flows.push(FlowRecord { flow, stream, spec, barrier, start: None });
+            }
+            if let Some(fate) = fate_of(request.action).filter(|_| request.maps.contains(&name)) {
+                self.skip(&mut record, fate, request, &mut engine.next_flow)?;
             }
             record.state = state;
             records.push(Record::Activity(entry));
@@ -157,7 +164,7 @@ impl Supervisor {
 
     /// Maps that cannot be resumed because a map that they depend on is not live, and is not resumed with them.
     fn parents_not_live(&self, request: &Request) -> Vec<Blocker> {
-        if !matches!(request.action, Action::Resume(_)) {
+        if !matches!(request.action, Action::Resume(_) | Action::Skip(_)) {
             return Vec::new();
         }
         let mut blockers = Vec::new();
@@ -184,22 +191,6 @@ impl Supervisor {
         }
         blockers
     }
-
-    /// What a stop leaves unapplied, for the activity log.
-    fn left_behind(&self, record: &MapRecord) -> String {
-        let mut records = 0;
-        let mut bytes = 0;
-        for flow in &record.flows {
-            let Some(handle) = self.streams.get(&flow.stream) else { continue };
-            let cursor = handle.status.borrow().flows.get(&flow.flow).map(|status| status.cursor);
-            let Some(cursor) = cursor.max(flow.start) else { continue };
-            if let Ok(counts) = handle.journal.with(|journal| journal.queued(flow.flow, cursor)) {
-                records += counts.records;
-                bytes += counts.bytes;
-            }
-        }
-        format!("{records} queued records ({bytes} bytes) were not applied")
-    }
 }
 
 /// Lifts before actions, so that a map that is resumed together with its parent is not refused for it.
@@ -220,8 +211,8 @@ fn supported(action: Action) -> Result<(), Rejected> {
             "this version cannot copy records yet: load both sides, then run with --no-initial-sync"
         }
         Action::Rerun { .. } | Action::SkipInitialSync => "this version has no initial sync yet",
-        Action::Resume(ResumeMode::SkipPreserve | ResumeMode::SkipDiscard) | Action::Skip(_) => {
-            "this version cannot skip to live yet: resume by catch-up"
+        Action::Resume(ResumeMode::SkipPreserve) | Action::Skip(QueueFate::Preserve) => {
+            "this version cannot preserve a skipped queue yet: resume by catch-up, or discard it"
         }
         Action::Stop(Some(QueueFate::Preserve)) => {
             "this version cannot keep a queue beyond a stop yet: use --queue discard"
@@ -231,7 +222,8 @@ fn supported(action: Action) -> Result<(), Rejected> {
         }
         Action::Run { initial_sync: false }
         | Action::Pause
-        | Action::Resume(ResumeMode::CatchUp)
+        | Action::Resume(ResumeMode::CatchUp | ResumeMode::SkipDiscard)
+        | Action::Skip(QueueFate::Discard)
         | Action::Stop(None | Some(QueueFate::Discard)) => return Ok(()),
     };
     Err(Rejected::Unsupported(missing.to_owned()))

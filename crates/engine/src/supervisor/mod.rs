@@ -8,6 +8,7 @@
 mod absorb;
 mod act;
 mod plans;
+mod skip;
 mod snapshot;
 
 pub(crate) use act::Prepared;

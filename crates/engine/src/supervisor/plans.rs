@@ -2,7 +2,7 @@
 
 use crate::capture::Sink;
 use crate::journal::{FlowSpec as JournalFlow, Span};
-use crate::store::{FlowId, MapRecord};
+use crate::store::{FlowId, MapRecord, Skipped};
 use crate::stream::{FlowPlan, JournalHandle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,9 +34,29 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
                 map: record.map.name.clone(),
                 spec: flow.spec.clone(),
                 start: flow.start,
+                until: None,
+                succeeds: record.skipped_before(flow.flow),
                 follow,
                 ancestors: others(&|other| below(other, name)),
                 dependents: others(&|other| below(name, other)),
+                target: FlowPlan::target(&flow.spec),
+            };
+            streams.entry(flow.stream.clone()).or_default().insert(flow.flow, Arc::new(plan));
+        }
+    }
+    for record in maps.values() {
+        for Skipped { flow, until, .. } in &record.skipped {
+            let plan = FlowPlan {
+                flow: flow.flow,
+                map: record.map.name.clone(),
+                spec: flow.spec.clone(),
+                start: flow.start,
+                until: Some(*until),
+                succeeds: record.skipped_before(flow.flow),
+                follow: false,
+                // Nobody waits for what was left behind.
+                ancestors: BTreeSet::new(),
+                dependents: BTreeSet::new(),
                 target: FlowPlan::target(&flow.spec),
             };
             streams.entry(flow.stream.clone()).or_default().insert(flow.flow, Arc::new(plan));
@@ -51,7 +71,7 @@ pub(super) fn journal_flow(flow: &FlowPlan) -> JournalFlow {
         flow: flow.flow,
         table: flow.spec.source.clone(),
         key: flow.spec.source_key.clone(),
-        span: Span::beyond(flow.start.unwrap_or(Seq::ZERO)),
+        span: Span { from: flow.start.unwrap_or(Seq::ZERO), until: flow.until },
     }
 }
 
@@ -63,7 +83,11 @@ pub(super) fn app_sinks(
     let mut apps: BTreeMap<AppName, BTreeMap<StreamName, Sink>> = BTreeMap::new();
     for (stream, flows) in streams {
         let Some(journal) = journal(stream) else { continue };
-        let tables = flows.values().map(|flow| flow.spec.source.clone()).collect();
+        let going_on = flows.values().filter(|flow| flow.until.is_none());
+        let tables: BTreeSet<TableName> = going_on.map(|flow| flow.spec.source.clone()).collect();
+        if tables.is_empty() {
+            continue;
+        }
         apps.entry(stream.source.clone()).or_default().insert(stream.clone(), Sink { journal, tables });
     }
     apps

@@ -4,28 +4,33 @@
 use crate::world::{Weather, World, table};
 use tandem_connectors::memory::{Call, Reaction};
 use tandem_core::Value;
-use tandem_core::lifecycle::{Action, Phase};
+use tandem_core::lifecycle::{Action, Phase, QueueFate};
 
 /// Under so many orders.
 const ORDERS: u64 = 200;
 
 fn check(story: impl Fn(&mut World)) {
-    check_with(false, story);
+    check_in(|_| (), story);
 }
 
 /// With a destination that may lose its last transactions.
 fn check_with_losses(story: impl Fn(&mut World)) {
-    check_with(true, story);
+    check_in(|calm| calm.losses = true, story);
 }
 
-fn check_with(losses: bool, story: impl Fn(&mut World)) {
+/// With queues that are discarded: both sides need not be equal in the end, and what is missing must be what was told.
+fn check_with_skips(story: impl Fn(&mut World)) {
+    check_in(|calm| calm.skips = true, story);
+}
+
+fn check_in(with: impl Fn(&mut Weather), story: impl Fn(&mut World)) {
     let only = crate::number("TANDEM_SEED");
     if only.is_some() {
         crate::tell();
     }
     for seed in only.map_or(0..ORDERS, |seed| seed..seed + 1) {
-        let calm =
-            Weather { steps: 0, users: 0, operators: 0, crashes: 0, faults: 0, parent_deletes: true, losses };
+        let mut calm = Weather::calm();
+        with(&mut calm);
         let mut world = World::new(seed, calm, only.is_some());
         world.run_all();
         story(&mut world);
@@ -197,5 +202,23 @@ fn a_map_that_joined_after_what_was_lost_goes_back_along_its_own_lane() {
         world.until("they go on together", |world| world.right.rows(&table("customers")).len() == 5);
         let commits = 1 + usize::try_from(world.seed % 6).unwrap_or_default();
         world.lose(commits);
+    });
+}
+
+/// A queue was skipped while the lane that applied it was on its way: between the request and the moment when the lane
+/// let go, it went on beyond the place where the queue was cut off.
+#[test]
+fn a_lane_that_is_told_late_that_its_queue_was_skipped_doubles_nothing() {
+    check_with_skips(|world| {
+        world.pause("items");
+        world.until_phase("items", Phase::Paused);
+        item(world, 0);
+        world.resume("items");
+        world.rest(world.seed % 40);
+        item(world, 1);
+        world.ask("skip", Action::Skip(QueueFate::Discard), vec!["items".into()]);
+        item(world, 2);
+        world.rest(world.seed % 7);
+        item(world, 3);
     });
 }

@@ -25,6 +25,7 @@ fn schedule(seed: u64, tracing: bool) {
         faults: 12 * storm,
         parent_deletes: !seed.is_multiple_of(3),
         losses: seed.is_multiple_of(7),
+        skips: seed % 7 == 3,
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);

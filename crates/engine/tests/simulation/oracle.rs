@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, HashMap};
 use tandem_connectors::memory::MemoryApp;
 use tandem_core::lifecycle::Phase;
 use tandem_core::{IntegrationKey, MapName, Seq, TableName};
-use tandem_engine::store::Store;
 use tandem_engine::store::memory::MemoryStore;
+use tandem_engine::store::{ActivityFrom, Store};
 use tandem_engine::{Engine, Rejected};
 
 #[derive(Default)]
@@ -20,6 +20,29 @@ pub(crate) struct Oracle {
     /// Maps that the engine shows as paused, and nobody has asked to resume since.
     paused: BTreeSet<MapName>,
     run: BTreeSet<MapName>,
+    /// Where every map had begun.
+    begun: Seq,
+}
+
+/// A queue that was discarded, as the activity log tells of it.
+struct Discarded {
+    map: MapName,
+    records: u64,
+    beyond: Seq,
+    until: Seq,
+}
+
+fn discarded(store: &MemoryStore) -> Vec<Discarded> {
+    let log = store.activity(None, ActivityFrom::Since(0), usize::MAX).expect("a store in memory");
+    let told = log.into_iter().filter(|entry| entry.event == "queue.discarded");
+    told.map(|entry| {
+        let numbers: Vec<u64> =
+            entry.detail.split(|c: char| !c.is_ascii_digit()).filter_map(|text| text.parse().ok()).collect();
+        let [records, _, beyond, until] = numbers[..] else { panic!("four numbers: {}", entry.detail) };
+        let map = entry.map.expect("a queue is a map's");
+        Discarded { map, records, beyond: Seq(beyond), until: Seq(until) }
+    })
+    .collect()
 }
 
 impl Oracle {
@@ -39,6 +62,45 @@ impl Oracle {
                 self.last.insert((effect.table, key), effect.seq);
             }
         }
+    }
+
+    pub(crate) fn begin(&mut self, begun: Seq) {
+        self.begun = begun;
+    }
+
+    pub(crate) fn begun(&self) -> Seq {
+        self.begun
+    }
+
+    /// At rest: every change is applied, or set aside, or was discarded, and each of them is one of the three. What
+    /// the log says was discarded is exactly what is missing.
+    pub(crate) fn conserved(
+        &self,
+        seed: u64,
+        (begun, head): (Seq, Seq),
+        right: &MemoryApp,
+        store: &MemoryStore,
+    ) {
+        let discarded = discarded(store);
+        let mut known: BTreeSet<Seq> = BTreeSet::new();
+        for effect in right.history() {
+            known.insert(effect.seq);
+            let dropped = discarded.iter().find(|queue| {
+                *queue.map.as_str() == *effect.table.name
+                    && queue.beyond < effect.seq
+                    && effect.seq <= queue.until
+            });
+            assert!(dropped.is_none(), "seed {seed}: Seq {} was discarded, and took effect", effect.seq);
+        }
+        for errors in store.load().expect("a store in memory").errors.keys() {
+            let errors = store.errors(*errors).expect("a store in memory");
+            for error in errors {
+                assert!(known.insert(error.seq), "seed {seed}: Seq {} was applied and set aside", error.seq);
+            }
+        }
+        let missing: Vec<Seq> = (begun.0 + 1..=head.0).map(Seq).filter(|seq| !known.contains(seq)).collect();
+        let counted: u64 = discarded.iter().map(|queue| queue.records).sum();
+        assert_eq!(missing.len() as u64, counted, "seed {seed}: missing are {missing:?}");
     }
 
     pub(crate) fn seen(&self) -> usize {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
-use tandem_core::lifecycle::{Action, Phase, ResumeMode};
+use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
 use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
-use tandem_core::{MapName, TableName, Value, WallTime};
+use tandem_core::{MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
@@ -30,6 +30,24 @@ pub(crate) struct Weather {
     pub(crate) parent_deletes: bool,
     /// The destination loses its last transactions at times, as after a failover.
     pub(crate) losses: bool,
+    /// Operators skip queues and discard them.
+    pub(crate) skips: bool,
+}
+
+impl Weather {
+    /// Nothing happens by itself.
+    pub(crate) fn calm() -> Self {
+        Self {
+            steps: 0,
+            users: 0,
+            operators: 0,
+            crashes: 0,
+            faults: 0,
+            parent_deletes: true,
+            losses: false,
+            skips: false,
+        }
+    }
 }
 
 /// How many transactions the destination may lose at once.
@@ -123,6 +141,9 @@ impl World {
             if snapshot.maps.iter().all(|view| view.state.phase == Phase::Running)
                 && !snapshot.maps.is_empty()
             {
+                let flows = snapshot.maps.iter().flat_map(|map| &map.flows);
+                let begun = flows.map(|flow| flow.applied_seq).max().unwrap_or_default();
+                self.oracle.begin(begun);
                 return self.first_marks();
             }
             self.turn();
@@ -309,7 +330,9 @@ impl World {
         let (verb, action) = match self.random.below(20) {
             0..=5 => ("run", Action::Run { initial_sync: false }),
             6..=11 => ("pause", Action::Pause),
+            12..=14 if self.weather.skips => ("resume", Action::Resume(ResumeMode::SkipDiscard)),
             12..=18 => ("resume", Action::Resume(ResumeMode::CatchUp)),
+            _ if self.weather.skips => ("skip", Action::Skip(QueueFate::Discard)),
             _ => return,
         };
         self.ask(verb, action, vec![name]);
@@ -319,7 +342,13 @@ impl World {
         let Some(engine) = self.engine.clone() else { return };
         let answers = self.answers.clone();
         self.executor.spawn(Box::pin(async move {
-            let request = Request { action, maps: maps.clone(), actor: "sim".into(), reason: String::new() };
+            let request = Request {
+                action,
+                maps: maps.clone(),
+                actor: "sim".into(),
+                reason: String::new(),
+                expected: None,
+            };
             let answer = engine.act(request).await.map(drop);
             answers.lock().expect("one thread").push((verb, maps[0].clone(), answer));
         }));
@@ -393,6 +422,16 @@ impl World {
             if !self.is_settled() {
                 quiet_since = now;
             } else if now > quiet_since + Duration::from_secs(3) {
+                let queued_before = self.oracle.begun();
+                let head = self.engine.as_ref().map_or(Seq::ZERO, |engine| {
+                    let snapshot = engine.snapshot();
+                    let heads = snapshot.maps.iter().flat_map(|map| &map.flows).map(|flow| flow.head_seq);
+                    heads.max().unwrap_or_default()
+                });
+                self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
+                if self.weather.skips {
+                    return;
+                }
                 return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);
             }
             if turn == 0 || now > asked + Duration::from_secs(3) {

@@ -2,7 +2,9 @@
 
 use crate::input::Body;
 use crate::problem::Refusal;
-use crate::wire::{Accepted, ActionRequest, PauseRequest, ResumeRequest, RunRequest, StopRequest};
+use crate::wire::{
+    Accepted, ActionRequest, PauseRequest, ResumeRequest, RunRequest, SkipRequest, StopRequest,
+};
 use axum::Json;
 use axum::extract::{Path, State};
 use tandem_engine::Engine;
@@ -41,8 +43,18 @@ pub(crate) async fn resume(
     Path(map): Path<String>,
     Body(asked): Body<ResumeRequest>,
 ) -> Answer {
-    let ResumeRequest { mode, reason, actor } = asked;
-    several(engine, Body(ActionRequest { mode, reason, actor, ..one("resume", map) })).await
+    let ResumeRequest { mode, expected, reason, actor } = asked;
+    several(engine, Body(ActionRequest { mode, expected, reason, actor, ..one("resume", map) })).await
+}
+
+/// `POST /maps/{map}/skip`
+pub(crate) async fn skip(
+    engine: State<Engine>,
+    Path(map): Path<String>,
+    Body(asked): Body<SkipRequest>,
+) -> Answer {
+    let SkipRequest { queue, expected, reason, actor } = asked;
+    several(engine, Body(ActionRequest { queue, expected, reason, actor, ..one("skip", map) })).await
 }
 
 /// `POST /maps/{map}/stop`
@@ -51,8 +63,8 @@ pub(crate) async fn stop(
     Path(map): Path<String>,
     Body(asked): Body<StopRequest>,
 ) -> Answer {
-    let StopRequest { queue, reason, actor } = asked;
-    several(engine, Body(ActionRequest { queue, reason, actor, ..one("stop", map) })).await
+    let StopRequest { queue, expected, reason, actor } = asked;
+    several(engine, Body(ActionRequest { queue, expected, reason, actor, ..one("stop", map) })).await
 }
 
 fn one(action: &str, map: String) -> ActionRequest {

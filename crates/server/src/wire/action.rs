@@ -28,6 +28,10 @@ pub struct ActionRequest {
     /// `stop` and `skip`: what becomes of the queue, `preserve` or `discard`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// `resume`, `stop` and `skip`: how many queued records were seen, all maps together. If it is another number
+    /// now, nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
 }
 
 /// The body of `POST /maps/{map}/run`.
@@ -58,6 +62,22 @@ pub struct PauseRequest {
 pub struct ResumeRequest {
     /// See [`ActionRequest::mode`].
     pub mode: Option<String>,
+    /// See [`ActionRequest::expected`].
+    pub expected: Option<u64>,
+    /// See [`ActionRequest::reason`].
+    pub reason: String,
+    /// See [`ActionRequest::actor`].
+    pub actor: Option<String>,
+}
+
+/// The body of `POST /maps/{map}/skip`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SkipRequest {
+    /// See [`ActionRequest::queue`].
+    pub queue: Option<String>,
+    /// See [`ActionRequest::expected`].
+    pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
     pub reason: String,
     /// See [`ActionRequest::actor`].
@@ -70,6 +90,8 @@ pub struct ResumeRequest {
 pub struct StopRequest {
     /// See [`ActionRequest::queue`].
     pub queue: Option<String>,
+    /// See [`ActionRequest::expected`].
+    pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
     pub reason: String,
     /// See [`ActionRequest::actor`].
@@ -106,6 +128,7 @@ impl ActionRequest {
             ("initial_sync", self.initial_sync.is_some(), &["run"][..]),
             ("mode", self.mode.is_some(), &["resume"]),
             ("queue", self.queue.is_some(), &["stop", "skip"]),
+            ("expected", self.expected.is_some(), &["resume", "stop", "skip"]),
         ];
         for (field, is_given, verbs) in given {
             if is_given && !verbs.contains(&self.action.as_str()) {
@@ -135,7 +158,7 @@ impl ActionRequest {
             return Err(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes"));
         }
         let maps = self.maps.into_iter().map(MapName::from).collect();
-        Ok(tandem_engine::Request { action, maps, actor, reason: self.reason })
+        Ok(tandem_engine::Request { action, maps, actor, reason: self.reason, expected: self.expected })
     }
 }
 

@@ -10,7 +10,9 @@ mod problem;
 mod queue;
 mod value;
 
-pub use action::{Accepted, ActionRequest, MapState, PauseRequest, ResumeRequest, RunRequest, StopRequest};
+pub use action::{
+    Accepted, ActionRequest, MapState, PauseRequest, ResumeRequest, RunRequest, SkipRequest, StopRequest,
+};
 pub use activity::Activity;
 pub use app::{App, Readiness};
 pub use finding::Finding;

@@ -35,6 +35,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Map(MapVerb::Run(asked)) => map::run(&desk()?, asked).await,
         Verb::Map(MapVerb::Pause(asked)) => map::pause(&desk()?, asked).await,
         Verb::Map(MapVerb::Resume(asked)) => map::resume(&desk()?, asked).await,
+        Verb::Map(MapVerb::Skip(asked)) => map::skip(&desk()?, asked).await,
         Verb::Map(MapVerb::Stop(asked)) => map::stop(&desk()?, asked).await,
         Verb::Map(MapVerb::Wait(asked)) => map::wait(&desk()?, asked).await,
         Verb::Queue(QueueVerb::List(asked)) => queue::list(&desk()?, asked).await,

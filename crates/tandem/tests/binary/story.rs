@@ -76,6 +76,45 @@ fn a_paused_map_queues_and_a_resumed_one_catches_up() {
 }
 
 #[test]
+fn a_queue_that_is_discarded_is_counted_exactly_and_the_map_is_live_at_once() {
+    let house = House::new();
+    let server = running(&house);
+    server.ok(&["map", "pause", "customers", "--wait"]);
+    let erp = house.app("erp");
+    erp.execute_batch("INSERT INTO customers VALUES ('K1', 'Ann'), ('K2', 'Bob'), ('K3', 'Cyd')").unwrap();
+    server.until(&["queue", "stats", "customers"], |stats| records(stats) == 3);
+
+    server.tandem(&["map", "resume", "customers", "--mode", "skip-discard"]).ended(2, "nobody can be asked");
+    let discard = ["map", "resume", "customers", "--mode", "skip-discard", "--yes", "--expected"];
+    server.tandem(&[&discard[..], &["2"]].concat()).ended(3, "3 records are queued now, not 2");
+    assert_eq!(server.ok(&["map", "show", "customers"])["state"], "paused");
+    server.ok(&[&discard[..], &["3", "--reason", "bad import"]].concat());
+    server.ok(&["map", "wait", "customers", "--for", "running"]);
+
+    erp.execute("INSERT INTO customers VALUES ('K4', 'Dan')", []).unwrap();
+    let crm = house.app("crm");
+    let deadline = Instant::now() + PATIENCE;
+    while rows(&crm, "customers").is_empty() {
+        assert!(Instant::now() < deadline, "the map is not live");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(rows(&crm, "customers"), [r#"[Text("K4"), Text("Dan")]"#]);
+    assert_eq!(records(&server.ok(&["queue", "stats", "customers"])), 0);
+    let log = server.until(&["activity", "--map", "customers"], |log| {
+        log["items"].as_array().unwrap().iter().any(|entry| entry["event"] == "queue.discarded")
+    });
+    let told = log["items"].as_array().unwrap().iter().find(|entry| entry["event"] == "queue.discarded");
+    let told = told.unwrap();
+    assert!(told["detail"].as_str().unwrap().starts_with("3 queued records"), "{told}");
+    assert_eq!(told["reason"], "bad import");
+    // What goes along with it has nothing to skip, and catches up.
+    server.ok(&["map", "wait", "orders", "--for", "running"]);
+
+    let stats = server.tandem(&["map", "skip", "customers", "--discard", "--yes"]);
+    stats.ended(3, "customers is running and skip needs a map that is resuming");
+}
+
+#[test]
 fn a_queue_outlives_an_orderly_end_and_a_sudden_one() {
     let house = House::new();
     let server = running(&house);

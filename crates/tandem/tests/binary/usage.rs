@@ -53,6 +53,8 @@ fn what_this_version_cannot_do_is_said_and_ends_with_2() {
 fn what_loses_data_needs_a_yes() {
     check(&["map", "stop", "m", "--queue", "discard"], 2, "add --yes");
     check(&["map", "resume", "m", "--mode", "skip-discard"], 2, "add --yes");
+    check(&["map", "skip", "m", "--discard"], 2, "add --yes");
+    check(&["map", "skip", "m"], 2, "<--preserve|--discard>");
 }
 
 #[test]

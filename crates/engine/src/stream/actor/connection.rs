@@ -43,7 +43,7 @@ impl StreamActor {
             }
             fenced = fence => fenced,
         };
-        match fenced.and_then(|(connection, marks)| self.settle(&marks).map(|()| connection)) {
+        match fenced.and_then(|(connection, marks)| self.settle(&marks, plan).map(|()| connection)) {
             Ok(mut connection) => {
                 FailPoint::FencedUnsaved.pass();
                 self.save()?;
@@ -77,7 +77,7 @@ impl StreamActor {
     }
 
     /// Compares what the destination says with what we know, and settles what was in doubt.
-    pub(super) fn settle(&mut self, marks: &[Watermark]) -> Result<(), Fault> {
+    pub(super) fn settle(&mut self, marks: &[Watermark], plan: &StreamPlan) -> Result<(), Fault> {
         let record = &mut self.parts.record;
         let stream = record.stream.to_string();
         let gap = |message: String, fix: &str| {
@@ -105,7 +105,9 @@ impl StreamActor {
             )
         })?;
         for Lost { flow, was, now } in lost {
-            let kept = self.parts.journal.with(|journal| journal.kept_from(flow));
+            // What was skipped is not there to be applied again.
+            let skipped = plan.flows.get(&flow).and_then(|flow| flow.start).unwrap_or_default();
+            let kept = self.parts.journal.with(|journal| journal.kept_from(flow)).max(skipped);
             if now < kept {
                 return Err(gap(
                     format!(

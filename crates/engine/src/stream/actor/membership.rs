@@ -51,7 +51,10 @@ impl StreamActor {
             .flows
             .values()
             .filter(|flow| {
-                flow.follow && record.lane_of(flow.flow).is_none() && !unsettled.contains(&flow.flow)
+                let mut itself_and_before = plan.skipped_by(flow.flow).chain([flow.flow]);
+                flow.follow
+                    && record.lane_of(flow.flow).is_none()
+                    && !itself_and_before.any(|flow| unsettled.contains(&flow))
             })
             .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)))
             .collect();
@@ -63,6 +66,10 @@ impl StreamActor {
             joining.iter_mut().for_each(|(_, from)| *from = head);
         }
         self.parts.record.open(&joining);
+        for (flow, _) in &joining {
+            let before: Vec<FlowId> = plan.skipped_by(*flow).collect();
+            before.iter().rev().for_each(|before| self.parts.record.inherit(*flow, *before));
+        }
         FailPoint::OpenUnsaved.pass();
         self.save()?;
         FailPoint::OpenSaved.pass();

@@ -134,6 +134,7 @@ async fn start_maps(engine: &Engine) -> Result<(), Failure> {
         maps: maps.clone(),
         actor: "demo".to_owned(),
         reason: "the demo begins with empty apps".to_owned(),
+        expected: None,
     };
     engine.act(request).await.map_err(|why| failed("the demo's maps cannot run", &why))?;
     for map in &maps {

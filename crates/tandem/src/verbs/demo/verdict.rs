@@ -78,6 +78,7 @@ async fn resume_what_is_paused(engine: &Engine, output: &Output) -> Result<(), F
         maps,
         actor: "demo".to_owned(),
         reason: "the demo ends and compares both sides".to_owned(),
+        expected: None,
     };
     engine.act(request).await.map_err(|why| super::failed("the paused maps cannot be resumed", &why))?;
     Ok(())

@@ -6,6 +6,7 @@ mod pause;
 mod resume;
 mod run;
 mod show;
+mod skip;
 mod stop;
 mod wait;
 
@@ -14,6 +15,7 @@ pub(crate) use pause::pause;
 pub(crate) use resume::resume;
 pub(crate) use run::run;
 pub(crate) use show::show;
+pub(crate) use skip::skip;
 pub(crate) use stop::stop;
 pub(crate) use wait::wait;
 

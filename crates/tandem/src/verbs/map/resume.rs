@@ -22,6 +22,7 @@ pub(crate) async fn resume(desk: &Desk<'_>, asked: Asked) -> Outcome {
         action: "resume".to_owned(),
         maps: asked.maps,
         mode: Some(mode.to_owned()),
+        expected: asked.expected,
         ..ActionRequest::default()
     };
     act(desk, request, &asked.common, "running").await

@@ -1,0 +1,21 @@
+//! `tandem map skip`
+
+use super::act::{act, agree_to_loss};
+use crate::args::Skip as Asked;
+use crate::verbs::{Desk, Outcome};
+use tandem_server::wire::ActionRequest;
+
+pub(crate) async fn skip(desk: &Desk<'_>, asked: Asked) -> Outcome {
+    if asked.fate.discard {
+        agree_to_loss(desk, &asked.maps, &asked.common, "drops the rest of the queue").await?;
+    }
+    let queue = if asked.fate.discard { "discard" } else { "preserve" };
+    let request = ActionRequest {
+        action: "skip".to_owned(),
+        maps: asked.maps,
+        queue: Some(queue.to_owned()),
+        expected: asked.expected,
+        ..ActionRequest::default()
+    };
+    act(desk, request, &asked.common, "running").await
+}
