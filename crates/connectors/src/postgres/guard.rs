@@ -1,0 +1,381 @@
+//! Guards: triggers that are there only while they are armed.
+//!
+//! Arming makes the triggers, enables them *always* (for replication sessions too) and writes the barrier, in one
+//! transaction under the table's lock. The lock waits for whoever has written to the table, and whoever writes next
+//! meets the triggers, whatever snapshot it works with: PostgreSQL looks a table's triggers up under the lock and
+//! not in the snapshot. So what a guard refuses and was committed all the same lies before its barrier.
+//!
+//! The triggers are not made beforehand and disabled until needed. Making them takes the same lock as enabling
+//! them, and a trigger that is only disabled is not free: one before updates costs every update a quarter more of
+//! log, one before inserts makes COPY more than twice as slow. So disarming drops them. That takes a lock against
+//! readers too, which is tried for a moment only; if somebody reads on, they are disabled, which frees the users at
+//! once, and dropped by the next call that finds the table at rest.
+
+mod triggers;
+
+pub(super) use triggers::release_sql;
+
+use super::connect::Endpoint;
+use super::error::fault;
+use super::names::{literal, lock_key, quoted, quoted_table, shown};
+use super::owner::{self, OwnerRow};
+use super::{lock, marker, schema};
+use std::sync::Arc;
+use std::time::Duration;
+use tandem_core::connect::{BoxFuture, Guards, Owner};
+use tandem_core::{BarrierId, Fault, FaultClass, Guard, MapName, Refusal, TableName, WallTime};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+use triggers::{Ground, PartitionKey};
+
+/// A transaction of ours that holds a lock on an app's table must not be left open by a machine that has stopped.
+const SESSION: &str = "SET statement_timeout = 30000; SET idle_in_transaction_session_timeout = 10000";
+
+/// How long dropping triggers may keep readers waiting, in milliseconds.
+const READERS_WAIT_MS: i64 = 100;
+
+/// How long leaving waits for a table to be at rest.
+const REST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A trigger's arguments, as texts in the database's encoding: they are kept as bytes with zeros behind them.
+const ARGUMENTS: &str =
+    "ARRAY(SELECT convert_from(decode(replace(part, ' ', ''), 'hex'), getdatabaseencoding())
+    FROM unnest(string_to_array(regexp_replace(encode(t.tgargs, 'hex'), '(..)', '\\1 ', 'g'), '00 '))
+        WITH ORDINALITY AS parts(part, nth) WHERE nth <= t.tgnargs ORDER BY nth)";
+
+/// The session that arms and disarms.
+pub(super) struct PostgresGuards {
+    endpoint: Arc<Endpoint>,
+    client: Client,
+    pid: i32,
+    slot: Arc<str>,
+    owner: Owner,
+}
+
+/// A trigger of ours: its name, and its table as SQL text.
+struct Standing {
+    name: String,
+    table: String,
+}
+
+impl PostgresGuards {
+    pub(super) async fn open(endpoint: Arc<Endpoint>, slot: Arc<str>, owner: Owner) -> Result<Self, Fault> {
+        const OPERATION: &str = "open the guards";
+        let client = endpoint.session(OPERATION).await?;
+        let failed = |error: tokio_postgres::Error| fault(OPERATION, &error);
+        client.batch_execute(SESSION).await.map_err(failed)?;
+        let pid = client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(failed)?.get(0);
+        if let Some(row) = owner::read(&client, &slot).await? {
+            row.admit(owner, &slot, OPERATION)?;
+        }
+        Ok(Self { endpoint, client, pid, slot, owner })
+    }
+
+    async fn run(&self, operation: &str, sql: &str) -> Result<(), Fault> {
+        self.client.batch_execute(sql).await.map_err(|error| fault(operation, &error))
+    }
+
+    /// Ends a transaction, also one that a dropped call has left open.
+    async fn settle(&self) -> Result<(), Fault> {
+        self.run("begin anew", "ROLLBACK").await
+    }
+
+    /// Begins a transaction that waits for a lock as long as an autovacuum needs to yield.
+    async fn begin(&self, operation: &str) -> Result<(), Fault> {
+        let timeout = lock::patience_ms(&self.client).await?;
+        self.run(operation, &format!("BEGIN; SET LOCAL lock_timeout = {timeout}")).await
+    }
+
+    async fn lock(&self, tables: &[String], operation: &str) -> Result<(), Fault> {
+        let wanted = (tables, "SHARE ROW EXCLUSIVE");
+        lock::take(&self.endpoint, (&self.client, self.pid), wanted, operation).await
+    }
+
+    /// Refuses us if we are the owner no longer, and keeps a later start waiting until the transaction has ended.
+    async fn admit(&self, operation: &str) -> Result<(), Fault> {
+        if !owner::table_exists(&self.client, "tandem.owner").await? {
+            return Ok(());
+        }
+        let sql = format!("{} FOR SHARE", owner::query(&self.slot));
+        let row = self.client.query_opt(&sql, &[]).await.map_err(|error| fault(operation, &error))?;
+        let row = row.and_then(|row| OwnerRow::of(row.get(0), row.get(1), row.get(2)));
+        row.map_or(Ok(()), |row| row.admit(self.owner, &self.slot, operation))
+    }
+
+    async fn do_arm(&self, guard: &Guard, barrier: BarrierId) -> Result<(), Fault> {
+        const OPERATION: &str = "arm a guard";
+        self.settle().await?;
+        let oid = self.guardable(&guard.table, OPERATION).await?;
+        let armed = async {
+            self.begin(OPERATION).await?;
+            self.lock(&[quoted_table(&guard.table)], OPERATION).await?;
+            self.admit(OPERATION).await?;
+            let ground = self.ground(oid, &guard.table).await?;
+            let sql = format!(
+                "SELECT pg_advisory_xact_lock({}); {} SELECT pg_logical_emit_message(true, {}, {}); COMMIT",
+                function_lock(),
+                triggers::arm(guard, &self.slot, &ground),
+                literal(marker::PREFIX),
+                literal(&marker::barrier(self.owner.journal, &self.slot, barrier))
+            );
+            let run = self.run(OPERATION, &sql).await;
+            run.map_err(|fault| fault.table(shown(&guard.table)))
+        };
+        self.or_rollback(armed.await).await
+    }
+
+    /// Ends the transaction of a call that failed. If that fails too, the connection and the transaction are gone.
+    async fn or_rollback<T>(&self, done: Result<T, Fault>) -> Result<T, Fault> {
+        if done.is_err() {
+            let _gone_with_the_connection = self.settle().await;
+        }
+        done
+    }
+
+    /// The identity of a table that can be guarded, or what stands against it.
+    async fn guardable(&self, table: &TableName, operation: &str) -> Result<u32, Fault> {
+        let refuse = |class, message: String| Fault::new(class, operation, message).table(shown(table));
+        let Some((oid, _)) = schema::find(&self.client, table).await? else {
+            return Err(refuse(FaultClass::Schema, format!("there is no table {table}")).code("42P01"));
+        };
+        let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication_rel p
+                    JOIN pg_catalog.pg_publication b ON b.oid = p.prpubid WHERE b.pubname = $2 AND p.prrelid = $1),
+                ARRAY(SELECT DISTINCT r.rolname::text FROM pg_catalog.pg_class c
+                    JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+                    WHERE (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_partition_tree($1)))
+                        AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1)";
+        let row = self.client.query_one(sql, &[&oid, &&*self.slot]).await;
+        let row = row.map_err(|error| fault(operation, &error))?;
+        if !row.get::<_, bool>(0) {
+            let message = format!("{} is not in capture", shown(table));
+            return Err(refuse(FaultClass::Setup, message).code("not_captured"));
+        }
+        let owners: Vec<String> = row.get(1);
+        if owners.is_empty() {
+            return Ok(oid);
+        }
+        let user = quoted(self.endpoint.user());
+        let grants: Vec<_> =
+            owners.iter().map(|owner| format!("GRANT {} TO {user};", quoted(owner))).collect();
+        let message =
+            format!("{} belongs to {}: only its owner can guard it", shown(table), owners.join(", "));
+        Err(refuse(FaultClass::Permission, message).code("42501").fix(format!(
+            "{} or: ALTER TABLE {} OWNER TO {user};",
+            grants.join(" "),
+            quoted_table(table)
+        )))
+    }
+
+    /// Reads the table under the lock, which keeps partitions from coming and going.
+    async fn ground(&self, oid: u32, table: &TableName) -> Result<Ground, Fault> {
+        let failed = |error: tokio_postgres::Error| fault("read the partitions", &error);
+        let sql = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE (c.oid = $1 OR c.oid IN (SELECT relid FROM pg_partition_tree($1))) AND c.relkind IN ('r', 'p')
+            ORDER BY 1";
+        let tree = self.client.query(sql, &[&oid]).await.map_err(failed)?;
+        let sql = "SELECT DISTINCT a.attname::text FROM pg_catalog.pg_partitioned_table p
+            CROSS JOIN LATERAL unnest(p.partattrs::int2[]) AS k(attnum)
+            LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum AND k.attnum > 0
+            WHERE p.partrelid = $1 OR p.partrelid IN (SELECT relid FROM pg_partition_tree($1)) ORDER BY 1";
+        let columns = self.client.query(sql, &[&oid]).await.map_err(failed)?;
+        let partition_key = if columns.is_empty() {
+            None
+        } else {
+            // A place without a column is an expression.
+            let columns: Option<Vec<String>> = columns.iter().map(|row| row.get(0)).collect();
+            Some(columns.map_or(PartitionKey::Expression, PartitionKey::Columns))
+        };
+        Ok(Ground {
+            oid,
+            sql: quoted_table(table),
+            shown: shown(table),
+            tree: tree.iter().map(|row| row.get(0)).collect(),
+            partition_key,
+        })
+    }
+
+    async fn do_disarm(&self, guard: &Guard) -> Result<(), Fault> {
+        const OPERATION: &str = "disarm a guard";
+        self.settle().await?;
+        let Some((oid, _)) = schema::find(&self.client, &guard.table).await? else { return Ok(()) };
+        let ours =
+            standing(&self.client, &self.slot, &triggers::prefix(oid, &self.slot, guard), false).await?;
+        if !ours.is_empty() {
+            self.guardable_still(&guard.table, OPERATION).await?;
+            match self.drop_at_rest(&ours, OPERATION).await {
+                Err(fault) if fault.class == FaultClass::Conflict => self.disable(&ours, OPERATION).await?,
+                done => done?,
+            }
+        }
+        // What an earlier call could only disable. It harms nobody if it has to wait once more.
+        let idle = standing(&self.client, &self.slot, "zz_tandem_", true).await?;
+        if !idle.is_empty()
+            && let Err(fault) = self.drop_at_rest(&idle, OPERATION).await
+        {
+            tracing::debug!(slot = &*self.slot, %fault, "disabled guards stay for now");
+        }
+        Ok(())
+    }
+
+    /// As [`Self::guardable`], for a table that may have left capture.
+    async fn guardable_still(&self, table: &TableName, operation: &str) -> Result<(), Fault> {
+        match self.guardable(table, operation).await {
+            Err(fault) if fault.class != FaultClass::Setup => Err(fault),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn drop_at_rest(&self, triggers: &[Standing], operation: &str) -> Result<(), Fault> {
+        let dropped = async {
+            self.run(operation, "BEGIN").await?;
+            self.admit(operation).await?;
+            drop_all(&self.client, triggers, operation).await
+        };
+        self.or_rollback(dropped.await).await
+    }
+
+    async fn disable(&self, triggers: &[Standing], operation: &str) -> Result<(), Fault> {
+        let disabled = async {
+            self.begin(operation).await?;
+            self.lock(&tables(triggers), operation).await?;
+            self.admit(operation).await?;
+            let mut sql = String::new();
+            for Standing { name, table } in triggers {
+                sql.push_str(&format!("ALTER TABLE {table} DISABLE TRIGGER {}; ", quoted(name)));
+            }
+            self.run(operation, &format!("{sql} COMMIT")).await
+        };
+        self.or_rollback(disabled.await).await
+    }
+
+    async fn do_armed(&self) -> Result<Vec<Guard>, Fault> {
+        const OPERATION: &str = "read the guards";
+        self.settle().await?;
+        self.admit(OPERATION).await?;
+        // A guard is whole if each trigger that it consists of is enabled on the table and on every partition.
+        let sql = format!(
+            "WITH ours AS (SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgparentid, t.tgargs, {ARGUMENTS} AS args
+                FROM pg_catalog.pg_trigger t WHERE t.tgfoid = to_regprocedure('tandem.refuse()'))
+            SELECT n.nspname::text, c.relname::text, h.args FROM ours h
+            JOIN pg_catalog.pg_class c ON c.oid = h.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE h.tgparentid = 0 AND h.args[1] = $1 AND h.tgname ~ '_(delete|write)$' AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_class leaf
+                CROSS JOIN unnest(CASE WHEN h.args[3] = 'writes' THEN ARRAY['write', 'truncate']
+                    WHEN cardinality(h.args) > 7 THEN ARRAY['delete', 'key', 'truncate']
+                    ELSE ARRAY['delete', 'truncate'] END) AS part(name)
+                WHERE (leaf.oid = c.oid OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
+                    AND leaf.relkind IN ('r', 'p') AND NOT EXISTS (
+                        SELECT FROM ours o WHERE o.tgrelid = leaf.oid AND o.tgenabled = 'A' AND o.tgargs = h.tgargs
+                            AND o.tgname = regexp_replace(h.tgname, '(delete|write)$', part.name)))
+            ORDER BY 1, 2, h.tgname"
+        );
+        let rows =
+            self.client.query(&sql, &[&&*self.slot]).await.map_err(|error| fault(OPERATION, &error))?;
+        let guard = |row: &tokio_postgres::Row| {
+            let arguments: Vec<String> = row.get(2);
+            let [_, map, refuses, since, _, _, _, key @ ..] = arguments.as_slice() else { return None };
+            Some(Guard {
+                table: TableName {
+                    schema: Some(row.get::<_, String>(0).into()),
+                    name: row.get::<_, String>(1).into(),
+                },
+                map: MapName::from(map.as_str()),
+                refuses: Refusal::parse(refuses)?,
+                key: key.iter().map(|column| Arc::from(column.as_str())).collect(),
+                since: WallTime(since.parse().ok()?),
+            })
+        };
+        Ok(rows.iter().filter_map(guard).collect())
+    }
+}
+
+/// Arming and the dropping of the function keep out of each other's way by this lock, of all who use the database.
+fn function_lock() -> i64 {
+    lock_key("guards")
+}
+
+fn tables(triggers: &[Standing]) -> Vec<String> {
+    // In one order for everybody, so that two of these cannot wait for each other.
+    let mut tables: Vec<_> = triggers.iter().map(|trigger| trigger.table.clone()).collect();
+    tables.sort();
+    tables.dedup();
+    tables
+}
+
+/// The triggers of a slot's guards whose names begin so; with `idle` only those that are disabled.
+async fn standing(client: &Client, slot: &str, prefix: &str, idle: bool) -> Result<Vec<Standing>, Fault> {
+    let sql = "SELECT t.tgname::text, format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE t.tgfoid = to_regprocedure('tandem.refuse()') AND t.tgparentid = 0 AND starts_with(t.tgname::text, $2)
+            AND starts_with(encode(t.tgargs, 'escape'), $1 || '\\000') AND (NOT $3 OR t.tgenabled = 'D')
+        ORDER BY 2, 1";
+    let rows = client.query(sql, &[&slot, &prefix, &idle]).await;
+    let rows = rows.map_err(|error| fault("look for guards", &error))?;
+    Ok(rows.iter().map(|row| Standing { name: row.get(0), table: row.get(1) }).collect())
+}
+
+/// Drops triggers and ends the open transaction, if nobody uses the tables for a moment.
+async fn drop_all(client: &Client, triggers: &[Standing], operation: &str) -> Result<(), Fault> {
+    let mut sql = format!(
+        "SET LOCAL lock_timeout = {READERS_WAIT_MS}; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE; ",
+        tables(triggers).join(", ")
+    );
+    for Standing { name, table } in triggers {
+        sql.push_str(&format!("DROP TRIGGER IF EXISTS {} ON {table}; ", quoted(name)));
+    }
+    sql.push_str(&format!(
+        "SELECT pg_advisory_xact_lock({}); {} COMMIT",
+        function_lock(),
+        triggers::DROP_FUNCTION
+    ));
+    client.batch_execute(&sql).await.map_err(|error| fault(operation, &error))
+}
+
+/// Takes every guard of a slot off tables that leave capture. Waits for a moment at which nobody uses them.
+pub(super) async fn release(client: &Client, slot: &str, tables: &[TableName]) -> Result<(), Fault> {
+    const OPERATION: &str = "take the guards off";
+    let deadline = Instant::now() + REST_PATIENCE;
+    for table in tables {
+        let Some((oid, _)) = schema::find(client, table).await? else { continue };
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let ours = standing(client, slot, &triggers::table_prefix(oid), false).await?;
+            if ours.is_empty() {
+                break;
+            }
+            client.batch_execute("BEGIN").await.map_err(|error| fault(OPERATION, &error))?;
+            let Err(failed) = drop_all(client, &ours, OPERATION).await else { break };
+            client.batch_execute("ROLLBACK").await.map_err(|error| fault(OPERATION, &error))?;
+            if failed.class != FaultClass::Conflict {
+                return Err(failed.table(shown(table)));
+            }
+            if Instant::now() >= deadline {
+                let message = format!("{table} was never at rest for a moment: its guards stay");
+                return Err(Fault::new(FaultClass::Conflict, OPERATION, message).table(shown(table)).fix(
+                    format!(
+                        "end who uses it: SELECT pid, mode FROM pg_locks WHERE relation = {}::regclass;",
+                        literal(&quoted_table(table))
+                    ),
+                ));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+    Ok(())
+}
+
+impl Guards for PostgresGuards {
+    fn arm<'a>(&'a mut self, guard: &'a Guard, barrier: BarrierId) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.do_arm(guard, barrier))
+    }
+
+    fn disarm<'a>(&'a mut self, guard: &'a Guard) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.do_disarm(guard))
+    }
+
+    fn armed(&mut self) -> BoxFuture<'_, Result<Vec<Guard>, Fault>> {
+        Box::pin(self.do_armed())
+    }
+}
