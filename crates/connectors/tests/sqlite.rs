@@ -15,6 +15,8 @@ use tandem_connectors::sqlite::SqliteApp;
 use tandem_core::connect::{BoxFuture, Connector};
 use tandem_core::{Kind, TableName, Value};
 
+#[path = "sqlite/guard.rs"]
+mod guard;
 #[path = "sqlite/only_sqlite.rs"]
 mod only_sqlite;
 
