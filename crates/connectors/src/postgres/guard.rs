@@ -32,7 +32,10 @@ use triggers::{Ground, PartitionKey};
 const SESSION: &str = "SET statement_timeout = 30000; SET idle_in_transaction_session_timeout = 10000";
 
 /// How long dropping triggers may keep readers waiting, in milliseconds.
-const READERS_WAIT_MS: i64 = 100;
+const READERS_WAIT_MS: u64 = 100;
+
+/// How long at most, when a table leaves capture and they must go.
+const READERS_WAIT_MOST_MS: u64 = 1_000;
 
 /// How long leaving waits for a table to be at rest.
 const REST_PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +53,8 @@ pub(super) struct PostgresGuards {
     pid: i32,
     slot: Arc<str>,
     owner: Owner,
+    /// A call is being done. Still set if its future was dropped.
+    busy: bool,
 }
 
 /// A trigger of ours: its name, and its table as SQL text.
@@ -68,16 +73,20 @@ impl PostgresGuards {
         if let Some(row) = owner::read(&client, &slot).await? {
             row.admit(owner, &slot, OPERATION)?;
         }
-        Ok(Self { endpoint, client, pid, slot, owner })
+        Ok(Self { endpoint, client, pid, slot, owner, busy: false })
     }
 
     async fn run(&self, operation: &str, sql: &str) -> Result<(), Fault> {
         self.client.batch_execute(sql).await.map_err(|error| fault(operation, &error))
     }
 
-    /// Ends a transaction, also one that a dropped call has left open.
-    async fn settle(&self) -> Result<(), Fault> {
-        self.run("begin anew", "ROLLBACK").await
+    /// Begins a call, after the transaction has ended that a dropped one may have left open.
+    async fn enter(&mut self) -> Result<(), Fault> {
+        if self.busy {
+            self.run("begin anew", "ROLLBACK").await?;
+        }
+        self.busy = true;
+        Ok(())
     }
 
     /// Begins a transaction that waits for a lock as long as an autovacuum needs to yield.
@@ -86,9 +95,10 @@ impl PostgresGuards {
         self.run(operation, &format!("BEGIN; SET LOCAL lock_timeout = {timeout}")).await
     }
 
-    async fn lock(&self, tables: &[String], operation: &str) -> Result<(), Fault> {
-        let wanted = (tables, "SHARE ROW EXCLUSIVE");
-        lock::take(&self.endpoint, (&self.client, self.pid), wanted, operation).await
+    /// Locks tables against writers. The one that is shown to people is theirs, the others its partitions.
+    async fn lock(&self, tables: &[String], table: &TableName, operation: &str) -> Result<(), Fault> {
+        let sql = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", "));
+        lock::take(&self.endpoint, (&self.client, self.pid), &sql, &shown(table), operation).await
     }
 
     /// Refuses us if we are the owner no longer, and keeps a later start waiting until the transaction has ended.
@@ -104,11 +114,10 @@ impl PostgresGuards {
 
     async fn do_arm(&self, guard: &Guard, barrier: BarrierId) -> Result<(), Fault> {
         const OPERATION: &str = "arm a guard";
-        self.settle().await?;
         let oid = self.guardable(&guard.table, OPERATION).await?;
         let armed = async {
             self.begin(OPERATION).await?;
-            self.lock(&[quoted_table(&guard.table)], OPERATION).await?;
+            self.lock(&[quoted_table(&guard.table)], &guard.table, OPERATION).await?;
             self.admit(OPERATION).await?;
             let ground = self.ground(oid, &guard.table).await?;
             let sql = format!(
@@ -127,7 +136,7 @@ impl PostgresGuards {
     /// Ends the transaction of a call that failed. If that fails too, the connection and the transaction are gone.
     async fn or_rollback<T>(&self, done: Result<T, Fault>) -> Result<T, Fault> {
         if done.is_err() {
-            let _gone_with_the_connection = self.settle().await;
+            let _gone_with_the_connection = self.run("roll back", "ROLLBACK").await;
         }
         done
     }
@@ -197,14 +206,15 @@ impl PostgresGuards {
 
     async fn do_disarm(&self, guard: &Guard) -> Result<(), Fault> {
         const OPERATION: &str = "disarm a guard";
-        self.settle().await?;
         let Some((oid, _)) = schema::find(&self.client, &guard.table).await? else { return Ok(()) };
         let ours =
             standing(&self.client, &self.slot, &triggers::prefix(oid, &self.slot, guard), false).await?;
         if !ours.is_empty() {
             self.guardable_still(&guard.table, OPERATION).await?;
             match self.drop_at_rest(&ours, OPERATION).await {
-                Err(fault) if fault.class == FaultClass::Conflict => self.disable(&ours, OPERATION).await?,
+                Err(fault) if fault.class == FaultClass::Conflict => {
+                    self.disable(&ours, &guard.table, OPERATION).await?;
+                }
                 done => done?,
             }
         }
@@ -230,15 +240,15 @@ impl PostgresGuards {
         let dropped = async {
             self.run(operation, "BEGIN").await?;
             self.admit(operation).await?;
-            drop_all(&self.client, triggers, operation).await
+            drop_all(&self.client, triggers, READERS_WAIT_MS, operation).await
         };
         self.or_rollback(dropped.await).await
     }
 
-    async fn disable(&self, triggers: &[Standing], operation: &str) -> Result<(), Fault> {
+    async fn disable(&self, triggers: &[Standing], table: &TableName, operation: &str) -> Result<(), Fault> {
         let disabled = async {
             self.begin(operation).await?;
-            self.lock(&tables(triggers), operation).await?;
+            self.lock(&tables(triggers), table, operation).await?;
             self.admit(operation).await?;
             let mut sql = String::new();
             for Standing { name, table } in triggers {
@@ -251,7 +261,6 @@ impl PostgresGuards {
 
     async fn do_armed(&self) -> Result<Vec<Guard>, Fault> {
         const OPERATION: &str = "read the guards";
-        self.settle().await?;
         self.admit(OPERATION).await?;
         // A guard is whole if each trigger that it consists of is enabled on the table and on every partition.
         let sql = format!(
@@ -315,10 +324,15 @@ async fn standing(client: &Client, slot: &str, prefix: &str, idle: bool) -> Resu
     Ok(rows.iter().map(|row| Standing { name: row.get(0), table: row.get(1) }).collect())
 }
 
-/// Drops triggers and ends the open transaction, if nobody uses the tables for a moment.
-async fn drop_all(client: &Client, triggers: &[Standing], operation: &str) -> Result<(), Fault> {
+/// Drops triggers and ends the open transaction, if nobody uses the tables for a moment that comes in time.
+async fn drop_all(
+    client: &Client,
+    triggers: &[Standing],
+    wait_ms: u64,
+    operation: &str,
+) -> Result<(), Fault> {
     let mut sql = format!(
-        "SET LOCAL lock_timeout = {READERS_WAIT_MS}; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE; ",
+        "SET LOCAL lock_timeout = {wait_ms}; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE; ",
         tables(triggers).join(", ")
     );
     for Standing { name, table } in triggers {
@@ -338,14 +352,14 @@ pub(super) async fn release(client: &Client, slot: &str, tables: &[TableName]) -
     let deadline = Instant::now() + REST_PATIENCE;
     for table in tables {
         let Some((oid, _)) = schema::find(client, table).await? else { continue };
-        let mut pause = Duration::from_millis(50);
+        let mut wait_ms = READERS_WAIT_MS;
         loop {
             let ours = standing(client, slot, &triggers::table_prefix(oid), false).await?;
             if ours.is_empty() {
                 break;
             }
             client.batch_execute("BEGIN").await.map_err(|error| fault(OPERATION, &error))?;
-            let Err(failed) = drop_all(client, &ours, OPERATION).await else { break };
+            let Err(failed) = drop_all(client, &ours, wait_ms, OPERATION).await else { break };
             client.batch_execute("ROLLBACK").await.map_err(|error| fault(OPERATION, &error))?;
             if failed.class != FaultClass::Conflict {
                 return Err(failed.table(shown(table)));
@@ -359,8 +373,9 @@ pub(super) async fn release(client: &Client, slot: &str, tables: &[TableName]) -
                     ),
                 ));
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            // As long again is theirs.
+            sleep(Duration::from_millis(wait_ms)).await;
+            wait_ms = (wait_ms * 2).min(READERS_WAIT_MOST_MS);
         }
     }
     Ok(())
@@ -368,14 +383,29 @@ pub(super) async fn release(client: &Client, slot: &str, tables: &[TableName]) -
 
 impl Guards for PostgresGuards {
     fn arm<'a>(&'a mut self, guard: &'a Guard, barrier: BarrierId) -> BoxFuture<'a, Result<(), Fault>> {
-        Box::pin(self.do_arm(guard, barrier))
+        Box::pin(async move {
+            self.enter().await?;
+            let done = self.do_arm(guard, barrier).await;
+            self.busy = false;
+            done
+        })
     }
 
     fn disarm<'a>(&'a mut self, guard: &'a Guard) -> BoxFuture<'a, Result<(), Fault>> {
-        Box::pin(self.do_disarm(guard))
+        Box::pin(async move {
+            self.enter().await?;
+            let done = self.do_disarm(guard).await;
+            self.busy = false;
+            done
+        })
     }
 
     fn armed(&mut self) -> BoxFuture<'_, Result<Vec<Guard>, Fault>> {
-        Box::pin(self.do_armed())
+        Box::pin(async move {
+            self.enter().await?;
+            let done = self.do_armed().await;
+            self.busy = false;
+            done
+        })
     }
 }

@@ -9,6 +9,7 @@
 
 use super::connect::Endpoint;
 use super::error::fault;
+use std::convert::Infallible;
 use std::time::Duration;
 use tandem_core::{Fault, FaultClass};
 use tokio::time::sleep;
@@ -27,47 +28,41 @@ pub(super) async fn patience_ms(client: &Client) -> Result<i64, Fault> {
     row.map(|row| row.get::<_, i64>(0) + 500).map_err(|error| fault("read deadlock_timeout", &error))
 }
 
-/// Locks tables, which are SQL text, within the transaction and the `lock_timeout` of `client`, the session with
-/// this pid. One that is not had names who is in the way.
+/// Runs `LOCK TABLE …` within the transaction and the `lock_timeout` of `client`, the session with this pid. A lock
+/// that is not had names who is in the way of the table, which is shown to people so.
 pub(super) async fn take(
     endpoint: &Endpoint,
     (client, pid): (&Client, i32),
-    (tables, mode): (&[String], &str),
+    sql: &str,
+    table: &str,
     operation: &str,
 ) -> Result<(), Fault> {
-    let sql = format!("LOCK TABLE {} IN {mode} MODE", tables.join(", "));
     let mut seen = None;
-    let taken = {
-        let watching = watch(endpoint, pid, &mut seen);
-        tokio::select! {
-            biased;
-            taken = client.batch_execute(&sql) => taken,
-            () = watching => return Err(Fault::new(FaultClass::Internal, operation, "the watch has ended")),
-        }
+    let taken = tokio::select! {
+        biased;
+        taken = client.batch_execute(sql) => taken,
+        never = watch(endpoint, pid, &mut seen) => match never {},
     };
     let fault = match taken {
         Ok(()) => return Ok(()),
-        Err(error) => fault(operation, &error),
+        Err(error) => fault(operation, &error).table(table),
     };
     if fault.class != FaultClass::Conflict {
         return Err(fault);
     }
-    let tables = tables.join(", ");
-    let conflict = |message| {
-        let code = fault.code.clone().unwrap_or_default();
-        Fault::new(FaultClass::Conflict, operation, message).code(code).table(tables.replace('"', ""))
-    };
     let Some(Blockers { who, pids }) = seen else {
-        return Err(conflict(format!("{tables} was in use, by somebody who has ended meanwhile")));
+        let message = format!("{table} was in use, by somebody who has ended meanwhile");
+        return Err(Fault { message, ..fault });
     };
-    let ends: Vec<_> = pids.iter().map(|pid| format!("SELECT pg_terminate_backend({pid});")).collect();
-    let fix = if ends.is_empty() {
+    let fix = if pids.is_empty() {
         "SELECT gid, prepared, owner FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED the gid"
             .to_owned()
     } else {
-        format!("let it end, or: {}", ends.join(" "))
+        let ends = pids.iter().map(|pid| format!("SELECT pg_terminate_backend({pid});"));
+        format!("let it end, or: {}", ends.collect::<Vec<_>>().join(" "))
     };
-    Err(conflict(format!("{tables} is in use by {who}")).fix(fix))
+    let message = format!("{table} is in use by {who}");
+    Err(Fault { message, ..fault }.fix(fix))
 }
 
 /// Who is in the way.
@@ -79,7 +74,7 @@ struct Blockers {
 }
 
 /// Notes again and again who is in the way of a session. Never ends.
-async fn watch(endpoint: &Endpoint, pid: i32, seen: &mut Option<Blockers>) {
+async fn watch(endpoint: &Endpoint, pid: i32, seen: &mut Option<Blockers>) -> Infallible {
     sleep(WATCH_AFTER).await;
     let session = endpoint.session("look who is in the way").await;
     // What a session does is not asked for: a query's text holds values.

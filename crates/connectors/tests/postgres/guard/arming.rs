@@ -3,7 +3,8 @@
 use super::*;
 use std::time::Duration;
 use tandem_connectors::postgres::Postgres;
-use tandem_core::{AppName, BarrierId, Fault, FaultClass};
+use tandem_core::connect::{CaptureNeed, Needs};
+use tandem_core::{AppName, BarrierId, Fault, FaultClass, Severity};
 use tandem_proof_servers::{PostgresOptions, PostgresServer};
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ async fn beside_a_long_transaction_arming_gives_up_and_names_it() {
     let fault = arm_in_vain(&mut *guards, &deletes("t")).await;
     let pid = pid(&long).await;
     assert!(
-        fault.message.contains(&format!("in use by pid {pid} (idle in transaction, since 20")),
+        fault.message.starts_with(&format!("public.t is in use by pid {pid} (idle in transaction, since 20")),
         "{fault}"
     );
     assert!(fault.fix.unwrap().contains(&format!("SELECT pg_terminate_backend({pid});")));
@@ -157,6 +158,13 @@ async fn who_does_not_own_the_table_is_told_what_to_grant() {
     .await;
     let url = server().url_of("guarding", "secret", &app.name);
     let connector = Postgres::connector(&AppName::from(app.name.as_str()), &url).unwrap();
+    let needs = Needs {
+        captured: vec![CaptureNeed { table: table("public.t"), key: vec!["id".into()] }],
+        ..Needs::default()
+    };
+    let findings = connector.check(&needs).await.unwrap();
+    let warned: Vec<_> = findings.iter().map(|found| (found.code.as_str(), found.severity)).collect();
+    assert_eq!(warned, [("guard_right", Severity::Warning)]);
     let mut source = connector.open_source(OURS).await.unwrap();
     source.enter(&[table("public.t")], BarrierId(1)).await.unwrap();
     let mut guards = connector.open_guards(OURS).await.unwrap();
@@ -170,8 +178,15 @@ async fn who_does_not_own_the_table_is_told_what_to_grant() {
     );
     app.run("DELETE FROM t; INSERT INTO t VALUES (1)").await;
     app.run(fix.split(" or: ").next().unwrap()).await;
+    assert_eq!(connector.check(&needs).await.unwrap(), []);
     guards.arm(&deletes("t"), BarrierId(3)).await.unwrap();
     is_refused(&app.sql, "DELETE FROM t").await;
+    // Whoever the app's users are, they need no right to anything of ours.
+    is_refused(
+        &app.sql,
+        "CREATE ROLE shop_user; GRANT DELETE ON t TO shop_user; SET ROLE shop_user; DELETE FROM t",
+    )
+    .await;
     guards.disarm(&deletes("t")).await.unwrap();
     assert_eq!(app.rows(TRACES).await, [""; 0]);
 }
