@@ -7,10 +7,11 @@
 //!
 //! The triggers are not made beforehand and disabled until needed. Making them takes the same lock as enabling
 //! them, and a trigger that is only disabled is not free: one before updates costs every update a quarter more of
-//! log, one before inserts makes COPY more than twice as slow. So disarming drops them. That takes a lock against
-//! readers too, which is tried for a moment only; if somebody reads on, they are disabled, which frees the users at
-//! once, and dropped by the next call that finds the table at rest.
+//! log, one before inserts makes COPY more than twice as slow. So disarming disables them, which frees the users at
+//! once, and then drops them. That takes a lock against readers too, which is tried for a moment only: if somebody
+//! reads on, the next disarming drops them that finds the table at rest, or the leaving of the table.
 
+mod standing;
 mod triggers;
 
 pub(super) use triggers::release_sql;
@@ -20,10 +21,11 @@ use super::error::fault;
 use super::names::{literal, lock_key, quoted, quoted_table, shown};
 use super::owner::{self, OwnerRow};
 use super::{lock, marker, schema};
+use standing::{Standing, armed, standing};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{BoxFuture, Guards, Owner};
-use tandem_core::{BarrierId, Fault, FaultClass, Guard, MapName, Refusal, TableName, WallTime};
+use tandem_core::{BarrierId, Fault, FaultClass, Guard, TableName};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use triggers::{Ground, PartitionKey};
@@ -31,20 +33,17 @@ use triggers::{Ground, PartitionKey};
 /// A transaction of ours that holds a lock on an app's table must not be left open by a machine that has stopped.
 const SESSION: &str = "SET statement_timeout = 30000; SET idle_in_transaction_session_timeout = 10000";
 
+/// With the locks taken, nothing has to be waited for any more.
+const LOCKED: &str = "SET LOCAL statement_timeout = 30000;";
+
 /// How long dropping triggers may keep readers waiting, in milliseconds.
-const READERS_WAIT_MS: u64 = 100;
+const READERS_WAIT_MS: i64 = 100;
 
 /// How long at most, when a table leaves capture and they must go.
-const READERS_WAIT_MOST_MS: u64 = 1_000;
+const READERS_WAIT_MOST_MS: i64 = 1_000;
 
 /// How long leaving waits for a table to be at rest.
 const REST_PATIENCE: Duration = Duration::from_secs(30);
-
-/// A trigger's arguments, as texts in the database's encoding: they are kept as bytes with zeros behind them.
-const ARGUMENTS: &str =
-    "ARRAY(SELECT convert_from(decode(replace(part, ' ', ''), 'hex'), getdatabaseencoding())
-    FROM unnest(string_to_array(regexp_replace(encode(t.tgargs, 'hex'), '(..)', '\\1 ', 'g'), '00 '))
-        WITH ORDINALITY AS parts(part, nth) WHERE nth <= t.tgnargs ORDER BY nth)";
 
 /// The session that arms and disarms.
 pub(super) struct PostgresGuards {
@@ -55,12 +54,6 @@ pub(super) struct PostgresGuards {
     owner: Owner,
     /// A call is being done. Still set if its future was dropped.
     busy: bool,
-}
-
-/// A trigger of ours: its name, and its table as SQL text.
-struct Standing {
-    name: String,
-    table: String,
 }
 
 impl PostgresGuards {
@@ -89,14 +82,11 @@ impl PostgresGuards {
         Ok(())
     }
 
-    /// Begins a transaction that waits for a lock as long as an autovacuum needs to yield.
-    async fn begin(&self, operation: &str) -> Result<(), Fault> {
-        let timeout = lock::patience_ms(&self.client).await?;
-        self.run(operation, &format!("BEGIN; SET LOCAL lock_timeout = {timeout}")).await
-    }
-
-    /// Locks tables against writers. The one that is shown to people is theirs, the others its partitions.
-    async fn lock(&self, tables: &[String], table: &TableName, operation: &str) -> Result<(), Fault> {
+    /// Begins a transaction with tables locked against writers, if they can be had as long as an autovacuum needs
+    /// to yield. Shown to people is the table; the others are its partitions.
+    async fn begin(&self, tables: &[String], table: &TableName, operation: &str) -> Result<(), Fault> {
+        let patience_ms = lock::patience_ms(&self.client).await?;
+        self.run(operation, &format!("BEGIN; {}", lock::limits(patience_ms))).await?;
         let sql = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", "));
         lock::take(&self.endpoint, (&self.client, self.pid), &sql, &shown(table), operation).await
     }
@@ -114,14 +104,15 @@ impl PostgresGuards {
 
     async fn do_arm(&self, guard: &Guard, barrier: BarrierId) -> Result<(), Fault> {
         const OPERATION: &str = "arm a guard";
-        let oid = self.guardable(&guard.table, OPERATION).await?;
+        self.guardable(&guard.table, OPERATION).await?;
         let armed = async {
-            self.begin(OPERATION).await?;
-            self.lock(&[quoted_table(&guard.table)], &guard.table, OPERATION).await?;
+            self.begin(&[quoted_table(&guard.table)], &guard.table, OPERATION).await?;
             self.admit(OPERATION).await?;
+            // Again under the lock, which keeps the table in capture and its partitions as they are.
+            let oid = self.guardable(&guard.table, OPERATION).await?;
             let ground = self.ground(oid, &guard.table).await?;
             let sql = format!(
-                "SELECT pg_advisory_xact_lock({}); {} SELECT pg_logical_emit_message(true, {}, {}); COMMIT",
+                "{LOCKED} SELECT pg_advisory_xact_lock({}); {} SELECT pg_logical_emit_message(true, {}, {}); COMMIT",
                 function_lock(),
                 triggers::arm(guard, &self.slot, &ground),
                 literal(marker::PREFIX),
@@ -175,7 +166,7 @@ impl PostgresGuards {
         )))
     }
 
-    /// Reads the table under the lock, which keeps partitions from coming and going.
+    /// Reads the table, under its lock.
     async fn ground(&self, oid: u32, table: &TableName) -> Result<Ground, Fault> {
         let failed = |error: tokio_postgres::Error| fault("read the partitions", &error);
         let sql = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
@@ -206,26 +197,26 @@ impl PostgresGuards {
 
     async fn do_disarm(&self, guard: &Guard) -> Result<(), Fault> {
         const OPERATION: &str = "disarm a guard";
-        let Some((oid, _)) = schema::find(&self.client, &guard.table).await? else { return Ok(()) };
-        let ours =
-            standing(&self.client, &self.slot, &triggers::prefix(oid, &self.slot, guard), false).await?;
-        if !ours.is_empty() {
-            self.guardable_still(&guard.table, OPERATION).await?;
-            match self.drop_at_rest(&ours, OPERATION).await {
-                Err(fault) if fault.class == FaultClass::Conflict => {
-                    self.disable(&ours, &guard.table, OPERATION).await?;
-                }
-                done => done?,
+        let mut enabled = match schema::find(&self.client, &guard.table).await? {
+            Some((oid, _)) => {
+                standing(&self.client, &self.slot, &triggers::prefix(oid, &self.slot, guard)).await?
             }
+            None => Vec::new(),
+        };
+        enabled.retain(|trigger| !trigger.disabled);
+        if !enabled.is_empty() {
+            self.guardable_still(&guard.table, OPERATION).await?;
+            self.disable(&enabled, &guard.table, OPERATION).await?;
         }
-        // What an earlier call could only disable. It harms nobody if it has to wait once more.
-        let idle = standing(&self.client, &self.slot, "zz_tandem_", true).await?;
+        // Also what earlier calls could only disable. It harms nobody if it has to wait once more.
+        let mut idle = standing(&self.client, &self.slot, triggers::PREFIX).await?;
+        idle.retain(|trigger| trigger.disabled);
         if !idle.is_empty()
             && let Err(fault) = self.drop_at_rest(&idle, OPERATION).await
         {
             tracing::debug!(slot = &*self.slot, %fault, "disabled guards stay for now");
         }
-        Ok(())
+        drop_unused_function(&self.client).await
     }
 
     /// As [`Self::guardable`], for a table that may have left capture.
@@ -236,66 +227,35 @@ impl PostgresGuards {
         }
     }
 
-    async fn drop_at_rest(&self, triggers: &[Standing], operation: &str) -> Result<(), Fault> {
+    async fn do_armed(&self) -> Result<Vec<Guard>, Fault> {
+        if let Some(row) = owner::read(&self.client, &self.slot).await? {
+            row.admit(self.owner, &self.slot, "read the guards")?;
+        }
+        armed(&self.client, &self.slot).await
+    }
+
+    async fn drop_at_rest(&self, idle: &[Standing], operation: &str) -> Result<(), Fault> {
         let dropped = async {
             self.run(operation, "BEGIN").await?;
             self.admit(operation).await?;
-            drop_all(&self.client, triggers, READERS_WAIT_MS, operation).await
+            // One that was armed again meanwhile stays.
+            let still = |trigger: &Standing| trigger.disabled;
+            drop_all(&self.client, &self.slot, idle, still, READERS_WAIT_MS).await
         };
         self.or_rollback(dropped.await).await
     }
 
     async fn disable(&self, triggers: &[Standing], table: &TableName, operation: &str) -> Result<(), Fault> {
         let disabled = async {
-            self.begin(operation).await?;
-            self.lock(&tables(triggers), table, operation).await?;
+            self.begin(&tables(triggers), table, operation).await?;
             self.admit(operation).await?;
-            let mut sql = String::new();
-            for Standing { name, table } in triggers {
-                sql.push_str(&format!("ALTER TABLE {table} DISABLE TRIGGER {}; ", quoted(name)));
+            let mut sql = LOCKED.to_owned();
+            for Standing { name, table, .. } in triggers {
+                sql.push_str(&format!(" ALTER TABLE {table} DISABLE TRIGGER {};", quoted(name)));
             }
             self.run(operation, &format!("{sql} COMMIT")).await
         };
         self.or_rollback(disabled.await).await
-    }
-
-    async fn do_armed(&self) -> Result<Vec<Guard>, Fault> {
-        const OPERATION: &str = "read the guards";
-        self.admit(OPERATION).await?;
-        // A guard is whole if each trigger that it consists of is enabled on the table and on every partition.
-        let sql = format!(
-            "WITH ours AS (SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgparentid, t.tgargs, {ARGUMENTS} AS args
-                FROM pg_catalog.pg_trigger t WHERE t.tgfoid = to_regprocedure('tandem.refuse()'))
-            SELECT n.nspname::text, c.relname::text, h.args FROM ours h
-            JOIN pg_catalog.pg_class c ON c.oid = h.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            WHERE h.tgparentid = 0 AND h.args[1] = $1 AND h.tgname ~ '_(delete|write)$' AND NOT EXISTS (
-                SELECT FROM pg_catalog.pg_class leaf
-                CROSS JOIN unnest(CASE WHEN h.args[3] = 'writes' THEN ARRAY['write', 'truncate']
-                    WHEN cardinality(h.args) > 7 THEN ARRAY['delete', 'key', 'truncate']
-                    ELSE ARRAY['delete', 'truncate'] END) AS part(name)
-                WHERE (leaf.oid = c.oid OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
-                    AND leaf.relkind IN ('r', 'p') AND NOT EXISTS (
-                        SELECT FROM ours o WHERE o.tgrelid = leaf.oid AND o.tgenabled = 'A' AND o.tgargs = h.tgargs
-                            AND o.tgname = regexp_replace(h.tgname, '(delete|write)$', part.name)))
-            ORDER BY 1, 2, h.tgname"
-        );
-        let rows =
-            self.client.query(&sql, &[&&*self.slot]).await.map_err(|error| fault(OPERATION, &error))?;
-        let guard = |row: &tokio_postgres::Row| {
-            let arguments: Vec<String> = row.get(2);
-            let [_, map, refuses, since, _, _, _, key @ ..] = arguments.as_slice() else { return None };
-            Some(Guard {
-                table: TableName {
-                    schema: Some(row.get::<_, String>(0).into()),
-                    name: row.get::<_, String>(1).into(),
-                },
-                map: MapName::from(map.as_str()),
-                refuses: Refusal::parse(refuses)?,
-                key: key.iter().map(|column| Arc::from(column.as_str())).collect(),
-                since: WallTime(since.parse().ok()?),
-            })
-        };
-        Ok(rows.iter().filter_map(guard).collect())
     }
 }
 
@@ -312,38 +272,41 @@ fn tables(triggers: &[Standing]) -> Vec<String> {
     tables
 }
 
-/// The triggers of a slot's guards whose names begin so; with `idle` only those that are disabled.
-async fn standing(client: &Client, slot: &str, prefix: &str, idle: bool) -> Result<Vec<Standing>, Fault> {
-    let sql = "SELECT t.tgname::text, format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_trigger t
-        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE t.tgfoid = to_regprocedure('tandem.refuse()') AND t.tgparentid = 0 AND starts_with(t.tgname::text, $2)
-            AND starts_with(encode(t.tgargs, 'escape'), $1 || '\\000') AND (NOT $3 OR t.tgenabled = 'D')
-        ORDER BY 2, 1";
-    let rows = client.query(sql, &[&slot, &prefix, &idle]).await;
-    let rows = rows.map_err(|error| fault("look for guards", &error))?;
-    Ok(rows.iter().map(|row| Standing { name: row.get(0), table: row.get(1) }).collect())
-}
-
-/// Drops triggers and ends the open transaction, if nobody uses the tables for a moment that comes in time.
+/// Drops triggers, those that `still` are to be under the lock, and ends the open transaction; if nobody uses their
+/// tables for a moment that comes in time.
 async fn drop_all(
     client: &Client,
+    slot: &str,
     triggers: &[Standing],
-    wait_ms: u64,
-    operation: &str,
+    still: impl Fn(&Standing) -> bool,
+    wait_ms: i64,
 ) -> Result<(), Fault> {
-    let mut sql = format!(
-        "SET LOCAL lock_timeout = {wait_ms}; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE; ",
-        tables(triggers).join(", ")
-    );
-    for Standing { name, table } in triggers {
-        sql.push_str(&format!("DROP TRIGGER IF EXISTS {} ON {table}; ", quoted(name)));
+    let failed = |error: tokio_postgres::Error| fault("drop guards", &error);
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables(triggers).join(", "));
+    client.batch_execute(&format!("{}; {lock}; {LOCKED}", lock::limits(wait_ms))).await.map_err(failed)?;
+    let mut sql = String::new();
+    for now in standing(client, slot, triggers::PREFIX).await? {
+        let seen = triggers.iter().any(|before| before.name == now.name && before.table == now.table);
+        if seen && still(&now) {
+            sql.push_str(&format!("DROP TRIGGER {} ON {}; ", quoted(&now.name), now.table));
+        }
     }
-    sql.push_str(&format!(
-        "SELECT pg_advisory_xact_lock({}); {} COMMIT",
-        function_lock(),
-        triggers::DROP_FUNCTION
-    ));
-    client.batch_execute(&sql).await.map_err(|error| fault(operation, &error))
+    let lock = format!("SELECT pg_advisory_xact_lock({})", function_lock());
+    let end = format!("{lock}; {} COMMIT", triggers::DROP_FUNCTION);
+    client.batch_execute(&format!("{sql} {end}")).await.map_err(failed)
+}
+
+/// Drops the function if the last table with a guard was dropped, and the guard with it.
+async fn drop_unused_function(client: &Client) -> Result<(), Fault> {
+    let failed = |error: tokio_postgres::Error| fault("drop the guards' function", &error);
+    let sql = "SELECT to_regprocedure('tandem.refuse()') IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_trigger WHERE tgfoid = to_regprocedure('tandem.refuse()'))";
+    if client.query_one(sql, &[]).await.map_err(failed)?.get(0) {
+        // One string is one transaction, as long as nothing in it says otherwise.
+        let sql = format!("SELECT pg_advisory_xact_lock({}); {}", function_lock(), triggers::DROP_FUNCTION);
+        client.batch_execute(&sql).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Takes every guard of a slot off tables that leave capture. Waits for a moment at which nobody uses them.
@@ -354,13 +317,21 @@ pub(super) async fn release(client: &Client, slot: &str, tables: &[TableName]) -
         let Some((oid, _)) = schema::find(client, table).await? else { continue };
         let mut wait_ms = READERS_WAIT_MS;
         loop {
-            let ours = standing(client, slot, &triggers::table_prefix(oid), false).await?;
+            let ours = standing(client, slot, &triggers::table_prefix(oid)).await?;
             if ours.is_empty() {
                 break;
             }
             client.batch_execute("BEGIN").await.map_err(|error| fault(OPERATION, &error))?;
-            let Err(failed) = drop_all(client, &ours, wait_ms, OPERATION).await else { break };
+            let Err(failed) = drop_all(client, slot, &ours, |_| true, wait_ms).await else { break };
             client.batch_execute("ROLLBACK").await.map_err(|error| fault(OPERATION, &error))?;
+            if failed.class == FaultClass::Permission {
+                let drop = |Standing { name, table, .. }: &Standing| {
+                    format!("DROP TRIGGER {} ON {table};", quoted(name))
+                };
+                let drops: Vec<_> = ours.iter().map(drop).collect();
+                let fix = format!("as the table's owner: {}", drops.join(" "));
+                return Err(failed.table(shown(table)).fix(fix));
+            }
             if failed.class != FaultClass::Conflict {
                 return Err(failed.table(shown(table)));
             }
@@ -374,11 +345,11 @@ pub(super) async fn release(client: &Client, slot: &str, tables: &[TableName]) -
                 ));
             }
             // As long again is theirs.
-            sleep(Duration::from_millis(wait_ms)).await;
+            sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
             wait_ms = (wait_ms * 2).min(READERS_WAIT_MOST_MS);
         }
     }
-    Ok(())
+    drop_unused_function(client).await
 }
 
 impl Guards for PostgresGuards {

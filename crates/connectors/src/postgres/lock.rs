@@ -28,6 +28,13 @@ pub(super) async fn patience_ms(client: &Client) -> Result<i64, Fault> {
     row.map(|row| row.get::<_, i64>(0) + 500).map_err(|error| fault("read deadlock_timeout", &error))
 }
 
+/// Limits what follows in a transaction to a wait of so long. A `lock_timeout` counts for each lock by itself, and a
+/// table with many partitions is many locks: the first is held, and keeps writers waiting, as long as the last is
+/// waited for. So the statement that takes them has a limit as well, a little above.
+pub(super) fn limits(wait_ms: i64) -> String {
+    format!("SET LOCAL lock_timeout = {wait_ms}; SET LOCAL statement_timeout = {}", wait_ms + 300)
+}
+
 /// Runs `LOCK TABLE …` within the transaction and the `lock_timeout` of `client`, the session with this pid. A lock
 /// that is not had names who is in the way of the table, which is shown to people so.
 pub(super) async fn take(

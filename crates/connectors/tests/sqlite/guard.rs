@@ -162,9 +162,13 @@ async fn a_guard_that_somebody_took_away_or_altered_no_longer_stands() {
     let (_items, _source, mut guards, guard) = guarded(&app).await;
     assert_eq!(guards.armed().await.unwrap(), std::slice::from_ref(&guard));
     let user = app.user();
-    user.execute_batch("DROP TRIGGER _tandem_guard_1_delete").unwrap();
-    assert_eq!(guards.armed().await.unwrap(), []);
-    insist("arm", async || guards.arm(&guard, BarrierId(3)).await).await;
+    let altered = "CREATE TRIGGER _tandem_guard_1_delete BEFORE DELETE ON items BEGIN SELECT 1; END";
+    for change in ["", altered] {
+        user.execute_batch(&format!("DROP TRIGGER _tandem_guard_1_delete; {change}")).unwrap();
+        assert_eq!(guards.armed().await.unwrap(), []);
+        insist("arm", async || guards.arm(&guard, BarrierId(3)).await).await;
+        refused(&user, "DELETE FROM items");
+    }
     assert_eq!(guards.armed().await.unwrap(), std::slice::from_ref(&guard));
     // The usual rebuild of a table takes its triggers along.
     user.execute_batch(

@@ -87,12 +87,15 @@ pub(super) enum PartitionKey {
     Expression,
 }
 
-/// What all triggers of our guards on a table begin with.
+/// What the names of all triggers of ours begin with.
+pub(super) const PREFIX: &str = "zz_tandem_";
+
+/// What those of a table's guards begin with.
 pub(super) fn table_prefix(oid: u32) -> String {
-    format!("zz_tandem_{oid}_")
+    format!("{PREFIX}{oid}_")
 }
 
-/// What the triggers of one guard begin with.
+/// What those of one guard begin with.
 pub(super) fn prefix(oid: u32, slot: &str, guard: &Guard) -> String {
     let whose = format!("{slot}\0{}\0{}", guard.map, guard.refuses.name());
     format!("{}{:016x}_", table_prefix(oid), super::super::names::hash(&whose))

@@ -128,6 +128,32 @@ async fn an_autovacuum_yields_and_a_vacuum_or_a_prepared_transaction_is_named() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_partitions_are_not_many_waits() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY) PARTITION BY LIST (id);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2);
+        CREATE TABLE t3 PARTITION OF t FOR VALUES IN (3); INSERT INTO t VALUES (1), (2), (3)")
+    .await;
+    let _tape = app.captured(&["t"]).await;
+    let mut writers = Vec::new();
+    for (partition, seconds) in [("t1", 1.0), ("t2", 2.2), ("t3", 3.4)] {
+        let writer = server().connect(&app.name).await;
+        writer.batch_execute(&format!("BEGIN; DELETE FROM {partition}")).await.unwrap();
+        let ends = format!("SELECT pg_sleep({seconds}); ROLLBACK");
+        writers.push(tokio::spawn(async move { writer.batch_execute(&ends).await }));
+    }
+    // Each is waited for no longer than is allowed, all of them are.
+    let mut guards = guards(&app).await;
+    let began = Instant::now();
+    let fault = guards.arm(&deletes("t"), BarrierId(2)).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_millis(3_000), "{:?}", began.elapsed());
+    assert_eq!(fault.class, FaultClass::Conflict, "{fault}");
+    for writer in writers {
+        writer.await.unwrap().unwrap();
+    }
+    guards.arm(&deletes("t"), BarrierId(3)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_given_up_leaves_nothing_half_done() {
     let app = app("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await;
     let mut tape = app.captured(&["t"]).await;

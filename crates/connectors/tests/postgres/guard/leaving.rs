@@ -31,6 +31,25 @@ async fn a_table_that_is_renamed_or_dropped_keeps_or_loses_its_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_dropped_with_its_guard_leaves_nothing_of_it() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY)").await;
+    for disarms in [true, false] {
+        app.run("CREATE TABLE u (id int PRIMARY KEY)").await;
+        let mut source = app.source().await;
+        source.enter(&[table("public.t"), table("public.u")], BarrierId(1)).await.unwrap();
+        let mut guards = guards(&app).await;
+        guards.arm(&deletes("u"), BarrierId(2)).await.unwrap();
+        app.run("DROP TABLE u").await;
+        if disarms {
+            guards.disarm(&deletes("u")).await.unwrap();
+            assert_eq!(app.rows(TRACES).await, [""; 0]);
+        }
+        source.leave(&[table("public.t"), table("public.u")]).await.unwrap();
+        assert_eq!(app.rows(ALL).await, [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_guards_of_two_engines_on_one_table_do_not_know_each_other() {
     let app = app("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await;
     let _tape = app.captured(&["t"]).await;
