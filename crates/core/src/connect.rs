@@ -144,7 +144,8 @@ pub trait Guards: Send {
     /// committed all the same lies before the barrier. Arming what is armed renews it: its time, its key, and what
     /// somebody has taken off the table meanwhile.
     ///
-    /// The table must be in capture, since a barrier means nothing without a log.
+    /// The table must be in capture, since a barrier means nothing without a log. Without the right to guard it the
+    /// fault is of class [`FaultClass::Permission`](crate::FaultClass::Permission) and says what grants it.
     fn arm<'a>(&'a mut self, guard: &'a Guard, barrier: BarrierId) -> BoxFuture<'a, Result<(), Fault>>;
 
     /// Takes a guard off its table, and leaves others standing; with the last one everything goes that guards had

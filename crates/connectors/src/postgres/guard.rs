@@ -259,7 +259,8 @@ impl PostgresGuards {
     }
 }
 
-/// Arming and the dropping of the function keep out of each other's way by this lock, of all who use the database.
+/// Arming and the dropping of the function keep out of each other's way by this lock, whoever in the database does
+/// it. No slot is called so: their names begin with `tandem_`.
 fn function_lock() -> i64 {
     lock_key("guards")
 }

@@ -29,8 +29,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $refuse$
 -- Made by Tandem for a table map that is paused or full; the HINT below says how to get rid of it.
 DECLARE
     place text;
-    found jsonb;
-    record text;
+    image jsonb;
+    shown text;
     what text;
 BEGIN
     IF TG_ARGV[2] = 'deletes' AND TG_LEVEL = 'ROW' AND TG_WHEN = 'BEFORE' THEN
@@ -45,15 +45,15 @@ BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         what := format('%s cannot be truncated', TG_ARGV[4]);
     ELSE
-        IF TG_OP = 'INSERT' THEN found := to_jsonb(NEW); ELSE found := to_jsonb(OLD); END IF;
-        SELECT string_agg(coalesce(found ->> k.name, 'null'), '|' ORDER BY k.nth) INTO record
+        IF TG_OP = 'INSERT' THEN image := to_jsonb(NEW); ELSE image := to_jsonb(OLD); END IF;
+        SELECT string_agg(coalesce(image ->> k.name, 'null'), '|' ORDER BY k.nth) INTO shown
             FROM unnest(TG_ARGV[7:]) WITH ORDINALITY AS k(name, nth);
-        record := format('record %s of %s', left(coalesce(record, '?'), 200), TG_ARGV[4]);
+        shown := format('record %s of %s', left(coalesce(shown, '?'), 200), TG_ARGV[4]);
         what := CASE
-            WHEN TG_OP = 'INSERT' THEN format('%s cannot be inserted', record)
-            WHEN TG_OP = 'DELETE' THEN format('%s cannot be deleted', record)
-            WHEN TG_ARGV[2] = 'deletes' THEN format('the key of %s cannot be changed', record)
-            ELSE format('%s cannot be updated', record)
+            WHEN TG_OP = 'INSERT' THEN format('%s cannot be inserted', shown)
+            WHEN TG_OP = 'DELETE' THEN format('%s cannot be deleted', shown)
+            WHEN TG_ARGV[2] = 'deletes' THEN format('the key of %s cannot be changed', shown)
+            ELSE format('%s cannot be updated', shown)
         END;
     END IF;
     RAISE EXCEPTION USING
