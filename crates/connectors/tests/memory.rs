@@ -86,6 +86,16 @@ impl Fixture for Memory {
             self.0.transaction(|t| steps.into_iter().for_each(|next| step(t, next))).unwrap();
         })
     }
+    fn refused(&self, steps: Vec<Step>) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async move {
+            let done = self.0.transaction(|t| steps.into_iter().for_each(|next| step(t, next)));
+            done.err().map(|fault| fault.message)
+        })
+    }
+    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()> {
+        self.0.drop_table(table);
+        Box::pin(async {})
+    }
     fn hold(&self, steps: Vec<Step>) -> BoxFuture<'_, Box<dyn OpenTransaction>> {
         Box::pin(async move {
             let mut transaction = self.0.begin();
@@ -101,7 +111,10 @@ impl Fixture for Memory {
         Box::pin(async {})
     }
     fn left_behind(&self) -> BoxFuture<'_, Vec<String>> {
-        Box::pin(async move { if self.0.is_clean() { vec![] } else { vec!["something".to_owned()] } })
+        let guards = self.0.guards().into_iter().map(|guard| format!("a guard of {}", guard.map));
+        let something = (!self.0.is_clean()).then(|| "something".to_owned());
+        let left = guards.chain(something).collect();
+        Box::pin(async move { left })
     }
     fn zoo(&self) -> Vec<(&'static str, Vec<Value>)> {
         vec![

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec, Verb};
 use tandem_core::connect::{Advance, Apply, ApplyFault, Begin, Connector, Outcome, Owner, Part, Plan};
 use tandem_core::{
-    BarrierId, Entry, Epoch, Fault, FaultClass, IntegrationKey, JournalId, LaneId, Op, Position, Seq,
-    TableName, Target, Value, Write, WriteOp,
+    BarrierId, Entry, Epoch, Fault, FaultClass, Guard, IntegrationKey, JournalId, LaneId, Op, Position,
+    Refusal, Seq, TableName, Target, Value, WallTime, Write, WriteOp,
 };
 
 /// Polls until the future is done; `None` if it still waits after so many polls.
@@ -121,6 +121,29 @@ fn a_lost_reply_took_effect_and_a_lost_request_did_not() {
         assert_eq!((app.rows(&items()).len() == 1, mark(&app) == Some(Seq(1))), (effect, effect));
         assert!(now(apply.fence()).is_err(), "the connection is broken");
         assert_eq!(now(fenced(&app).fence()).unwrap().len(), usize::from(effect));
+    }
+}
+
+#[test]
+fn an_arming_whose_reply_is_lost_stands_and_one_that_was_never_asked_does_not() {
+    for (reaction, stands) in [(Reaction::LoseReply, true), (Reaction::LoseRequest, false)] {
+        let (app, from) = captured();
+        let guard = Guard {
+            table: items(),
+            map: "items".into(),
+            refuses: Refusal::Writes,
+            key: vec!["id".into()],
+            since: WallTime(0),
+        };
+        app.script(Call::Arm, reaction);
+        let failed = now(now(app.open_guards(OWNER)).unwrap().arm(&guard, BarrierId(2))).unwrap_err();
+        assert_eq!(failed.class, FaultClass::Connection);
+        let armed = now(now(app.open_guards(OWNER)).unwrap().armed()).unwrap();
+        assert_eq!(armed.len(), usize::from(stands));
+        assert_eq!(app.transaction(|t| t.insert(&items(), row(1, "v"))).is_err(), stands);
+        let mut capture = now(app.open_capture(OWNER, &from)).unwrap();
+        let entries = now(capture.next()).unwrap().fragments.into_iter().flat_map(|f| f.entries);
+        assert_eq!(entries.filter(|e| *e == Entry::Barrier(BarrierId(2))).count(), usize::from(stands));
     }
 }
 

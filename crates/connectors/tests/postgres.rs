@@ -8,6 +8,8 @@ mod apply;
 mod capture;
 #[path = "postgres/check.rs"]
 mod check;
+#[path = "postgres/guard.rs"]
+mod guard;
 #[path = "postgres/tls.rs"]
 mod tls;
 #[path = "postgres/world.rs"]

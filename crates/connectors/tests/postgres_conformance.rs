@@ -175,6 +175,17 @@ impl Fixture for Database {
         let sql = steps.iter().map(sql).collect::<Vec<_>>().join("; ");
         Box::pin(async move { must(&self.users, &format!("BEGIN; {sql}; COMMIT")).await })
     }
+    fn refused(&self, steps: Vec<Step>) -> BoxFuture<'_, Option<String>> {
+        let sql = steps.iter().map(sql).collect::<Vec<_>>().join("; ");
+        Box::pin(async move {
+            let error = self.users.batch_execute(&format!("BEGIN; {sql}; COMMIT")).await.err()?;
+            must(&self.users, "ROLLBACK").await;
+            Some(error.as_db_error().unwrap().message().to_owned())
+        })
+    }
+    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()> {
+        Box::pin(async move { must(&self.users, &format!("DROP TABLE {}", table_sql(table))).await })
+    }
     fn hold(&self, steps: Vec<Step>) -> BoxFuture<'_, Box<dyn OpenTransaction>> {
         Box::pin(async move {
             let client = server().connect(&self.name).await;
@@ -208,6 +219,7 @@ impl Fixture for Database {
         let sql = "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'tandem'
             UNION ALL SELECT 'publication ' || pubname FROM pg_publication
             UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
+            UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = to_regnamespace('tandem')
             UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal";
         Box::pin(async move { texts(&self.users, sql).await.into_iter().flatten().flatten().collect() })
     }

@@ -15,6 +15,8 @@ use tandem_connectors::sqlite::SqliteApp;
 use tandem_core::connect::{BoxFuture, Connector};
 use tandem_core::{Kind, TableName, Value};
 
+#[path = "sqlite/guard.rs"]
+mod guard;
 #[path = "sqlite/only_sqlite.rs"]
 mod only_sqlite;
 
@@ -62,6 +64,10 @@ fn stored(value: &Value) -> Stored {
 }
 
 fn run(conn: &Connection, step: Step) {
+    try_run(conn, step).unwrap();
+}
+
+fn try_run(conn: &Connection, step: Step) -> rusqlite::Result<()> {
     let is = |key: &[(&str, Value)], first: usize, with: &str| -> String {
         let parts = key.iter().enumerate().map(|(n, (name, _))| format!("{} = ?{}", quoted(name), first + n));
         parts.collect::<Vec<_>>().join(with)
@@ -87,7 +93,7 @@ fn run(conn: &Connection, step: Step) {
         }
         Step::Truncate(_) => panic!("SQLite has no TRUNCATE"),
     };
-    conn.prepare_cached(&sql).unwrap().execute(params_from_iter(values)).unwrap();
+    conn.prepare_cached(&sql)?.execute(params_from_iter(values)).map(drop)
 }
 
 struct Held(Connection);
@@ -152,6 +158,19 @@ impl Fixture for Sqlite {
             steps.into_iter().for_each(|step| run(&conn, step));
             conn.execute_batch("COMMIT").unwrap();
         })
+    }
+    fn refused(&self, steps: Vec<Step>) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async move {
+            let conn = self.user();
+            conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let error = steps.into_iter().try_for_each(|step| try_run(&conn, step)).err();
+            conn.execute_batch(if error.is_none() { "COMMIT" } else { "ROLLBACK" }).unwrap();
+            error.map(|error| error.to_string())
+        })
+    }
+    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()> {
+        self.user().execute_batch(&format!("DROP TABLE {}", quoted(&table.name))).unwrap();
+        Box::pin(async {})
     }
     fn hold(&self, steps: Vec<Step>) -> BoxFuture<'_, Box<dyn OpenTransaction>> {
         Box::pin(async move {

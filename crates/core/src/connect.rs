@@ -1,14 +1,14 @@
 //! The seam to apps: what a connector must be able to do, and what it promises. Every connector passes one
 //! conformance suite that holds it to the promises written here.
 //!
-//! Four small traits. [`Connector`] is an app that may be reached; it hands out the other three, each of which
+//! Five small traits. [`Connector`] is an app that may be reached; it hands out the other four, each of which
 //! is one connection with one owner: [`Source`] puts tables into capture and takes them out, [`Capture`] reads
-//! the log, [`Apply`] writes. Nothing of the engine's policy is in here: a connector decides no retry, sets no
+//! the log, [`Apply`] writes, [`Guards`] refuses what users write. Nothing of the engine's policy is in here: a connector decides no retry, sets no
 //! record aside, and never compares a Seq except in the compare-and-set of the watermark.
 
 use crate::{
-    BarrierId, Epoch, Fault, Finding, Fragment, JournalId, LaneId, Position, Seq, TableName, TableSchema,
-    Write,
+    BarrierId, Epoch, Fault, Finding, Fragment, Guard, JournalId, LaneId, Position, Seq, TableName,
+    TableSchema, Write,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -58,6 +58,15 @@ pub trait Connector: Send + Sync {
         owner: Owner,
         stream: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Apply>, Fault>>;
+
+    /// Opens the connection that arms and disarms guards. Several may be open at once; a later start of our data
+    /// folder, or another data folder that has taken the app over, fences it.
+    fn open_guards(&self, owner: Owner) -> BoxFuture<'_, Result<Box<dyn Guards>, Fault>>;
+
+    /// What a person runs in the app to free it of everything of ours, with the engine gone for good: guards
+    /// first, then what capturing and applying left. Changes nothing, and asks the app only where it has no SQL
+    /// that finds our things by itself.
+    fn release_sql(&self) -> BoxFuture<'_, Result<String, Fault>>;
 }
 
 /// What maps need of an app: the question of [`Connector::check`].
@@ -101,8 +110,9 @@ pub trait Source: Send {
         barrier: BarrierId,
     ) -> BoxFuture<'a, Result<Position, Fault>>;
 
-    /// Takes `tables` out of capture; with the last table everything of ours goes that capture had put into
-    /// the app. Tables that are not captured are passed over. No capture may be open when the last one leaves.
+    /// Takes `tables` out of capture, and every guard of ours off them; with the last table everything of ours
+    /// goes that capture and guards had put into the app. Tables that are not captured are passed over. No
+    /// capture may be open when the last one leaves.
     fn leave<'a>(&'a mut self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), Fault>>;
 
     /// The tables in capture now.
@@ -117,6 +127,34 @@ pub trait Capture: Send {
     /// Everything at or before `position` is durable with us: the app may let go of it. Called only with
     /// positions that this capture delivered, in that order.
     fn acknowledge<'a>(&'a mut self, position: &'a Position) -> BoxFuture<'a, Result<(), Fault>>;
+}
+
+/// Refuses what users of an app write, on behalf of maps that are paused or full.
+///
+/// A guard stands in the app and not in the engine: it outlives us, and whoever meets it is told by the app's own
+/// error what it is for ([`Guard::reason`], [`Guard::way_out`]). It binds every user, however privileged, and every
+/// transaction, however old; writes of an engine's own [`Apply`] pass. A table without one bears nothing of ours
+/// that its users would feel.
+///
+/// None of the calls waits for longer than the app needs to settle a lock: each is one try, and whoever stands in
+/// the way is named in a fault of class [`FaultClass::Conflict`](crate::FaultClass::Conflict). Whether and when to
+/// try again is the engine's decision.
+pub trait Guards: Send {
+    /// Makes the guard stand, and writes `barrier` into the log at that very place: whatever it refuses and was
+    /// committed all the same lies before the barrier. Arming what is armed renews it: its time, its key, and what
+    /// somebody has taken off the table meanwhile.
+    ///
+    /// The table must be in capture, since a barrier means nothing without a log. Without the right to guard it the
+    /// fault is of class [`FaultClass::Permission`](crate::FaultClass::Permission) and says what grants it.
+    fn arm<'a>(&'a mut self, guard: &'a Guard, barrier: BarrierId) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Takes a guard off its table, and leaves others standing; with the last one everything goes that guards had
+    /// put into the app. One that does not stand is passed over, and so is one whose table is gone.
+    fn disarm<'a>(&'a mut self, guard: &'a Guard) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// The guards of ours that stand now, whole, as the app has them: the truth after a restart. One that somebody
+    /// has tampered with is not among them, nor one whose table has changed so that it no longer covers it.
+    fn armed(&mut self) -> BoxFuture<'_, Result<Vec<Guard>, Fault>>;
 }
 
 /// What [`Capture::next`] returned.

@@ -78,3 +78,45 @@ impl std::fmt::Display for LaneId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WallTime(pub i64);
+
+/// As people read it: `2026-11-22 08:00:00 UTC`.
+impl std::fmt::Display for WallTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.0.div_euclid(1_000_000);
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (year, month, day) = date(day);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
+/// The Gregorian date of a day since 1970. Years are counted from March, so that the leap day is a year's last.
+fn date(day: i64) -> (i64, i64, i64) {
+    const DAYS_0000_TO_1970: i64 = 719_468;
+    const DAYS_IN_400_YEARS: i64 = 146_097;
+    let day = day + DAYS_0000_TO_1970;
+    let (era, day) = (day.div_euclid(DAYS_IN_400_YEARS), day.rem_euclid(DAYS_IN_400_YEARS));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let first_of_month = (153 * month + 2) / 5;
+    let calendar_month = if month < 10 { month + 3 } else { month - 9 };
+    let calendar_year = era * 400 + year + i64::from(calendar_month < 3);
+    (calendar_year, calendar_month, day - first_of_month + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_shown_as_people_read_it() {
+        let shown = |seconds: i64| WallTime(seconds * 1_000_000).to_string();
+        assert_eq!(shown(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(shown(-1), "1969-12-31 23:59:59 UTC");
+        assert_eq!(shown(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(shown(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(shown(4_107_542_400), "2100-03-01 00:00:00 UTC");
+        assert_eq!(shown(1_795_334_405), "2026-11-22 08:00:05 UTC");
+    }
+}

@@ -66,6 +66,7 @@ impl Source for MemorySource {
                     return Err(Fault::new(FaultClass::Conflict, "end capture", message));
                 }
                 world.captured.retain(|table| !tables.contains(table));
+                world.guards.retain(|guard| !tables.contains(&guard.table));
                 if !stays {
                     world.log.acknowledged = None;
                     world.log.transactions.clear();

@@ -2,10 +2,11 @@
 
 use super::apply::MemoryApply;
 use super::capture::{MemoryCapture, MemorySource};
+use super::guard::{self, MemoryGuards};
 use super::script::{Call, Line};
 use super::{BoxFuture, MemoryApp, Owner, World};
 use std::sync::Arc;
-use tandem_core::connect::{Apply, Capture, Connector, Needs, Source};
+use tandem_core::connect::{Apply, Capture, Connector, Guards, Needs, Source};
 use tandem_core::{Fault, FaultClass, Finding, Position, TableName, TableSchema};
 
 impl Connector for MemoryApp {
@@ -101,6 +102,23 @@ impl Connector for MemoryApp {
                 reply,
                 || Ok(Box::new(MemoryApply::new(line.clone(), owner, stream)) as Box<dyn Apply>),
             )
+        })
+    }
+
+    fn open_guards(&self, owner: Owner) -> BoxFuture<'_, Result<Box<dyn Guards>, Fault>> {
+        Box::pin(async move {
+            let line = Line::new(self);
+            let reply = line.call(Call::OpenGuards).await?;
+            line.reply(reply, || {
+                guard::admit(&self.world(), owner)?;
+                Ok(Box::new(MemoryGuards::new(line.clone(), owner)) as Box<dyn Guards>)
+            })
+        })
+    }
+
+    fn release_sql(&self) -> BoxFuture<'_, Result<String, Fault>> {
+        Box::pin(async {
+            Ok("-- an app in memory goes with its process: there is nothing to free".to_owned())
         })
     }
 }

@@ -13,6 +13,7 @@
 mod apply;
 mod capture;
 mod connector;
+mod guard;
 mod log;
 mod script;
 mod store;
@@ -31,7 +32,7 @@ use std::task::Waker;
 use store::{Store, Undo, Work};
 use tandem_core::connect::{BoxFuture, Owner};
 use tandem_core::{
-    BarrierId, Entry, Epoch, IntegrationKey, JournalId, LaneId, Mark, Position, Seq, TableName, Value,
+    BarrierId, Entry, Epoch, Guard, IntegrationKey, JournalId, LaneId, Mark, Position, Seq, TableName, Value,
     WallTime,
 };
 
@@ -51,6 +52,7 @@ struct World {
     open_source: Option<u64>,
     open_capture: Option<u64>,
     next_handle: u64,
+    guards: Vec<Guard>,
     marks: BTreeMap<MarkKey, MarkRow>,
     fences: BTreeMap<(Arc<str>, JournalId), Epoch>,
     script: Script,
@@ -127,6 +129,7 @@ impl Default for World {
             open_source: None,
             open_capture: None,
             next_handle: 0,
+            guards: Vec::new(),
             marks: BTreeMap::new(),
             fences: BTreeMap::new(),
             script: Script::default(),
@@ -234,7 +237,16 @@ impl MemoryApp {
     pub fn is_clean(&self) -> bool {
         let world = self.world();
         let nothing_captured = world.captured.is_empty() && world.log.acknowledged.is_none();
-        nothing_captured && world.owner.is_none() && world.marks.is_empty() && world.fences.is_empty()
+        nothing_captured
+            && world.guards.is_empty()
+            && world.owner.is_none()
+            && world.marks.is_empty()
+            && world.fences.is_empty()
+    }
+
+    /// The guards that stand now.
+    pub fn guards(&self) -> Vec<Guard> {
+        self.world().guards.clone()
     }
 
     /// The watermarks as the app has them: stream, lane, data folder, Seq, source position.

@@ -22,6 +22,8 @@ pub enum Call {
     OpenCapture,
     /// `Connector::open_apply`.
     OpenApply,
+    /// `Connector::open_guards`.
+    OpenGuards,
     /// `Source::enter`.
     Enter,
     /// `Source::leave`.
@@ -40,6 +42,12 @@ pub enum Call {
     Rollback,
     /// `Apply::retire`.
     Retire,
+    /// `Guards::arm`.
+    Arm,
+    /// `Guards::disarm`.
+    Disarm,
+    /// `Guards::armed`.
+    Armed,
 }
 
 /// What the app does instead.

@@ -1,5 +1,6 @@
 //! What the app's own users do: transactions, also ones that stay open for a while.
 
+use super::guard::{Wish, allow};
 use super::store::{Store, Work};
 use super::{MemoryApp, World};
 use tandem_core::{Fault, Position, TableName, Value};
@@ -64,14 +65,14 @@ impl UserTransaction {
     /// statement over many rows would check them at its end.
     pub fn commit(self) -> Result<Position, Fault> {
         let mut guard = self.app.world();
-        let World { store, .. } = &mut *guard;
+        let world = &mut *guard;
         let mut work = Work::default();
         work.unique_at_end = true;
         let start = work.savepoint();
-        let done = self.steps.into_iter().try_for_each(|step| do_step(store, &mut work, step));
-        let done = done.and_then(|()| store.check_pending(&mut work).map_err(|(_, fault)| fault));
+        let done = self.steps.into_iter().try_for_each(|step| do_step(world, &mut work, step));
+        let done = done.and_then(|()| world.store.check_pending(&mut work).map_err(|(_, fault)| fault));
         if let Err(fault) = done {
-            store.rollback(&mut work, start);
+            world.store.rollback(&mut work, start);
             return Err(fault);
         }
         let number = guard.commit(work, None, None);
@@ -79,29 +80,39 @@ impl UserTransaction {
     }
 }
 
-fn do_step(store: &mut Store, work: &mut Work, step: Step) -> Result<(), Fault> {
+fn do_step(world: &mut World, work: &mut Work, step: Step) -> Result<(), Fault> {
     let by_key = |store: &Store, table: &TableName, key: &[Value]| {
         let table = store.table(table)?;
         let places: Vec<_> = table.spec.primary_key.iter().filter_map(|name| table.place(name)).collect();
         Ok(table.find(&places, key).first().copied())
     };
     match step {
-        Step::Insert(table, row) => store.insert(work, &table, row),
-        Step::Truncate(table) => store.truncate(work, &table),
-        Step::Delete(table, key) => match by_key(store, &table, &key)? {
-            Some(id) => store.delete(work, &table, id),
-            None => Ok(()),
-        },
+        Step::Insert(table, row) => {
+            allow(world, &table, Wish::Insert(&row))?;
+            world.store.insert(work, &table, row)
+        }
+        Step::Truncate(table) => {
+            allow(world, &table, Wish::Truncate)?;
+            world.store.truncate(work, &table)
+        }
+        Step::Delete(name, key) => {
+            let Some(id) = by_key(&world.store, &name, &key)? else { return Ok(()) };
+            let row = world.store.table(&name)?.rows.get(&id).cloned().unwrap_or_default();
+            allow(world, &name, Wish::Delete(&row))?;
+            world.store.delete(work, &name, id)
+        }
         Step::Update(name, key, set) => {
-            let Some(id) = by_key(store, &name, &key)? else { return Ok(()) };
-            let table = store.table(&name)?;
-            let mut row = table.rows.get(&id).cloned().unwrap_or_default();
+            let Some(id) = by_key(&world.store, &name, &key)? else { return Ok(()) };
+            let table = world.store.table(&name)?;
+            let before = table.rows.get(&id).cloned().unwrap_or_default();
+            let mut row = before.clone();
             for (column, value) in set {
                 if let Some(cell) = table.place(&column).and_then(|place| row.get_mut(place)) {
                     *cell = value;
                 }
             }
-            store.update(work, &name, id, row)
+            allow(world, &name, Wish::Update(&before, &row))?;
+            world.store.update(work, &name, id, row)
         }
     }
 }

@@ -38,7 +38,8 @@ const ROLLBACK_PATIENCE: Duration = Duration::from_millis(200);
 /// Tables kept prepared.
 const TARGETS_MAX: usize = 1_000;
 
-const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
+/// Guards of maps that are paused let it pass.
+const BEGIN: &str = "BEGIN; SET LOCAL tandem.apply = 'on'; SET CONSTRAINTS ALL DEFERRED";
 const CHECK: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";
 
 /// A session that writes.

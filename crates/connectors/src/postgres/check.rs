@@ -211,6 +211,14 @@ impl Check<'_> {
                 quoted(self.slot)
             );
             self.add(Finding::error("publication_right", &place, message).fix(fix));
+        } else if !owns {
+            let message = format!(
+                "{place} belongs to {owner}: we may not guard it, so while a map is paused deletes are queued and \
+                 not refused, and at its limit its queue grows on"
+            );
+            let fix =
+                format!("GRANT {0} TO {1}; or: ALTER TABLE {name} OWNER TO {1};", quoted(&owner), self.user);
+            self.add(Finding::warning("guard_right", &place, message).fix(fix));
         }
         if !row.get::<_, bool>(3) {
             self.add(self.lacks(&need.table, "read", "SELECT"));

@@ -8,8 +8,10 @@
 //! **As a destination** it is written in transactions whose first statement compares and sets the watermark in
 //! `tandem.watermark`, and fails the transaction if it is not where we left it.
 //!
-//! What we leave in an app: the schema `tandem` (owner of the slot, watermarks, starts), the slot, the
-//! publication. All of it goes when the last table leaves capture and the last watermark is retired.
+//! **Guards** are triggers on its tables, there only while they are armed; see `guard.rs`.
+//!
+//! What we leave in an app: the schema `tandem` (owner of the slot, watermarks, starts, the guards' function), the
+//! slot, the publication. All of it goes when the last table leaves capture and the last watermark is retired.
 
 mod apply;
 mod aside;
@@ -19,6 +21,8 @@ mod connect;
 mod error;
 mod exact;
 mod fast;
+mod guard;
+mod lock;
 mod marker;
 mod names;
 mod owner;
@@ -34,7 +38,7 @@ mod watermark;
 use connect::Endpoint;
 use names::slot_name;
 use std::sync::Arc;
-use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Needs, Owner, Source};
+use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Source};
 use tandem_core::{AppName, Fault, Finding, Position, TableName, TableSchema};
 
 /// A PostgreSQL database as an app.
@@ -108,5 +112,17 @@ impl Connector for Postgres {
             let apply = apply::PostgresApply::open(self.endpoint.clone(), owner, stream).await?;
             Ok(Box::new(apply) as Box<dyn Apply>)
         })
+    }
+
+    fn open_guards(&self, owner: Owner) -> BoxFuture<'_, Result<Box<dyn Guards>, Fault>> {
+        Box::pin(async move {
+            let (endpoint, slot) = (self.endpoint.clone(), self.slot.clone());
+            let guards = guard::PostgresGuards::open(endpoint, slot, owner).await?;
+            Ok(Box::new(guards) as Box<dyn Guards>)
+        })
+    }
+
+    fn release_sql(&self) -> BoxFuture<'_, Result<String, Fault>> {
+        Box::pin(async { Ok(guard::release_sql(&self.slot)) })
     }
 }

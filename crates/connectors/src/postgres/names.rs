@@ -24,8 +24,8 @@ pub(super) fn lock_key(slot: &str) -> i64 {
     i64::from_ne_bytes(hash(&format!("tandem slot {slot}")).to_ne_bytes())
 }
 
-/// FNV-1a: small, and the same for ever, since slots and locks are found by it.
-fn hash(text: &str) -> u64 {
+/// FNV-1a: small, and the same for ever, since slots, locks and guards are found by it.
+pub(super) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -12,7 +12,7 @@ use super::connect::Endpoint;
 use super::error::fault;
 use super::names::{literal, lock_key, quoted, quoted_table, schema_of, shown};
 use super::position::{Place, parse_lsn};
-use super::{marker, owner};
+use super::{guard, lock, marker, owner};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{BoxFuture, Owner, Source};
@@ -247,10 +247,7 @@ impl PostgresSource {
     /// Publishes the tables and writes the barrier, with the lock if we may.
     async fn publish(&self, tables: &[TableName], barrier: BarrierId) -> Result<(), Fault> {
         const OPERATION: &str = "put tables into capture";
-        let sql = "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'";
-        let row = self.client.query_one(sql, &[]).await.map_err(|error| fault(OPERATION, &error))?;
-        // Below deadlock_timeout an autovacuum that is in the way is never asked to yield.
-        let lock_timeout = row.get::<_, i64>(0) + 500;
+        let lock_timeout = lock::patience_ms(&self.client).await?;
         let deadline = Instant::now() + LOCK_PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -391,6 +388,7 @@ impl PostgresSource {
     async fn do_leave(&self, tables: &[TableName]) -> Result<(), Fault> {
         const OPERATION: &str = "take tables out of capture";
         self.settle().await?;
+        guard::release(&self.client, &self.slot, tables).await?;
         let captured = self.do_captured().await?;
         let leaves = |table: &TableName| {
             tables.iter().any(|other| other.name == table.name && schema_of(other) == schema_of(table))

@@ -6,7 +6,7 @@
 
 use super::trouble::{during, fault, is_unsure};
 use super::write::{self, Aside, Shape};
-use super::{Desk, SqliteApp, changes, connect, fenced};
+use super::{Desk, SqliteApp, changes, connect, fenced, guard};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ struct Writer {
     open: Option<Open>,
     shapes: HashMap<Arc<Target>, Arc<Shape>>,
     schema_version: i64,
+    /// Guards stand in the app, which ours must pass.
+    guarded: bool,
 }
 
 struct Open {
@@ -75,7 +77,15 @@ impl SqliteApply {
         let (path, stream) = (app.path.clone(), stream.to_owned());
         let desk = Desk::open(move || {
             let conn = connect(&path)?;
-            Ok(Writer { conn, owner, stream, open: None, shapes: HashMap::new(), schema_version: -1 })
+            Ok(Writer {
+                conn,
+                owner,
+                stream,
+                open: None,
+                shapes: HashMap::new(),
+                schema_version: -1,
+                guarded: false,
+            })
         })
         .await?;
         Ok(Self { desk, free_at: Instant::now() })
@@ -138,7 +148,11 @@ impl Writer {
             self.conn.pragma_query_value(None, "schema_version", |row| row.get(0)).map_err(&failed)?;
         if version != self.schema_version {
             self.shapes.clear();
+            self.guarded = guard::any(&self.conn)?;
             self.schema_version = version;
+        }
+        if self.guarded {
+            guard::begin_ours(&self.conn)?;
         }
         let ours = if changes::exists(&self.conn)? { Some(self.begin_ours()?) } else { None };
         self.open = Some(Open { begin, since, ours, order: Order::default() });
@@ -274,6 +288,9 @@ impl Writer {
         }
         if let Some(begun) = open.ours {
             self.end_ours(begun, advance.to).map_err(failed)?;
+        }
+        if self.guarded {
+            guard::end_ours(&self.conn).map_err(|fault| (fault.into(), false))?;
         }
         let Err(fault) = self.conn.execute_batch("COMMIT").map_err(during("commit")) else { return Ok(()) };
         if !fault.class.is_about_record() {

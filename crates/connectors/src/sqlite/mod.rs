@@ -19,6 +19,7 @@
 //! * **Foreign keys are enforced** in our connections, and judged when *our* transaction ends: SQLite cannot check
 //!   deferred keys at a savepoint, so a source transaction that only a later one of the same batch makes whole
 //!   passes.
+//! * **Guards** are triggers too (see `guard.rs`), there only while they are armed.
 //! * **One engine at a time**: a lock file beside the database (`…-tandem-lock`), held by the operating system, and
 //!   a row in the database that names the owner.
 
@@ -29,6 +30,7 @@ mod capture;
 mod changes;
 mod check;
 mod desk;
+mod guard;
 mod lock;
 mod look;
 mod schema;
@@ -42,7 +44,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Needs, Owner, Source};
+use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Source};
 use tandem_core::{Fault, FaultClass, Finding, Position, TableName, TableSchema};
 use trouble::{during, fault};
 
@@ -166,5 +168,15 @@ impl Connector for SqliteApp {
         Box::pin(async move {
             Ok(Box::new(apply::SqliteApply::open(self, owner, stream).await?) as Box<dyn Apply>)
         })
+    }
+
+    fn open_guards(&self, owner: Owner) -> BoxFuture<'_, Result<Box<dyn Guards>, Fault>> {
+        Box::pin(
+            async move { Ok(Box::new(guard::SqliteGuards::open(self, owner).await?) as Box<dyn Guards>) },
+        )
+    }
+
+    fn release_sql(&self) -> BoxFuture<'_, Result<String, Fault>> {
+        Box::pin(async move { self.desk().await?.run(|conn| guard::release_sql(conn)).await? })
     }
 }

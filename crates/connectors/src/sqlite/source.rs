@@ -7,7 +7,7 @@
 use super::lock::OwnerLock;
 use super::schema;
 use super::trouble::{during, fault};
-use super::{Desk, SqliteApp, changes, fenced, look};
+use super::{Desk, SqliteApp, changes, fenced, guard, look};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tandem_core::connect::{BoxFuture, Owner, Source};
 use tandem_core::{BarrierId, Fault, FaultClass, Position, TableName};
@@ -43,7 +43,7 @@ fn claim(conn: &Connection, owner: Owner) -> Result<Option<Owner>, Fault> {
 }
 
 /// One short write transaction, tried again while others write.
-async fn write<T: Send + 'static>(
+pub(super) async fn write<T: Send + 'static>(
     desk: &Desk<Connection>,
     work: impl Fn(&Transaction<'_>) -> Result<T, Fault> + Clone + Send + 'static,
 ) -> Result<T, Fault> {
@@ -109,6 +109,7 @@ impl Source for SqliteSource {
         Box::pin(async move {
             let (owner, tables) = (self.owner, tables.to_vec());
             write(&self.desk, move |tx| {
+                tables.iter().try_for_each(|table| guard::release(tx, table))?;
                 if !changes::exists(tx)? {
                     return Ok(());
                 }

@@ -13,6 +13,7 @@
 
 pub mod apply;
 pub mod capture;
+pub mod guard;
 pub mod owner;
 pub mod plan;
 pub mod values;
@@ -93,6 +94,11 @@ pub trait Fixture: Send + Sync {
     fn create<'a>(&'a self, table: &'a TestTable) -> BoxFuture<'a, ()>;
     /// One transaction of a user, committed.
     fn run(&self, steps: Vec<Step>) -> BoxFuture<'_, ()>;
+    /// One transaction of a user that the app may refuse: then nothing of it stays, and this is what its user is
+    /// told.
+    fn refused(&self, steps: Vec<Step>) -> BoxFuture<'_, Option<String>>;
+    /// Takes a table away.
+    fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()>;
     /// One transaction of a user that has done these steps, and stays open.
     fn hold(&self, steps: Vec<Step>) -> BoxFuture<'_, Box<dyn OpenTransaction>>;
     /// All rows of a table, sorted by their first column as shown; all columns in the order of their creation.
@@ -161,6 +167,20 @@ macro_rules! promises {
             plan::single_leaves_out_only_what_is_refused
             plan::fast_keeps_all_or_nothing
             plan::a_null_key_is_refused
+            guard::deletes_are_refused_and_inserts_and_updates_pass
+            guard::a_change_of_the_key_is_refused_as_a_delete
+            guard::a_truncate_is_refused
+            guard::a_guard_on_writes_refuses_every_write
+            guard::the_barrier_divides_what_was_deleted_from_what_is_refused
+            guard::what_was_begun_before_the_arming_is_refused_or_waited_for
+            guard::guards_of_several_maps_are_counted
+            guard::arming_again_renews_the_guard
+            guard::what_stands_is_found_again_after_a_restart
+            guard::writes_of_ours_pass
+            guard::leaving_capture_takes_the_guards_along
+            guard::the_last_guard_leaves_nothing_behind
+            guard::a_table_that_is_not_captured_is_not_guarded
+            guard::an_older_start_can_neither_arm_nor_disarm
             values::values_come_through_capture_and_apply_unchanged
             values::odd_names_are_only_names
             values::a_schema_is_described_as_it_is
