@@ -14,6 +14,7 @@ mod name;
 mod net;
 mod position;
 mod row;
+pub mod rules;
 mod schema;
 mod share;
 mod value;
