@@ -27,6 +27,7 @@ pub(crate) struct RawSmtp {
     url: Spanned<String>,
     from: Spanned<String>,
     to: Spanned<OneOrMany>,
+    ca: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +35,7 @@ pub(crate) struct RawSmtp {
 pub(crate) struct RawWebhook {
     url: Spanned<String>,
     secret: Spanned<String>,
+    ca: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +56,8 @@ pub(crate) enum Channel {
         from: String,
         /// Who gets it.
         to: Vec<String>,
+        /// The authority to trust in place of those of the system, in PEM.
+        ca: Option<Vec<u8>>,
     },
     /// By a signed POST.
     Webhook {
@@ -61,6 +65,8 @@ pub(crate) enum Channel {
         url: Secret,
         /// What the post is signed with.
         secret: Secret,
+        /// The authority to trust in place of those of the system, in PEM.
+        ca: Option<Vec<u8>>,
     },
 }
 
@@ -133,7 +139,8 @@ fn smtp(raw: &RawSmtp, secrets: &Secrets, reader: &mut Reader<'_>) -> Option<Cha
             sound = false;
         }
     }
-    sound.then_some(Channel::Smtp { url: url?, from: from.clone(), to })
+    let ca = ca(raw.ca.as_ref(), secrets, reader)?;
+    sound.then_some(Channel::Smtp { url: url?, from: from.clone(), to, ca })
 }
 
 fn webhook(raw: &RawWebhook, secrets: &Secrets, reader: &mut Reader<'_>) -> Option<Channel> {
@@ -156,7 +163,25 @@ fn webhook(raw: &RawWebhook, secrets: &Secrets, reader: &mut Reader<'_>) -> Opti
             None
         }
     };
-    Some(Channel::Webhook { url: url?, secret: secret? })
+    let ca = ca(raw.ca.as_ref(), secrets, reader)?;
+    Some(Channel::Webhook { url: url?, secret: secret?, ca })
+}
+
+/// The certificates of an authority, if one is named. `None` if they cannot be read.
+fn ca(
+    given: Option<&Spanned<String>>,
+    secrets: &Secrets,
+    reader: &mut Reader<'_>,
+) -> Option<Option<Vec<u8>>> {
+    let Some(given) = given else { return Some(None) };
+    match secrets.bytes(given.get_ref()) {
+        Ok(pem) => Some(Some(pem)),
+        Err(why) => {
+            let why = format!("the certificates in {} cannot be read: {why}", given.get_ref());
+            reader.refuse(given.span(), why, "name a file in PEM that the user that runs tandem may read");
+            None
+        }
+    }
 }
 
 /// Whether it can be an address: the mail server has the last word.

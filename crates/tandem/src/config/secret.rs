@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The most bytes of a file that holds a secret.
+/// The most bytes of a file that holds a secret or certificates.
 const SECRET_MAX_BYTES: usize = 64 * 1024;
 
 /// The address of an app, with its secrets filled in. Shows itself without them.
@@ -143,16 +143,21 @@ impl Secrets {
         Ok(full)
     }
 
+    /// What a small file holds, by its path from the folder of the config.
+    pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>, String> {
+        let bytes = std::fs::read(self.base.join(path)).map_err(|why| why.to_string())?;
+        if bytes.len() > SECRET_MAX_BYTES {
+            return Err(format!("it has more than {SECRET_MAX_BYTES} bytes"));
+        }
+        Ok(bytes)
+    }
+
     fn file(&self, path: &str) -> Result<String, Refused> {
-        let path = self.base.join(path);
         let refuse = |why: String| Refused {
-            why: format!("the secret in {} cannot be read: {why}", path.display()),
+            why: format!("the secret in {} cannot be read: {why}", self.base.join(path).display()),
             fix: "write it to that file, readable only for the user that runs tandem".to_owned(),
         };
-        let bytes = std::fs::read(&path).map_err(|why| refuse(why.to_string()))?;
-        if bytes.len() > SECRET_MAX_BYTES {
-            return Err(refuse("it is too large for a secret".to_owned()));
-        }
+        let bytes = self.bytes(path).map_err(refuse)?;
         let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".to_owned()))?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     }

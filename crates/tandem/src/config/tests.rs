@@ -434,7 +434,7 @@ fn targets_are_read_and_their_secrets_are_referred_to() {
         "{NOTIFY}[notify.chat]\nwebhook = {{ url = \"https://chat.example.com/{hook}\", secret = \"{hook}\" }}\n"
     );
     let config = read_config(&text).unwrap();
-    let Some(Channel::Webhook { url, secret }) = config.notify.get("chat") else { panic!("{config:?}") };
+    let Some(Channel::Webhook { url, secret, .. }) = config.notify.get("chat") else { panic!("{config:?}") };
     assert_eq!((url.reveal(), secret.reveal()), ("https://chat.example.com/hunter2", "hunter2"));
     assert!(matches!(config.notify.get("ops"), Some(Channel::Smtp { to, .. }) if *to == ["ops@example.com"]));
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -459,6 +459,10 @@ fn targets_are_read_and_their_secrets_are_referred_to() {
         ),
         ("smtp = { url = \"smtp://h\", from = \"a@b\", to = [] }", "there are 0 recipients"),
         ("smtp = { url = \"smtp://h\", from = \"a@b\" }", "missing key 'to'"),
+        (
+            "smtp = { url = \"smtp://h\", from = \"a@b\", to = \"c@d\", ca = \"no.pem\" }",
+            "the certificates in no.pem cannot be read",
+        ),
         ("", "the target has neither smtp nor webhook"),
     ] {
         let seen = read_config(&format!("[notify.x]\n{body}\n")).unwrap_err();
