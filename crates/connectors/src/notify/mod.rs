@@ -62,7 +62,7 @@ pub struct Notifier {
 
 enum Way {
     Smtp(Box<SmtpSender>),
-    Webhook(WebhookSender),
+    Webhook(Box<WebhookSender>),
 }
 
 impl Notifier {
@@ -74,7 +74,7 @@ impl Notifier {
     /// Tells by a signed POST. Nothing is connected yet. Fails with [`FaultClass::Setup`] if the settings cannot
     /// work.
     pub fn webhook(settings: &Webhook<'_>) -> Result<Self, Fault> {
-        Ok(Self { way: Way::Webhook(WebhookSender::new(settings)?) })
+        Ok(Self { way: Way::Webhook(Box::new(WebhookSender::new(settings)?)) })
     }
 
     /// Sends one notification. `now` is for the signature, by which whoever gets it knows how old it is. When it

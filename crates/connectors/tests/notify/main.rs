@@ -1,5 +1,7 @@
 //! Notifications against servers that listen on real sockets and do what a test tells them.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod servers;
 mod smtp;
 mod webhook;

@@ -19,15 +19,17 @@
 //! - Times here measure windows and ages. They order nothing.
 
 mod evidence;
+mod notice;
 mod replay;
 mod schedule;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use notice::{News, Notice};
 pub use replay::{Firing, Moment, Told, would_have_fired};
 pub use schedule::{Days, Schedule, Weekday, Window, Zone};
-pub use state::{MapFacts, News, Notice, Observed, Reach, RuleEffect, RuleState};
+pub use state::{MapFacts, Observed, Reach, RuleEffect, RuleState};
 
 use crate::{FaultClass, Fullness, MapName, Share, WallTime};
 use serde::{Deserialize, Serialize};

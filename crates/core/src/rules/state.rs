@@ -1,12 +1,12 @@
 //! What was seen under a rule, and what it does about it.
 
 use super::evidence::Evidence;
+use super::notice::{News, Notice};
 use super::{RESUMES_PER_HOUR_MAX, ResumeBy, Rule, RuleAction, When, Why};
 use crate::lifecycle::{Hold, Phase};
 use crate::{FaultClass, Fullness, MapName, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -95,28 +95,6 @@ pub enum RuleEffect {
     },
     /// Tell people.
     Notify(Notice),
-}
-
-/// What people are told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The rule.
-    pub rule: Arc<str>,
-    /// Whom to tell.
-    pub targets: Vec<Arc<str>>,
-    /// When it was decided.
-    pub at: WallTime,
-    /// What.
-    pub news: News,
-}
-
-/// What there is to tell. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// The rule fired for these maps, and did this.
-    Fired(RuleAction, Vec<(MapName, Why)>),
-    /// The rule resumed these maps.
-    Resumed(Vec<MapName>),
 }
 
 /// What was seen under a rule. Can be stored and taken up again; grows with the number of maps and no more.

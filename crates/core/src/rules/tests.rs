@@ -420,6 +420,43 @@ fn a_history_says_when_a_rule_would_have_fired() {
 }
 
 #[test]
+fn a_notice_says_what_happened_and_to_what() {
+    let why = Why::DestinationUnreachable(Duration::from_secs(10));
+    let fired =
+        |action, maps: &[&str]| News::Fired(action, maps.iter().map(|map| ((*map).into(), why)).collect());
+    for (news, subject, line, map) in [
+        (
+            fired(RESUMES, &["a"]),
+            "rule r pauses a",
+            "a: the destination has not been reached for 10 s",
+            Some("a"),
+        ),
+        (
+            fired(RuleAction::Stop, &["a", "b"]),
+            "rule r stops 2 maps",
+            "a: the destination has not been reached for 10 s",
+            None,
+        ),
+        (
+            fired(RuleAction::Nothing, &["a"]),
+            "rule r fired for a",
+            "a: the destination has not been reached for 10 s",
+            Some("a"),
+        ),
+        (
+            News::Resumed(vec!["a".into()]),
+            "rule r resumes a",
+            "a: both apps have been well for a while",
+            Some("a"),
+        ),
+    ] {
+        let notice = Notice { rule: "r".into(), targets: Vec::new(), at: START, news };
+        assert_eq!((notice.subject().as_str(), notice.lines()[0].as_str()), (subject, line));
+        assert_eq!(notice.map().map(MapName::as_str), map);
+    }
+}
+
+#[test]
 fn times_are_told_as_people_say_them() {
     for (seconds, shown) in
         [(0, "0 s"), (59, "59 s"), (60, "1 min"), (90, "1 min 30 s"), (3_600, "1 h"), (90_061, "1 d 1 h")]

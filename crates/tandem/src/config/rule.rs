@@ -169,7 +169,8 @@ fn when(given: &Spanned<RawWhen>, reader: &mut Reader<'_>) -> Option<When> {
         let lasting = needed(raw.lasting.as_ref(), "lasting", "schedule", schedule.span(), reader);
         return schedule::understand(schedule, lasting?, reader).map(When::Schedule);
     }
-    let times: [(&str, &Option<Spanned<Scalar>>, fn(Duration) -> When); 3] = [
+    type OfTime = fn(Duration) -> When;
+    let times: [(&str, &Option<Spanned<Scalar>>, OfTime); 3] = [
         ("lag", &raw.lag, When::Lag),
         ("destination_unreachable", &raw.destination_unreachable, When::DestinationUnreachable),
         ("source_unreachable", &raw.source_unreachable, When::SourceUnreachable),
