@@ -40,6 +40,23 @@ pub enum FaultClass {
 }
 
 impl FaultClass {
+    /// Every one of them.
+    pub const ALL: [FaultClass; 13] = [
+        FaultClass::Connection,
+        FaultClass::Unavailable,
+        FaultClass::Throttled,
+        FaultClass::Conflict,
+        FaultClass::Auth,
+        FaultClass::Permission,
+        FaultClass::Schema,
+        FaultClass::Application,
+        FaultClass::Reference,
+        FaultClass::Gap,
+        FaultClass::Fenced,
+        FaultClass::Setup,
+        FaultClass::Internal,
+    ];
+
     /// Whether waiting may mend it. A transient fault never becomes an error of a record.
     pub fn is_transient(self) -> bool {
         match self {

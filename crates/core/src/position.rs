@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The source's own resume token. Opaque: only the connector that made it reads it. The engine never compares
 /// two of them; a capture opened at P delivers only what is after P, or reports a gap.
@@ -78,6 +79,29 @@ impl std::fmt::Display for LaneId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WallTime(pub i64);
+
+impl WallTime {
+    /// How long `earlier` lies back; zero if it lies ahead, which it may after the clock was set back.
+    pub fn since(self, earlier: WallTime) -> Duration {
+        Duration::from_micros(u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0))
+    }
+
+    /// The moment this long after; the last there is if it lies beyond.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> WallTime {
+        WallTime(self.0.saturating_add(micros(duration)))
+    }
+
+    /// The moment this long before; the first there is if it lies beyond.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> WallTime {
+        WallTime(self.0.saturating_sub(micros(duration)))
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
 
 /// As people read it: `2026-11-22 08:00:00 UTC`.
 impl std::fmt::Display for WallTime {

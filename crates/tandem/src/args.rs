@@ -1,5 +1,6 @@
 //! The command line: the contract with people and scripts, in one place.
 
+use crate::quantity;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -298,13 +299,12 @@ pub(crate) struct Activity {
     pub(crate) since: Option<String>,
 }
 
-/// `90`, `90s`, `5m`, `1h30m`: a number alone is seconds.
+/// `90`, `90s`, `5m`, `1h30m`, `1d`: a number alone is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| "write it as 60s, 5m or 1h30m".to_owned())?;
-    parsed.try_into().map_err(|_| "it cannot be negative".to_owned())
+    quantity::duration(text).ok_or_else(|| "write it as 60s, 5m or 1h30m".to_owned())
 }
 
 #[cfg(test)]

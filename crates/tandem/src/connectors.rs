@@ -1,11 +1,12 @@
 //! The one list of connectors: which scheme of an address means which kind of app. A new connector is a line
 //! in here.
 
-use crate::config::{AppUrl, Config};
+use crate::config::{AppUrl, Channel, Config};
 use crate::failure::{Exit, Failure};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use tandem_connectors::notify::{Notifier, Smtp, Webhook};
 use tandem_connectors::postgres::Postgres;
 use tandem_connectors::sqlite::SqliteApp;
 use tandem_core::connect::Connector;
@@ -17,6 +18,30 @@ const SCHEMES: &str = "sqlite:file.db, postgres://user@host/database";
 /// A connector for each app of a config. Nothing is connected yet.
 pub(crate) fn connect_all(config: &Config) -> Result<BTreeMap<AppName, Arc<dyn Connector>>, Failure> {
     config.apps.iter().map(|(app, url)| Ok((app.clone(), connect(app, url, &config.base)?))).collect()
+}
+
+/// A notifier for each target of a config. Nothing is connected yet; settings that cannot work are refused.
+pub(crate) fn notifiers(config: &Config) -> Result<BTreeMap<String, Notifier>, Failure> {
+    let made = config.notify.iter().map(|(target, channel)| {
+        let made = match channel {
+            Channel::Smtp { url, from, to, ca } => {
+                Notifier::smtp(&Smtp { url: url.reveal(), from, to, ca: ca.as_deref() })
+            }
+            Channel::Webhook { url, secret, ca } => {
+                let (url, secret) = (url.reveal(), secret.reveal());
+                Notifier::webhook(&Webhook { url, secret, ca: ca.as_deref() })
+            }
+        };
+        let notifier = made.map_err(|fault| {
+            let failure = Failure::new(Exit::Usage, format!("notify {target}: {fault}"));
+            match fault.fix {
+                Some(fix) => failure.fix(fix),
+                None => failure,
+            }
+        })?;
+        Ok((target.clone(), notifier))
+    });
+    made.collect()
 }
 
 /// The connector for an address. Relative paths in it start from `base`.

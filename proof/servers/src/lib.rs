@@ -4,6 +4,8 @@
 //!
 //! A missing server is a failure with the command that installs it, never a skipped test.
 
+mod certificates;
 mod postgres;
 
+pub use certificates::certificates;
 pub use postgres::{PostgresOptions, PostgresServer, Rows};

@@ -2,30 +2,10 @@
 
 use super::world::*;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use tandem_connectors::postgres::Postgres;
 use tandem_core::connect::{Connector, Needs};
 use tandem_core::{AppName, BarrierId, Fault, FaultClass};
-use tandem_proof_servers::{PostgresOptions, PostgresServer};
-
-fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A CA, a certificate for `localhost` from it, and a CA that signed nothing.
-fn certificates(folder: &Path) {
-    for ca in ["ca", "other"] {
-        let subject = format!("-subj /CN={ca} -keyout {ca}.key -out {ca}.pem");
-        openssl(folder, &format!("req -x509 -newkey rsa:2048 -nodes -days 2 {subject}"));
-    }
-    openssl(folder, "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr");
-    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE").unwrap();
-    openssl(
-        folder,
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -days 2 -extfile names -out server.pem",
-    );
-}
+use tandem_proof_servers::{PostgresOptions, PostgresServer, certificates};
 
 fn connector(server: &PostgresServer, host: &str, query: &str) -> std::sync::Arc<dyn Connector> {
     let url = server.url("app").replace("127.0.0.1", host).replace("sslmode=disable", query);

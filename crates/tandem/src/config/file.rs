@@ -3,6 +3,9 @@
 
 use super::fault::{ConfigError, ConfigErrors, Source};
 use super::later::{LATER, Later};
+use super::limits::RawLimits;
+use super::notify::RawNotify;
+use super::rule::RawRule;
 use super::secret::mask;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,12 +21,11 @@ pub(crate) struct RawFile {
     pub(crate) apps: BTreeMap<Spanned<String>, RawApp>,
     #[serde(default)]
     pub(crate) maps: Vec<Spanned<RawMap>>,
+    pub(crate) limits: Option<RawLimits>,
     #[serde(default)]
-    limits: Later,
+    pub(crate) rules: Vec<RawRule>,
     #[serde(default)]
-    rules: Later,
-    #[serde(default)]
-    notify: Later,
+    pub(crate) notify: BTreeMap<Spanned<String>, Spanned<RawNotify>>,
     #[serde(default)]
     defaults: Later,
 }
@@ -65,8 +67,7 @@ pub(crate) struct RawMap {
     conflict: Later,
     #[serde(default)]
     side_effects: Later,
-    #[serde(default)]
-    limits: Later,
+    pub(crate) limits: Option<RawLimits>,
     #[serde(default)]
     group: Later,
     #[serde(default)]
@@ -140,8 +141,11 @@ fn explain(source: &Source, why: &toml::de::Error) -> ConfigError {
     let (why_shown, fix) = match message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'))
     {
         Some((unknown, offered)) => {
-            let known: Vec<&str> =
-                offered.split('`').skip(1).step_by(2).filter(|key| !LATER.contains(key)).collect();
+            let offered: Vec<&str> = offered.split('`').skip(1).step_by(2).collect();
+            // Limits have a `when_full`; an app will have one.
+            let is_later =
+                |key: &str| LATER.contains(&key) || key == "when_full" && !offered.contains(&"profile");
+            let known: Vec<&str> = offered.iter().copied().filter(|key| !is_later(key)).collect();
             (format!("unknown key '{unknown}'"), Some(format!("the keys here are {}", known.join(", "))))
         }
         None => (plain(message), None),
@@ -165,6 +169,19 @@ fn plain(message: &str) -> String {
         ("struct RawMap", "a map"),
         ("struct RawSide", "{ app, table, key }"),
         ("struct RawColumn", "{ left, right }"),
+        ("struct RawLimits", "a table such as { max_queue_bytes = \"1GB\" }"),
+        ("struct RawRule", "a rule"),
+        ("struct RawWhen", "a table such as { destination_unreachable = \"10s\" }"),
+        ("struct RawThen", "a table such as { action = \"pause\", notify = [\"ops\"] }"),
+        ("struct RawNotify", "a table with smtp or webhook"),
+        ("struct RawSmtp", "{ url, from, to }"),
+        ("struct RawWebhook", "{ url, secret }"),
+        ("data did not match any variant of untagged enum Scalar", "this is neither a text nor a number"),
+        (
+            "data did not match any variant of untagged enum OneOrMany",
+            "this is neither an address nor a list",
+        ),
+        ("a sequence", "a list"),
         ("`", "'"),
     ];
     words.iter().fold(mask(message), |text, (from, to)| text.replace(from, to))
@@ -172,12 +189,7 @@ fn plain(message: &str) -> String {
 
 /// Refuses what is known and not supported yet, in everything but the maps.
 pub(crate) fn refuse_later(raw: &RawFile, source: &Source, errors: &mut Vec<ConfigError>) {
-    let mut all = vec![
-        ("limits", &raw.limits),
-        ("rules", &raw.rules),
-        ("notify", &raw.notify),
-        ("defaults", &raw.defaults),
-    ];
+    let mut all = vec![("defaults", &raw.defaults)];
     if let Some(server) = &raw.server {
         all.extend([
             ("tls", &server.tls),
@@ -195,7 +207,6 @@ impl RawMap {
         let mut all = vec![
             ("conflict", &self.conflict),
             ("side_effects", &self.side_effects),
-            ("limits", &self.limits),
             ("group", &self.group),
             ("initial_sync", &self.initial_sync),
             ("on_leave", &self.on_leave),

@@ -4,16 +4,13 @@ use serde::{Deserialize, Deserializer};
 use std::ops::Range;
 use toml::Spanned;
 
-/// The keys that are of a later version wherever they stand. `direction` is not among them: a map has one.
+/// The keys that are of a later version wherever they stand. `direction` is not among them: a map has one;
+/// nor is `when_full`: limits have one.
 pub(crate) const LATER: &[&str] = &[
-    "limits",
-    "rules",
-    "notify",
     "defaults",
     "tls",
     "keep_applied",
     "disk_floor",
-    "when_full",
     "conflict",
     "side_effects",
     "group",

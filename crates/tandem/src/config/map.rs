@@ -23,7 +23,7 @@ struct Placed<'a> {
 
 /// Understands the maps of all files. What is wrong goes to `errors`; the notes are for `check`.
 pub(super) fn understand(
-    files: &[(Source, Vec<Spanned<RawMap>>)],
+    files: &[(&Source, &[Spanned<RawMap>])],
     apps: &[AppName],
     errors: &mut Vec<ConfigError>,
 ) -> (Vec<TableMap>, Vec<Finding>) {

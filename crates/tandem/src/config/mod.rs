@@ -8,20 +8,29 @@
 mod fault;
 mod file;
 mod later;
+mod limits;
 mod map;
+mod notify;
+mod rule;
+mod scalar;
+mod schedule;
 mod secret;
 
 pub(crate) use fault::{ConfigError, ConfigErrors};
+pub(crate) use notify::Channel;
 pub(crate) use secret::AppUrl;
 
 use fault::Source;
 use file::{RawFile, RawMap};
+use scalar::Reader;
 use secret::Secrets;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tandem_core::limits::{LimitSettings, Limits};
 use tandem_core::map::TableMap;
-use tandem_core::{AppName, Finding};
+use tandem_core::rules::Rule;
+use tandem_core::{AppName, Finding, MapName};
 use toml::Spanned;
 
 /// Where the server listens when nobody says so.
@@ -47,6 +56,13 @@ pub(crate) struct Config {
     pub(crate) apps: BTreeMap<AppName, AppUrl>,
     /// The maps, in the order in which they stand.
     pub(crate) maps: Vec<TableMap>,
+    /// The limits of each map, settled: its own over those of all maps over the profile. They are not part of a
+    /// `TableMap`, because they may change while it runs; whoever judges its queue is given them by its name.
+    pub(crate) limits: BTreeMap<MapName, Limits>,
+    /// The rules, in the order in which they stand. Every map and every target that they name is there.
+    pub(crate) rules: Vec<Rule>,
+    /// Whom rules tell, by the names that they use.
+    pub(crate) notify: BTreeMap<String, Channel>,
     /// What a person should know about it all the same.
     pub(crate) notes: Vec<Finding>,
 }
@@ -81,27 +97,80 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
         }
     }
 
-    let mut maps: Vec<(Source, Vec<Spanned<RawMap>>)> = vec![(source, raw.maps)];
+    let mut beside: Vec<(Source, Vec<Spanned<RawMap>>)> = Vec::new();
     for path in map_files(&base.join("maps"))? {
         let source = Source::new(&path, read(&path)?);
         match file::parse_maps(&source) {
-            Ok(found) => maps.push((source, found)),
+            Ok(found) => beside.push((source, found)),
             Err(found) => errors.extend(found.0),
         }
     }
+    let files: Vec<(&Source, &[Spanned<RawMap>])> = std::iter::once((&source, raw.maps.as_slice()))
+        .chain(beside.iter().map(|(source, maps)| (source, maps.as_slice())))
+        .collect();
     let known: Vec<AppName> = raw.apps.keys().map(|name| AppName::from(name.get_ref().as_str())).collect();
-    let (maps, notes) = map::understand(&maps, &known, &mut errors);
+    let (maps, notes) = map::understand(&files, &known, &mut errors);
     if maps.len() > MAPS_MAX {
         errors.push(ConfigError::of_file(
             path,
             format!("there are {} maps; {MAPS_MAX} are possible", maps.len()),
         ));
     }
-    if errors.is_empty() {
-        Ok(Config { listen, data_dir, base, apps, maps, notes })
-    } else {
-        Err(ConfigErrors(errors))
+    let limits = settled_limits(&source, raw.limits.as_ref(), &files, &mut errors);
+    let mut reader = Reader { source: &source, errors: &mut errors };
+    let notify = notify::understand(&raw.notify, &secrets, &mut reader);
+    let targets: Vec<String> = raw.notify.keys().map(|name| name.get_ref().clone()).collect();
+    let names: BTreeSet<MapName> = maps.iter().map(|map| map.name.clone()).collect();
+    let rules = rule::understand(&raw.rules, &rule::Known { maps: &names, targets: &targets }, &mut reader);
+    if !errors.is_empty() {
+        return Err(ConfigErrors(errors));
     }
+    let mut config = Config { listen, data_dir, base, apps, maps, limits, rules, notify, notes };
+    let more = limits_and_rules_notes(&config);
+    config.notes.extend(more);
+    Ok(config)
+}
+
+/// The limits of every map: what it says itself, over what is said for all, over the profile that is the default.
+fn settled_limits(
+    source: &Source,
+    of_all: Option<&limits::RawLimits>,
+    files: &[(&Source, &[Spanned<RawMap>])],
+    errors: &mut Vec<ConfigError>,
+) -> BTreeMap<MapName, Limits> {
+    let mut settings = |source: &Source, raw: Option<&limits::RawLimits>| match raw {
+        Some(raw) => limits::understand(raw, &mut Reader { source, errors }),
+        None => LimitSettings::default(),
+    };
+    let of_all = settings(source, of_all).over(&Limits::default());
+    let maps = files.iter().flat_map(|(source, maps)| maps.iter().map(move |map| (source, map.get_ref())));
+    maps.map(|(source, map)| {
+        let limits = settings(source, map.limits.as_ref()).over(&of_all);
+        (MapName::from(map.name.get_ref().as_str()), limits)
+    })
+    .collect()
+}
+
+/// What a person should know of limits and rules: what may be lost by them, and that nobody acts on them yet. To
+/// pass over them in silence would be worse than not to know them.
+fn limits_and_rules_notes(config: &Config) -> Vec<Finding> {
+    let lossy = config.limits.iter().filter_map(|(map, limits)| limits::loss_note(map.as_str(), limits));
+    let mut notes: Vec<Finding> = lossy.collect();
+    if config.limits.values().any(|limits| *limits != Limits::default()) {
+        notes.push(Finding::warning(
+            "limits_not_enforced",
+            "limits",
+            "they are read and checked, and not enforced by this version: queues grow up to the disk's floor",
+        ));
+    }
+    if !config.rules.is_empty() {
+        notes.push(Finding::warning(
+            "rules_not_followed",
+            "rules",
+            "they are read and checked, and not followed by this version: nobody is told, and no map is paused",
+        ));
+    }
+    notes
 }
 
 fn read(path: &Path) -> Result<String, ConfigErrors> {

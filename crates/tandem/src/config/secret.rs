@@ -1,12 +1,12 @@
-//! Addresses of apps, and the secrets in them. A password is only ever referred to: `${ERP_PASSWORD}` is the
-//! environment's, `${file:/run/secrets/erp}` a file's. It is put in where the connector reads the address and
-//! shows nowhere: not in logs, not in errors, not in `Debug`.
+//! Addresses, and the secrets in them and beside them. A secret is only ever referred to: `${ERP_PASSWORD}` is the
+//! environment's, `${file:/run/secrets/erp}` a file's. It is put in where the connector reads it and shows
+//! nowhere: not in logs, not in errors, not in `Debug`.
 
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The most bytes of a file that holds a secret.
+/// The most bytes of a file that holds a secret or certificates.
 const SECRET_MAX_BYTES: usize = 64 * 1024;
 
 /// The address of an app, with its secrets filled in. Shows itself without them.
@@ -41,7 +41,24 @@ impl fmt::Debug for AppUrl {
     }
 }
 
-/// Why an address cannot be used. Holds no secret.
+/// Something of which nothing may show.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The secret, for the connector and nobody else.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why an address or a secret cannot be used. Holds no secret.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) why: String,
@@ -74,6 +91,36 @@ impl Secrets {
             });
         }
         let credentials_end = credentials(text).map_or(0, |range| range.end);
+        // A password may hold what means something in an address; a whole address or a host may not be touched.
+        let is_encoded = |place: usize| {
+            place < credentials_end || text.get(..place).is_some_and(|before| before.contains('?'))
+        };
+        self.filled_in(text, is_encoded).map(AppUrl::from)
+    }
+
+    /// An address that is a secret as a whole, or in any of its parts.
+    pub(crate) fn text(&self, text: &str) -> Result<Secret, Refused> {
+        match text.strip_prefix("file:") {
+            Some(path) => self.file(path).map(Secret),
+            None => self.filled_in(text, |_| false).map(Secret),
+        }
+    }
+
+    /// A secret. It must be referred to.
+    pub(crate) fn secret(&self, text: &str) -> Result<Secret, Refused> {
+        let fix = || "refer to it: secret = \"${HOOK_SECRET}\", or \"${file:/run/secrets/hook}\"".to_owned();
+        if !text.starts_with("file:") && (text.is_empty() || !is_reference(text)) {
+            return Err(Refused { why: "a secret stands in the config as it is".to_owned(), fix: fix() });
+        }
+        let secret = self.text(text)?;
+        if secret.reveal().is_empty() {
+            return Err(Refused { why: "the secret is empty".to_owned(), fix: fix() });
+        }
+        Ok(secret)
+    }
+
+    /// A text with what it refers to put in, percent-encoded where an address would misread it.
+    fn filled_in(&self, text: &str, is_encoded: impl Fn(usize) -> bool) -> Result<String, Refused> {
         let mut full = String::new();
         let mut rest = text;
         while let Some((lead, behind)) = rest.split_once("${") {
@@ -89,27 +136,28 @@ impl Secrets {
                 Some(path) => self.file(path)?,
                 None => environment(name)?,
             };
-            // A password may hold what means something in an address; a whole address or a host may not be
-            // touched.
-            let in_credentials = place < credentials_end;
-            let in_query = text.get(..place).is_some_and(|before| before.contains('?'));
-            full.push_str(&if in_credentials || in_query { percent_encoded(&value) } else { value });
+            full.push_str(&if is_encoded(place) { percent_encoded(&value) } else { value });
             rest = behind;
         }
         full.push_str(rest);
-        Ok(AppUrl::from(full))
+        Ok(full)
+    }
+
+    /// What a small file holds, by its path from the folder of the config.
+    pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>, String> {
+        let bytes = std::fs::read(self.base.join(path)).map_err(|why| why.to_string())?;
+        if bytes.len() > SECRET_MAX_BYTES {
+            return Err(format!("it has more than {SECRET_MAX_BYTES} bytes"));
+        }
+        Ok(bytes)
     }
 
     fn file(&self, path: &str) -> Result<String, Refused> {
-        let path = self.base.join(path);
         let refuse = |why: String| Refused {
-            why: format!("the secret in {} cannot be read: {why}", path.display()),
+            why: format!("the secret in {} cannot be read: {why}", self.base.join(path).display()),
             fix: "write it to that file, readable only for the user that runs tandem".to_owned(),
         };
-        let bytes = std::fs::read(&path).map_err(|why| refuse(why.to_string()))?;
-        if bytes.len() > SECRET_MAX_BYTES {
-            return Err(refuse("it is too large for a secret".to_owned()));
-        }
+        let bytes = self.bytes(path).map_err(refuse)?;
         let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".to_owned()))?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     }
@@ -169,14 +217,39 @@ fn is_reference(text: &str) -> bool {
     text.is_empty() || (text.starts_with("${") && text.find('}') == Some(text.len() - 1))
 }
 
-/// A text in which the password of an address, if there is one, is masked. References stay readable.
+/// A text in which the password of an address and what is given as a secret, if there is any, are masked.
+/// References stay readable.
 pub(crate) fn mask(text: &str) -> String {
-    let Some(place) = password(text) else { return text.to_owned() };
     let part = |range: Range<usize>| text.get(range).unwrap_or("");
-    if is_reference(part(place.clone())) {
-        return text.to_owned();
+    match password(text) {
+        Some(place) if !is_reference(part(place.clone())) => {
+            mask_secrets(&format!("{}***{}", part(0..place.start), part(place.end..text.len())))
+        }
+        _ => mask_secrets(text),
     }
-    format!("{}***{}", part(0..place.start), part(place.end..text.len()))
+}
+
+/// Masks what stands behind `secret =`.
+fn mask_secrets(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((lead, behind)) = rest.split_once("secret") {
+        shown.push_str(lead);
+        shown.push_str("secret");
+        rest = behind;
+        let value = behind.trim_start_matches([' ', '\t', '=', '"', '\'']);
+        let between = behind.len() - value.len();
+        let Some(between) = behind.get(..between).filter(|between| between.contains('=')) else { continue };
+        let end = value.find(['"', '\'', ',', '}']).unwrap_or(value.len());
+        // A reference ends with a brace of its own.
+        let end = if value.starts_with("${") { value.find('}').map_or(end, |brace| brace + 1) } else { end };
+        let (meant, behind) = value.split_at_checked(end).unwrap_or((value, ""));
+        shown.push_str(between);
+        shown.push_str(if is_reference(meant) || meant.starts_with("file:") { meant } else { "***" });
+        rest = behind;
+    }
+    shown.push_str(rest);
+    shown
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -215,6 +288,33 @@ mod tests {
         let refused = Secrets::new(Path::new(".")).url("postgres://a:s3cret@h/d").unwrap_err();
         assert!(!format!("{refused:?}").contains("s3cret"), "{refused:?}");
         assert!(Secrets::new(Path::new(".")).url("postgres://a@h/d").is_ok());
+    }
+
+    #[test]
+    fn a_secret_shows_nowhere() {
+        for (line, shown) in [
+            ("secret = \"hunter2\"", "secret = \"***\""),
+            ("{ url = \"https://h/x\", secret='hunter2' }", "{ url = \"https://h/x\", secret='***' }"),
+            ("secret = \"${HOOK}\"", "secret = \"${HOOK}\""),
+            ("secret = \"${file:/run/secrets/hook}\" }", "secret = \"${file:/run/secrets/hook}\" }"),
+            ("secret = hunter2", "secret = ***"),
+            ("[notify.secret]", "[notify.secret]"),
+        ] {
+            assert_eq!(mask(line), shown);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("hook"), "hunter2\n").unwrap();
+        std::fs::write(folder.path().join("empty"), "\n").unwrap();
+        let secrets = Secrets::new(folder.path());
+        for good in ["${file:hook}", "file:hook"] {
+            let secret = secrets.secret(good).unwrap();
+            assert_eq!((secret.reveal(), format!("{secret:?}").as_str()), ("hunter2", "***"));
+        }
+        for bad in ["hunter2", "", "${file:empty}", "${TANDEM_TEST_NO_SUCH}", "x${file:hook}"] {
+            let refused = secrets.secret(bad).unwrap_err();
+            assert!(!format!("{refused:?}").contains("hunter2"), "{refused:?}");
+        }
+        assert_eq!(secrets.text("https://h/${file:hook}?a").unwrap().reveal(), "https://h/hunter2?a");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Configs and what they say: golden errors, so that a change of a message is seen.
 
 use super::*;
+use std::time::Duration;
 use tandem_core::map::{Columns, Direction};
+use tandem_core::rules::{ErrorClasses, MapSelection, ResumeBy, RuleAction, When};
+use tandem_core::{FaultClass, Share};
 
 const APPS: &str = r#"
 [apps.erp]
@@ -103,7 +106,7 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
         "tandem.toml:8:1: unknown key 'delets'
   8 | delets = \"queue\"
     | ^^^^^^
-  fix: the keys here are name, direction, left, right, columns, depends_on, deletes",
+  fix: the keys here are name, direction, left, right, columns, depends_on, deletes, limits",
     );
     refused(
         "[apps.erp]\nurl = \"sqlite:a.db\"\npassword = \"x\"\n",
@@ -117,10 +120,10 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
 #[test]
 fn a_key_of_a_later_version_is_refused_by_name() {
     refused(
-        "[limits]\nprofile = \"day\"\n",
-        "tandem.toml:1:1: 'limits' is not supported by this version
-  1 | [limits]
-    | ^^^^^^^^
+        "[defaults]\nprofile = \"day\"\n",
+        "tandem.toml:1:1: 'defaults' is not supported by this version
+  1 | [defaults]
+    | ^^^^^^^^^^
   fix: take it out; nothing that stands here is ever ignored in silence",
     );
     refused(
@@ -130,8 +133,10 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     |             ^^^^^^
   fix: write direction = \"to_right\" or \"to_left\"",
     );
-    for key in ["conflict = \"left_wins\"", "limits = { max_queue_bytes = \"1GB\" }", "deletes = \"reject\""]
-    {
+    let of_app =
+        format!("{APPS}{}", map("a", "")).replace("crm.db\"", "crm.db\"\nwhen_full = \"hold_source\"");
+    assert!(read_config(&of_app).unwrap_err().contains("'when_full' is not supported by this version"));
+    for key in ["conflict = \"left_wins\"", "deletes = \"reject\""] {
         let seen = read_config(&format!("{APPS}{}", map("a", key))).unwrap_err();
         assert!(seen.contains("is not supported by this version"), "{seen}");
     }
@@ -229,5 +234,238 @@ fn only_this_machine_may_be_listened_on() {
     }
     for good in ["127.0.0.1:0", "localhost:7070", "[::1]:7070"] {
         assert!(read_config(&format!("[server]\nlisten = \"{good}\"\n")).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn limits_of_a_map_go_over_those_of_all() {
+    let of_all = "[limits]\nprofile = \"week\"\nmax_queue_bytes = \"5GB\"\nsoft_limit = 0.5\n";
+    let own = "limits = { max_queue_bytes = \"256MB\", max_pause_age = \"none\", error_retention = \"30d\" }";
+    let text = format!(
+        "{APPS}{of_all}{}{}{}",
+        map("a", own),
+        map("b", ""),
+        map("c", "limits = { profile = \"day\" }")
+    );
+    let config = read_config(&text).unwrap();
+    let day = Duration::from_secs(86_400);
+    let shown = |map: &str| {
+        let limits = &config.limits[&map.into()];
+        (limits.max_queue_bytes, limits.max_pause_age, limits.error_retention)
+    };
+    assert_eq!(shown("a"), (Some(256_000_000), None, Some(day * 30)));
+    assert_eq!(shown("b"), (Some(5_000_000_000), Some(day * 7), None));
+    assert_eq!(config.limits[&"b".into()].soft_limit, Share::percent(50));
+    assert_eq!(config.limits[&"c".into()], Limits::default());
+    let codes: Vec<&str> = config.notes.iter().map(|note| note.code.as_str()).collect();
+    assert!(codes.contains(&"limits_lose_data") && codes.contains(&"limits_not_enforced"), "{codes:?}");
+    let config = read_config(&format!("{APPS}{}", map("a", ""))).unwrap();
+    assert_eq!(config.limits[&"a".into()], Limits::default(), "the defaults are there when nothing is said");
+}
+
+#[test]
+fn a_limit_that_cannot_be_is_refused_with_what_to_write() {
+    refused(
+        "[limits]\nmax_queue_bytes = 1000\n",
+        "tandem.toml:2:19: max_queue_bytes = 1000 is no size
+  2 | max_queue_bytes = 1000
+    |                   ^^^^
+  fix: write a number and a unit: \"256MB\", \"1GB\", \"512MiB\"",
+    );
+    refused(
+        "[limits]\nmax_pause_age = \"a day\"\n",
+        "tandem.toml:2:17: max_pause_age = \"a day\" is no duration
+  2 | max_pause_age = \"a day\"
+    |                 ^^^^^^^
+  fix: write a number and a unit: \"90s\", \"5m\", \"1h30m\", \"1d\"",
+    );
+    refused(
+        "[limits]\nwhen_full = \"drop_new\"\n",
+        "tandem.toml:2:13: there is no when_full \"drop_new\"
+  2 | when_full = \"drop_new\"
+    |             ^^^^^^^^^^
+  fix: write one of \"block_writes\", \"keep\", \"drop_new_loses_data\", \"drop_oldest_loses_data\"",
+    );
+    refused(
+        &format!("{APPS}{}", map("a", "limits = { max_bytes = \"1GB\" }")),
+        "tandem.toml:8:12: unknown key 'max_bytes'
+  8 | limits = { max_bytes = \"1GB\" }
+    |            ^^^^^^^^^
+  fix: the keys here are profile, max_queue_bytes, max_pause_age, soft_limit, when_full, queue_retention, error_retention",
+    );
+    for (line, expected) in [
+        ("soft_limit = 80", "soft_limit = 80 is no part of a whole"),
+        ("soft_limit = 0.0", "is no part of a whole"),
+        ("soft_limit = \"80%\"", "fix: write a number above 0 and up to 1: 0.8 is 80 %"),
+        ("queue_retention = \"0s\"", "queue_retention = \"0s\" is no duration"),
+        ("max_queue_bytes = \"0MB\"", "max_queue_bytes = \"0MB\" is no size"),
+        ("max_queue_bytes = true", "this is neither a text nor a number"),
+        ("profile = \"month\"", "write one of \"day\", \"week\", \"training\", \"soft\", \"never_lose\""),
+    ] {
+        let seen = read_config(&format!("[limits]\n{line}\n")).unwrap_err();
+        assert!(seen.contains(expected) && seen.starts_with("tandem.toml:2:"), "{seen}");
+    }
+}
+
+const NOTIFY: &str = r#"
+[notify.ops]
+smtp = { url = "smtps://tandem@mail.example.com", from = "tandem@example.com", to = ["ops@example.com"] }
+"#;
+
+fn rule(body: &str) -> String {
+    format!("{APPS}{}{NOTIFY}[[rules]]\nname = \"r\"\n{body}\n", map("a", ""))
+}
+
+#[test]
+fn rules_are_read_as_they_are_documented() {
+    let pause = "then = { action = \"pause\", resume = \"when_healthy\", notify = [\"ops\"] }";
+    let one = |when: &str| {
+        let config = read_config(&rule(&format!("when = {{ {when} }}\n{pause}")))
+            .unwrap_or_else(|why| panic!("{why}"));
+        config.rules[0].clone()
+    };
+    let outage = one("destination_unreachable = \"10s\"");
+    assert_eq!(outage.when, When::DestinationUnreachable(Duration::from_secs(10)));
+    assert_eq!(outage.then.action, RuleAction::Pause(ResumeBy::Rule { per_hour: 3 }));
+    assert_eq!((outage.cooldown, outage.enabled), (Duration::from_secs(900), true));
+    assert_eq!((&outage.maps, &*outage.then.notify[0]), (&MapSelection::All, "ops"));
+    assert_eq!(
+        one("error_class = [\"application\", \"reference\"], count = 10, within = \"15m\"").when,
+        When::Errors {
+            classes: ErrorClasses::Only([FaultClass::Application, FaultClass::Reference].into()),
+            count: 10,
+            within: Duration::from_secs(900),
+        }
+    );
+    assert_eq!(
+        one("ratio = 0.05, of_last = 500").when,
+        When::FailedShare { ratio: Share::percent(5), of_last: 500 }
+    );
+    let When::Schedule(window) = one("schedule = \"Sun 02:00 Europe/Prague\", lasting = \"2h\"").when else {
+        panic!("a schedule")
+    };
+    assert_eq!(
+        (window.start_minute, window.lasting.as_secs(), window.zone.name()),
+        (120, 7_200, "Europe/Prague")
+    );
+    let more = "maps = [\"a\"]\nwhen = { lag = \"5m\" }\nthen = { notify = [\"ops\"] }\ncooldown = \"1h\"\nenabled = false";
+    let config = read_config(&rule(more)).unwrap();
+    let [lag] = config.rules.as_slice() else { panic!("one rule") };
+    assert_eq!(
+        (lag.cooldown, lag.enabled, lag.then.action),
+        (Duration::from_secs(3_600), false, RuleAction::Nothing)
+    );
+    assert_eq!(lag.maps, MapSelection::Only(["a".into()].into()));
+    assert!(config.notes.iter().any(|note| note.code == "rules_not_followed"), "{:?}", config.notes);
+}
+
+#[test]
+fn a_rule_that_cannot_be_is_refused_with_what_to_write() {
+    let pause = "then = { action = \"pause\" }";
+    refused(
+        &rule(&format!("when = {{ lag = \"5 parsecs\" }}\n{pause}")),
+        "tandem.toml:16:16: lag = \"5 parsecs\" is no duration
+  16 | when = { lag = \"5 parsecs\" }
+     |                ^^^^^^^^^^^
+  fix: write a number and a unit: \"90s\", \"5m\", \"1h30m\", \"1d\"",
+    );
+    refused(
+        &rule("when = { lag = \"5m\" }\nthen = { action = \"pause\", resume = \"when_healthy\" }"),
+        "tandem.toml:17:37: a rule cannot resume by itself what it paused for its queue or its lag: while a map is paused, neither grows less
+  17 | then = { action = \"pause\", resume = \"when_healthy\" }
+     |                                     ^^^^^^^^^^^^^^
+  fix: take resume out; a person resumes such a map",
+    );
+    refused(
+        &rule("when = { lag = \"5m\" }\nthen = { notify = [\"opps\"] }"),
+        "tandem.toml:17:20: there is nobody to notify named 'opps'
+  17 | then = { notify = [\"opps\"] }
+     |                    ^^^^^^
+  fix: the targets are ops; add [notify.opps] with smtp or webhook",
+    );
+    for (body, expected) in [
+        (format!("when = {{ }}\n{pause}"), "the rule does not say when it fires"),
+        (format!("when = {{ lag = \"5m\", queue_full = 0.9 }}\n{pause}"), "a rule has one reason to fire"),
+        (format!("when = {{ count = 3 }}\n{pause}"), "'count' needs 'within' beside it"),
+        (format!("when = {{ lag = \"5m\", within = \"1m\" }}\n{pause}"), "'within' goes with 'count'"),
+        (format!("when = {{ count = 0, within = \"1m\" }}\n{pause}"), "write a number from 1 to 1000"),
+        (format!("when = {{ ratio = 5, of_last = 10 }}\n{pause}"), "ratio = 5 is no part of a whole"),
+        (
+            format!("when = {{ count = 1, within = \"1m\", error_class = [\"500\"] }}\n{pause}"),
+            "there is no error_class \"500\"",
+        ),
+        (
+            format!("when = {{ schedule = \"Someday 02:00\", lasting = \"1h\" }}\n{pause}"),
+            "is no schedule: 'Someday' is no day",
+        ),
+        (
+            format!("when = {{ schedule = \"Sun 02:00\", lasting = \"8d\" }}\n{pause}"),
+            "a window that lasts longer than a week never closes",
+        ),
+        (format!("when = {{ errors = 3 }}\n{pause}"), "unknown key 'errors'"),
+        (format!("maps = [\"b\"]\nwhen = {{ lag = \"5m\" }}\n{pause}"), "there is no map 'b'"),
+        ("when = { lag = \"5m\" }\nthen = { }".to_owned(), "the rule does nothing"),
+        (
+            "when = { lag = \"5m\" }\nthen = { action = \"restart\" }".to_owned(),
+            "write one of \"none\", \"pause\", \"stop\"",
+        ),
+        (
+            "when = { source_unreachable = \"5m\" }\nthen = { action = \"stop\", resume = \"when_healthy\" }"
+                .to_owned(),
+            "only what was paused can be resumed",
+        ),
+        ("when = { lag = \"5m\" }\nthen = \"pause\"".to_owned(), "expected a table such as"),
+    ] {
+        let seen = read_config(&rule(&body)).unwrap_err();
+        assert!(seen.contains(expected), "{seen}");
+    }
+    let twice = rule(&format!(
+        "when = {{ lag = \"5m\" }}\n{pause}\n[[rules]]\nname = \"r\"\nwhen = {{ lag = \"5m\" }}\n{pause}"
+    ));
+    assert!(read_config(&twice).unwrap_err().contains("there is another rule named 'r'"));
+}
+
+#[test]
+fn targets_are_read_and_their_secrets_are_referred_to() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hook"), "hunter2\n").unwrap();
+    let hook = format!("${{file:{}}}", folder.path().join("hook").display());
+    let text = format!(
+        "{NOTIFY}[notify.chat]\nwebhook = {{ url = \"https://chat.example.com/{hook}\", secret = \"{hook}\" }}\n"
+    );
+    let config = read_config(&text).unwrap();
+    let Some(Channel::Webhook { url, secret, .. }) = config.notify.get("chat") else { panic!("{config:?}") };
+    assert_eq!((url.reveal(), secret.reveal()), ("https://chat.example.com/hunter2", "hunter2"));
+    assert!(matches!(config.notify.get("ops"), Some(Channel::Smtp { to, .. }) if *to == ["ops@example.com"]));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for (body, expected) in [
+        (
+            "webhook = { url = \"https://h/x\", secret = \"hunter2\" }",
+            "a secret stands in the config as it is",
+        ),
+        ("webhook = { url = \"https://h/x\", secret = \"hunter2\", x = 1 }", "unknown key 'x'"),
+        ("webhook = { url = \"ftp://h/x\", secret = \"${HOME}\" }", "this is no address of a webhook"),
+        (
+            "smtp = { url = \"smtp://a:hunter2@h\", from = \"a@b\", to = \"c@d\" }",
+            "a password stands in the config as it is",
+        ),
+        (
+            "smtp = { url = \"mail.example.com\", from = \"a@b\", to = \"c@d\" }",
+            "this is no address of a mail server",
+        ),
+        (
+            "smtp = { url = \"smtp://h\", from = \"a@b\", to = [\"c@d, e@f\"] }",
+            "'c@d, e@f' is no e-mail address",
+        ),
+        ("smtp = { url = \"smtp://h\", from = \"a@b\", to = [] }", "there are 0 recipients"),
+        ("smtp = { url = \"smtp://h\", from = \"a@b\" }", "missing key 'to'"),
+        (
+            "smtp = { url = \"smtp://h\", from = \"a@b\", to = \"c@d\", ca = \"no.pem\" }",
+            "the certificates in no.pem cannot be read",
+        ),
+        ("", "the target has neither smtp nor webhook"),
+    ] {
+        let seen = read_config(&format!("[notify.x]\n{body}\n")).unwrap_err();
+        assert!(seen.contains(expected) && !seen.contains("hunter2"), "{seen}");
     }
 }

@@ -11,6 +11,8 @@ use tandem_server::wire::{Finding, Page};
 pub(crate) async fn check(asked: Asked, output: &Output) -> Outcome {
     let config = config::load(&asked.config)?;
     let apps = connectors::connect_all(&config)?;
+    // Nobody is told anything yet; an address that could not work is refused now all the same.
+    connectors::notifiers(&config)?;
     let found = tandem_engine::check(&apps, &config.maps).await;
     let findings: Vec<Finding> = found.into_iter().chain(config.notes).map(Finding::from).collect();
     let errors = findings.iter().filter(|finding| finding.severity == "error").count();

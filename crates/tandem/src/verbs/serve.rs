@@ -23,6 +23,8 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(asked: Asked) -> Outcome {
     let config = config::load(&asked.config)?;
     let apps = connectors::connect_all(&config)?;
+    // Nobody is told anything yet; an address that could not work is refused now all the same.
+    connectors::notifiers(&config)?;
     logs::to_stderr(asked.log_format);
     for note in &config.notes {
         tracing::warn!(code = note.code, place = note.place, "{}", note.message);

@@ -31,6 +31,24 @@ fn an_address_without_a_connector_is_refused_without_its_password() {
 }
 
 #[test]
+fn a_target_that_cannot_be_told_is_refused_without_its_secret() {
+    let house = House::new();
+    house.write("secret", "hunter2");
+    let hook = |url: &str| {
+        format!("[notify.ops]\nwebhook = {{ url = \"{url}\", secret = \"${{file:secret}}\" }}\n[apps.crm]")
+    };
+    house.edit("[apps.crm]", &hook("http://hooks.example.com/${file:secret}"));
+    for verb in ["serve", "check"] {
+        let ran = house
+            .tandem(&[verb])
+            .ended(2, "notify ops: read the settings of a webhook: http:// is for this machine only");
+        assert!(!ran.err.contains("hunter2"), "{ran:?}");
+    }
+    house.edit("http://hooks", "https://hooks");
+    house.tandem(&["check"]).ended(0, "0 errors");
+}
+
+#[test]
 fn check_finds_what_stands_in_the_way_and_changes_nothing() {
     let house = House::new();
     house.tandem(&["check"]).ended(0, "2 apps, 2 maps: 0 errors");
