@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{CaptureNeed, Connector, Needs, WriteNeed};
 use tandem_core::lifecycle::{Action, MapState, Phase};
+use tandem_core::limits::Limits;
 use tandem_core::map::{FlowSpec, Side, TableMap, resolve};
 use tandem_core::{
     AppName, Dependents, Epoch, Fault, FaultClass, Finding, IntegrationKey, JournalId, MapName, Relation,
@@ -40,6 +41,8 @@ pub struct Setup {
     pub apps: BTreeMap<AppName, Arc<dyn Connector>>,
     /// The maps that are declared.
     pub maps: Vec<TableMap>,
+    /// Their limits; the default is for a map that is not among them.
+    pub limits: BTreeMap<MapName, Limits>,
     /// Time, tasks, chance.
     pub env: Arc<dyn Env>,
 }
@@ -125,6 +128,7 @@ impl Engine {
             disk: Arc::new(disk),
             store: Arc::new(store),
             apps: setup.apps,
+            limits: setup.limits,
             tuning: crate::failpoint::tuning(),
         };
         Self::start_in(world, setup.maps, Some(lock))
@@ -138,8 +142,9 @@ impl Engine {
         store: Arc<dyn Store>,
         tuning: Tuning,
     ) -> Result<Engine, StartError> {
-        let world = World { env: setup.env, disk, store, apps: setup.apps, tuning };
-        Self::start_in(world, setup.maps, None)
+        let Setup { env, apps, limits, maps, .. } = setup;
+        let world = World { env, disk, store, apps, limits, tuning };
+        Self::start_in(world, maps, None)
     }
 
     fn start_in(world: World, declared: Vec<TableMap>, lock: Option<File>) -> Result<Engine, StartError> {
@@ -407,6 +412,7 @@ fn reconcile_declared(
             map: map.clone(),
             state: MapState::new(now),
             flows: Vec::new(),
+            blocked: None,
             skipped: Vec::new(),
         });
         next.insert(map.name.clone(), record);

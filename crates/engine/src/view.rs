@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tandem_core::lifecycle::{Action, MapState};
 use tandem_core::map::TableMap;
 use tandem_core::{
-    AppName, Fault, IntegrationKey, MapName, OpKind, Relation, Row, Seq, StreamName, WallTime,
+    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Relation, Row, Seq, StreamName, WallTime,
 };
 
 /// Everything that the engine shows of itself, as of one moment.
@@ -92,17 +92,27 @@ pub enum ConditionKind {
     ErrorsOpen,
     /// Our own disk failed: nothing more is acknowledged.
     DiskFailed,
+    /// The queue is near its limits, or has reached them.
+    SoftLimit,
+    /// The source refuses all writes to the table, because the queue is full.
+    WritesBlocked,
+    /// The source refuses what it is to refuse while the map is paused or full.
+    GuardArmed,
 }
 
 impl ConditionKind {
     /// Whether a condition of this kind with that status is good news.
     pub fn is_well(self, status: bool) -> bool {
         match self {
-            ConditionKind::SourceConnected | ConditionKind::DestinationConnected => status,
+            ConditionKind::SourceConnected
+            | ConditionKind::DestinationConnected
+            | ConditionKind::GuardArmed => status,
             ConditionKind::GapDetected
             | ConditionKind::Stalled
             | ConditionKind::ErrorsOpen
-            | ConditionKind::DiskFailed => !status,
+            | ConditionKind::DiskFailed
+            | ConditionKind::SoftLimit
+            | ConditionKind::WritesBlocked => !status,
         }
     }
 }
@@ -116,6 +126,8 @@ pub struct AppView {
     pub fault: Option<Fault>,
     /// Whether its log is being read now.
     pub capturing: bool,
+    /// What it refuses now on behalf of maps.
+    pub guards: Vec<Guard>,
 }
 
 /// A queued record.

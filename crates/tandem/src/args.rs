@@ -48,6 +48,12 @@ pub(crate) enum Verb {
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
+    /// Apps: list, and pause or resume all maps of one
+    #[command(subcommand)]
+    App(AppVerb),
+    /// What the sources refuse on behalf of maps: list, release
+    #[command(subcommand)]
+    Guard(GuardVerb),
     /// What is captured and not applied: list, stats
     #[command(subcommand)]
     Queue(QueueVerb),
@@ -119,6 +125,44 @@ pub(crate) enum MapVerb {
     Stop(Stop),
     /// Wait until a map is in a state
     Wait(Wait),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppVerb {
+    /// List the apps
+    List,
+    /// Pause every map of an app: it goes down for maintenance, or what is on its other side does
+    Pause(OneApp),
+    /// Resume every map of an app
+    Resume(OneApp),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneApp {
+    /// The app.
+    pub(crate) app: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuardVerb {
+    /// List what is refused now
+    List,
+    /// Print what frees an app of everything of ours, without a server: for the day when Tandem is gone
+    Release(Release),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Release {
+    /// Print the SQL; nothing is changed. There is no other way to release.
+    #[arg(long, required = true)]
+    pub(crate) sql: bool,
+    /// Only of this app.
+    pub(crate) app: Option<String>,
+    /// The config file.
+    #[arg(short, long, default_value = "tandem.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

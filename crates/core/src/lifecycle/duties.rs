@@ -13,6 +13,8 @@ pub struct Duties {
     pub copy: bool,
     /// It is to be a member of a lane: its queue is applied, and then what comes.
     pub apply: bool,
+    /// Its source is to refuse deletes, if the map wants that: it is held.
+    pub refuse_deletes: bool,
 }
 
 /// The duties of a state.
@@ -25,8 +27,11 @@ pub fn duties(state: &MapState) -> Duties {
         }
         Phase::Initializing(Initializing::Copying) => Duties { copy: true, apply: true, ..capture },
         Phase::Initializing(Initializing::Failed) => capture,
-        Phase::Running => Duties { apply: state.holds.is_empty(), ..capture },
-        Phase::Paused => capture,
+        Phase::Running => {
+            let held = !state.holds.is_empty();
+            Duties { apply: !held, refuse_deletes: held, ..capture }
+        }
+        Phase::Paused => Duties { refuse_deletes: true, ..capture },
         Phase::Resuming => Duties { apply: true, ..capture },
     }
 }

@@ -304,7 +304,14 @@ proptest! {
                 _ => usage.arrival_rate.saturating_sub(usage.apply_rate),
             };
             let grown = u128::from(growth) * after.as_micros() / 1_000_000;
-            let usage = Usage { queue_bytes: usage.queue_bytes + u64::try_from(grown).unwrap(), ..usage };
+            // Of a map that applies, the oldest change is soon another.
+            let moves = usage.phase == Phase::Running && usage.apply_rate > 0;
+            let oldest = usage.oldest_unapplied_at.map(|at| if moves { at.plus(after) } else { at });
+            let usage = Usage {
+                queue_bytes: usage.queue_bytes + u64::try_from(grown).unwrap(),
+                oldest_unapplied_at: oldest,
+                ..usage
+            };
             judge(&limits, &usage, NOW.plus(after))
         };
         match forecast.first() {

@@ -2,6 +2,7 @@
 //!
 //! Reading and the jobs in the source go on side by side: a table whose lock has to be waited for holds nobody up.
 
+use super::guarding::{self, Guarding};
 use super::place::Place;
 use super::route::Route;
 use super::source::{Ended, Jobs};
@@ -47,6 +48,7 @@ pub(crate) struct AppActor {
     /// Where a capture begins that has no position in any journal.
     start: Option<Position>,
     jobs: Jobs,
+    guarding: Guarding,
     status: AppStatus,
     retry: Retry,
     room: Room,
@@ -62,6 +64,7 @@ struct Room {
 enum Happened {
     Planned,
     Job(Ended),
+    Guard(guarding::Ended),
     Captured(Result<Captured, Fault>),
     Time,
 }
@@ -75,6 +78,7 @@ impl AppActor {
             group: 0,
             start: None,
             jobs: Jobs::default(),
+            guarding: Guarding::default(),
             status: AppStatus::default(),
             retry: Retry::default(),
             room: Room::default(),
@@ -103,13 +107,16 @@ impl AppActor {
             if self.status.broken.is_none() {
                 let barriers = &self.status.barriers;
                 let app = (&self.parts.connector, self.parts.owner);
-                self.jobs.begin(&plan, |barrier| barriers.contains_key(barrier), app, self.parts.env.now());
+                let now = self.parts.env.now();
+                self.jobs.begin(&plan, |barrier| barriers.contains_key(barrier), app, now);
+                self.guarding.begin(&plan, self.jobs.captured(), app, now);
                 self.open(&plan).await;
             }
             self.publish();
             match self.wait().await {
                 Happened::Planned | Happened::Time => {}
                 Happened::Job(ended) => self.job_ended(ended),
+                Happened::Guard(ended) => self.guarding.note(ended, self.parts.env.now()),
                 Happened::Captured(Ok(captured)) => self.take(&plan, captured).await,
                 Happened::Captured(Err(fault)) => self.capture_failed(fault),
             }
@@ -122,7 +129,7 @@ impl AppActor {
     async fn wait(&mut self) -> Happened {
         let now = self.parts.env.now();
         let looks = self.room.missing.as_ref().map(|_| now + SPACE_EVERY);
-        let due = [self.retry.due(), self.jobs.due(), looks].into_iter().flatten();
+        let due = [self.retry.due(), self.jobs.due(), self.guarding.due(), looks].into_iter().flatten();
         let due = due.map(|at| at.saturating_sub(now)).min();
         let env = self.parts.env.clone();
         let sleep = async {
@@ -143,6 +150,7 @@ impl AppActor {
             biased;
             _ = self.parts.plan.changed() => Happened::Planned,
             ended = self.jobs.ended() => Happened::Job(ended),
+            ended = self.guarding.ended() => Happened::Guard(ended),
             captured = captured => Happened::Captured(captured),
             () = sleep => Happened::Time,
         }
@@ -151,6 +159,9 @@ impl AppActor {
     fn job_ended(&mut self, ended: Ended) {
         match self.jobs.note(ended, self.parts.env.now()) {
             Ok(start) => {
+                if let Some(captured) = self.jobs.captured() {
+                    self.guarding.forget(captured);
+                }
                 self.status.entering = None;
                 if start.is_some() {
                     self.start = start;
@@ -335,6 +346,8 @@ impl AppActor {
     fn publish(&mut self) {
         self.status.capturing = self.capture.is_some();
         self.status.fault = self.room.missing.as_ref().or(self.retry.fault()).cloned();
+        self.status.guards = self.guarding.standing().to_vec();
+        self.status.guard_fault = self.guarding.fault().cloned();
         let status = &self.status;
         let changed = self.parts.status.send_if_modified(|known| {
             let changed = known != status;

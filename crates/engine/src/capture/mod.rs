@@ -8,6 +8,7 @@
 //! room (until there is room again). The source then keeps what we did not acknowledge.
 
 mod actor;
+mod guarding;
 mod place;
 mod route;
 mod source;
@@ -17,7 +18,7 @@ pub(crate) use actor::{AppActor, AppParts};
 use crate::stream::JournalHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::{BarrierId, Fault, Seq, StreamName, TableName};
+use tandem_core::{BarrierId, Fault, Guard, Seq, StreamName, TableName};
 
 /// What is wanted of an app's capture.
 #[derive(Clone, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct AppPlan {
     pub(crate) sinks: BTreeMap<StreamName, Sink>,
     /// Tables that are to enter capture, with the barrier that says when they have.
     pub(crate) entering: BTreeMap<BarrierId, TableName>,
+    /// What the app is to refuse.
+    pub(crate) guards: Vec<Guard>,
     /// The engine shuts down.
     pub(crate) shutdown: bool,
 }
@@ -57,6 +60,10 @@ pub(crate) struct AppStatus {
     pub(crate) broken: Option<Fault>,
     /// Why a table does not enter capture.
     pub(crate) entering: Option<Fault>,
+    /// What the app refuses now on our behalf.
+    pub(crate) guards: Vec<Guard>,
+    /// Why a guard does not stand that should, or stands that should not.
+    pub(crate) guard_fault: Option<Fault>,
     /// Barriers that are durable in a journal, with their Seq.
     pub(crate) barriers: BTreeMap<BarrierId, Seq>,
     /// It has ended: nothing of ours is left in the app that capture had put there.

@@ -130,6 +130,11 @@ impl Jobs {
         Ok(None)
     }
 
+    /// The tables that are known to be in capture; `None` until the source was asked.
+    pub(super) fn captured(&self) -> Option<&BTreeSet<TableName>> {
+        self.captured.as_ref()
+    }
+
     /// Whether the source says that no table is in capture.
     pub(super) fn none_captured(&self) -> bool {
         self.captured.as_ref().is_some_and(BTreeSet::is_empty)

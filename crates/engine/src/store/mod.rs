@@ -130,6 +130,10 @@ pub struct MapRecord {
     pub state: MapState,
     /// Its flows; empty while it is not running.
     pub flows: Vec<FlowRecord>,
+    /// Since when its source refuses all writes because its queue was full. Taken off when a person has resumed it
+    /// and it has caught up, or skipped or stopped it; never by a rule.
+    #[serde(default)]
+    pub blocked: Option<WallTime>,
     /// Queues that it has skipped and that are not gone yet.
     #[serde(default)]
     pub skipped: Vec<Skipped>,

@@ -18,7 +18,7 @@ impl Supervisor {
             self.absorb_barriers(&mut next);
             records.extend(self.finish_skips(&mut next));
             for event in self.facts(&name, &next) {
-                let Ok(state) = step(&next.state, event, self.now()) else { continue };
+                let Ok(state) = step(&next.state, event.clone(), self.now()) else { continue };
                 if state == next.state {
                     continue;
                 }
@@ -27,6 +27,9 @@ impl Supervisor {
                 entry.to = Some(state.phase.to_string());
                 entry.reason = state.holds.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 tracing::info!(map = %name, from = %next.state.phase, to = %state.phase, "state changed");
+                if event == Event::CaughtUp && next.blocked.take().is_some() {
+                    entry.detail = "writes pass again in the source".to_owned();
+                }
                 records.push(Record::Activity(entry));
                 next.state = state;
             }

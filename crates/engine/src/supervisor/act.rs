@@ -85,6 +85,7 @@ impl Supervisor {
                 engine.leaving.extend(record.flows.iter().map(|flow| flow.stream.source.clone()));
                 record.flows.clear();
                 record.skipped.clear();
+                record.blocked = None;
             }
             for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {
                 let (flow, barrier) = (FlowId(engine.next_flow), BarrierId(engine.next_barrier));
@@ -94,6 +95,7 @@ impl Supervisor {
             }
             if let Some(fate) = fate_of(request.action).filter(|_| request.maps.contains(&name)) {
                 self.skip(&mut record, fate, request, &mut engine.next_flow)?;
+                record.blocked = None;
             }
             record.state = state;
             records.push(Record::Activity(entry));

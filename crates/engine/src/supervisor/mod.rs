@@ -7,6 +7,7 @@
 
 mod absorb;
 mod act;
+mod limiting;
 mod plans;
 mod skip;
 mod snapshot;
@@ -21,10 +22,12 @@ use crate::request::{Accepted, Rejected, Request};
 use crate::store::{EngineRecord, FlowId, MapRecord, Record, Saved, Store, StoreError, StreamRecord};
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::view::{ActivityEntry, Condition, ConditionKind, Snapshot};
+use limiting::Watched;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Connector, Owner};
+use tandem_core::limits::Limits;
 use tandem_core::map::FlowSpec;
 use tandem_core::{AppName, Dependents, MapName, Seq, StreamName, WallTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -71,6 +74,7 @@ pub(crate) struct World {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) apps: BTreeMap<AppName, Arc<dyn Connector>>,
+    pub(crate) limits: BTreeMap<MapName, Limits>,
     pub(crate) tuning: Tuning,
 }
 
@@ -92,6 +96,7 @@ pub(crate) struct Supervisor {
     snapshots: watch::Sender<Arc<Snapshot>>,
     conditions: BTreeMap<(MapName, ConditionKind), Condition>,
     errors: BTreeMap<FlowId, u64>,
+    watched: BTreeMap<MapName, Watched>,
 }
 
 struct StreamHandle {
@@ -132,6 +137,7 @@ impl Supervisor {
             snapshots,
             conditions: BTreeMap::new(),
             errors: saved.errors,
+            watched: BTreeMap::new(),
         }
     }
 
@@ -181,6 +187,9 @@ impl Supervisor {
             if let Err(error) = self.absorb() {
                 tracing::error!("a change of state could not be saved: {error}");
             }
+            if let Err(error) = self.enforce_limits() {
+                tracing::error!("that a limit is reached could not be saved: {error}");
+            }
             self.show();
         }
     }
@@ -220,6 +229,7 @@ impl Supervisor {
         let sinks =
             plans::app_sinks(&wanted, |stream| self.streams.get(stream).map(|handle| handle.journal.clone()));
         let entering = plans::entering(&self.maps);
+        let guards = plans::guards(&self.maps);
         for app in sinks.keys() {
             if !self.apps.contains_key(app) {
                 self.open_app(app);
@@ -230,6 +240,7 @@ impl Supervisor {
                 version: self.version,
                 sinks: sinks.get(app).cloned().unwrap_or_default(),
                 entering: entering.get(app).cloned().unwrap_or_default(),
+                guards: guards.get(app).cloned().unwrap_or_default(),
                 shutdown: false,
             }));
         }

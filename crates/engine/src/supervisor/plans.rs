@@ -7,7 +7,8 @@ use crate::stream::{FlowPlan, JournalHandle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::lifecycle::duties;
-use tandem_core::{AppName, BarrierId, Dependents, MapName, Seq, StreamName, TableName};
+use tandem_core::map::Deletes;
+use tandem_core::{AppName, BarrierId, Dependents, Guard, MapName, Refusal, Seq, StreamName, TableName};
 
 /// The flows of each stream.
 pub(super) type StreamFlows = BTreeMap<StreamName, BTreeMap<FlowId, Arc<FlowPlan>>>;
@@ -89,6 +90,29 @@ pub(super) fn app_sinks(
             continue;
         }
         apps.entry(stream.source.clone()).or_default().insert(stream.clone(), Sink { journal, tables });
+    }
+    apps
+}
+
+/// What each app is to refuse.
+pub(super) fn guards(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, Vec<Guard>> {
+    let mut apps: BTreeMap<AppName, Vec<Guard>> = BTreeMap::new();
+    for record in maps.values() {
+        let held = duties(&record.state).refuse_deletes && record.map.deletes == Deletes::Reject;
+        let since = record.state.holds.values().map(|note| note.since).min();
+        let deletes = held.then_some((Refusal::Deletes, since.unwrap_or(record.state.since)));
+        let writes = record.blocked.map(|since| (Refusal::Writes, since));
+        for flow in &record.flows {
+            for (refuses, since) in deletes.into_iter().chain(writes) {
+                apps.entry(flow.stream.source.clone()).or_default().push(Guard {
+                    table: flow.spec.source.clone(),
+                    map: record.map.name.clone(),
+                    refuses,
+                    key: flow.spec.source_key.clone(),
+                    since,
+                });
+            }
+        }
     }
     apps
 }

@@ -1,11 +1,14 @@
 //! What the engine shows: the states, with what streams and apps report beside them.
 
-use super::Supervisor;
+use super::limiting::{amount, span};
+use super::{Supervisor, plans};
 use crate::store::{FlowRecord, MapRecord};
 use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::lifecycle::allowed;
-use tandem_core::{Fault, FaultClass, MapName, Seq};
+use tandem_core::limits::Level;
+use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq};
 
 /// A condition before it is known since when it holds.
 struct Fact {
@@ -53,7 +56,7 @@ impl Supervisor {
             let written = self.streams.iter().filter(|(stream, _)| stream.destination == *app);
             let apply = written.map(|(_, handle)| handle.status.borrow().fault.clone()).find(Option::is_some);
             let fault = status.broken.or(status.fault).or(status.entering).or(apply.flatten());
-            AppView { app: app.clone(), fault, capturing: status.capturing }
+            AppView { app: app.clone(), fault, capturing: status.capturing, guards: status.guards }
         });
         let snapshot = Snapshot { maps, apps: apps.collect() };
         self.snapshots.send_if_modified(|shown| {
@@ -65,7 +68,7 @@ impl Supervisor {
         });
     }
 
-    fn flow_view(&self, flow: &FlowRecord) -> FlowView {
+    pub(super) fn flow_view(&self, flow: &FlowRecord) -> FlowView {
         let start = flow.start.unwrap_or_default();
         let mut view = FlowView {
             stream: flow.stream.clone(),
@@ -91,6 +94,8 @@ impl Supervisor {
     fn conditions(&mut self, record: &MapRecord, errors: u64) -> Vec<Condition> {
         let mut facts = if record.flows.is_empty() { Vec::new() } else { self.facts_shown(record) };
         let (now, name) = (self.now(), &record.map.name);
+        facts.extend(self.guard_facts(record));
+        facts.extend(self.limit_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem activity --map {name}"));
@@ -108,6 +113,72 @@ impl Supervisor {
         self.conditions.retain(|(map, kind), _| map != name || shown.iter().any(|shown| shown.kind == *kind));
         shown.sort_by_key(|condition| (condition.kind.is_well(condition.status), condition.kind));
         shown
+    }
+
+    /// Whether the source refuses what it is to refuse.
+    fn guard_facts(&self, record: &MapRecord) -> Vec<Fact> {
+        let wanted = plans::guards(&BTreeMap::from([(record.map.name.clone(), record.clone())]));
+        let mut facts = Vec::new();
+        for (app, guards) in wanted {
+            let Some(handle) = self.apps.get(&app) else { continue };
+            let status = handle.status.borrow();
+            for guard in guards {
+                let stands = status.guards.iter().any(|other| other.is_same(&guard));
+                let (table, refused, since) = (&guard.table, guard.refuses.name(), guard.since);
+                if guard.refuses == Refusal::Writes {
+                    let reason = format!(
+                        "writes to {table} are refused in the source since {since}: the queue is full"
+                    );
+                    let fix =
+                        format!("tandem map resume {}: when it has caught up, writes pass again", guard.map);
+                    facts.push(Fact {
+                        kind: ConditionKind::WritesBlocked,
+                        status: stands,
+                        reason,
+                        fix: Some(fix),
+                    });
+                }
+                let fact = match &status.guard_fault {
+                    _ if stands => {
+                        let reason = format!("{refused} on {table} are refused in the source");
+                        Fact { kind: ConditionKind::GuardArmed, status: true, reason, fix: None }
+                    }
+                    Some(fault) => {
+                        let reason = format!("{refused} on {table} are queued meanwhile: {fault}");
+                        Fact {
+                            kind: ConditionKind::GuardArmed,
+                            status: false,
+                            reason,
+                            fix: fault.fix.clone(),
+                        }
+                    }
+                    None => {
+                        let reason = format!("{refused} on {table} are about to be refused");
+                        Fact { kind: ConditionKind::GuardArmed, status: false, reason, fix: None }
+                    }
+                };
+                facts.push(fact);
+            }
+        }
+        facts
+    }
+
+    /// How near a queue is to its limits, once that is worth a word.
+    fn limit_fact(&self, record: &MapRecord) -> Option<Fact> {
+        let judged = self.watched.get(&record.map.name)?.judged?;
+        let (reached, when) = match judged.level {
+            Level::Below => return None,
+            Level::Soft(reached) => {
+                let first = judged.forecast.first();
+                let when =
+                    first.map(|(limit, left)| format!("; {limit} is reached in {}", span(micros(left))));
+                (reached, when.unwrap_or_default())
+            }
+            Level::Hard { reached, .. } => (reached, ", which is all of it".to_owned()),
+        };
+        let reason = format!("{} % of {}: {}{when}", reached.full.percent(), reached.limit, amount(reached));
+        let fix = format!("resume the map, or raise the limit: tandem map resume {}", record.map.name);
+        Some(Fact { kind: ConditionKind::SoftLimit, status: true, reason, fix: Some(fix) })
     }
 
     fn facts_shown(&self, record: &MapRecord) -> Vec<Fact> {
@@ -141,6 +212,10 @@ impl Supervisor {
 
 /// What mends it that another engine is at work, if the app says nothing better.
 const END_THE_OTHER: &str = "end the other engine that works on this app, then start this one again";
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
 
 fn gap_fix(map: &MapName, class: FaultClass) -> String {
     match class {

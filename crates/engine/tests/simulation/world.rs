@@ -188,6 +188,7 @@ impl World {
                 .map(|(name, app)| (name.into(), Arc::new(app.clone()) as Arc<dyn Connector>))
                 .collect(),
             maps: MAPS.map(map).to_vec(),
+            limits: BTreeMap::new(),
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };

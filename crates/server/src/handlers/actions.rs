@@ -7,12 +7,20 @@ use crate::wire::{
 };
 use axum::Json;
 use axum::extract::{Path, State};
-use tandem_engine::Engine;
+use axum::http::StatusCode;
+use tandem_core::lifecycle::Phase;
+use tandem_engine::{Engine, MapView};
 
 type Answer = Result<Json<Accepted>, Refusal>;
 
 /// `POST /actions`
-pub(crate) async fn several(State(engine): State<Engine>, Body(asked): Body<ActionRequest>) -> Answer {
+pub(crate) async fn several(State(engine): State<Engine>, Body(mut asked): Body<ActionRequest>) -> Answer {
+    if let Some(app) = &asked.app {
+        if !asked.maps.is_empty() {
+            return Err(Refusal::bad_request("'maps' and 'app' are two ways to say it: send one of them"));
+        }
+        asked.maps = maps_of(&engine, app, &asked.action)?;
+    }
     let request = asked.into_engine().map_err(Refusal::bad_request)?;
     Ok(Json(engine.act(request).await?.into()))
 }
@@ -65,6 +73,39 @@ pub(crate) async fn stop(
 ) -> Answer {
     let StopRequest { queue, expected, reason, actor } = asked;
     several(engine, Body(ActionRequest { queue, expected, reason, actor, ..one("stop", map) })).await
+}
+
+/// The maps of an app that an action can be done with now. One that is on its way to a state in which it could be is
+/// among them: the engine refuses it, and names it.
+fn maps_of(engine: &Engine, app: &str, action: &str) -> Result<Vec<String>, Refusal> {
+    let snapshot = engine.snapshot();
+    if !snapshot.apps.iter().any(|known| known.app.as_str() == app) {
+        let detail = format!("there is no app {app}");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "app_unknown", "There is no such app", detail)
+            .fix("tandem app list"));
+    }
+    let wanted = |view: &&MapView| match view.state.phase {
+        Phase::NotRunning => false,
+        Phase::Paused => action == "resume",
+        Phase::Initializing(_) | Phase::Running | Phase::Resuming => {
+            action == "pause" && !view.state.is_pausing()
+        }
+    };
+    let of_app =
+        |view: &&MapView| [&view.map.left.app, &view.map.right.app].iter().any(|side| side.as_str() == app);
+    let maps: Vec<String> =
+        snapshot.maps.iter().filter(of_app).filter(wanted).map(|view| view.map.name.to_string()).collect();
+    if maps.is_empty() {
+        let detail = format!("no map of {app} is in a state to {action}");
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "state_refused",
+            "The state of a map does not allow this",
+            detail,
+        )
+        .fix("tandem map list"));
+    }
+    Ok(maps)
 }
 
 fn one(action: &str, map: String) -> ActionRequest {

@@ -12,7 +12,11 @@ pub struct ActionRequest {
     /// `run`, `pause`, `resume`, `stop`, `skip`.
     pub action: String,
     /// The maps. Dependents that must go along need not be named.
+    #[serde(default)]
     pub maps: Vec<String>,
+    /// `pause` and `resume`: an app instead of maps, which are all of its maps that this can be done with now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
     /// Why, in the words of who asks.
     #[serde(default)]
     pub reason: String,
@@ -128,6 +132,7 @@ impl ActionRequest {
             ("initial_sync", self.initial_sync.is_some(), &["run"][..]),
             ("mode", self.mode.is_some(), &["resume"]),
             ("queue", self.queue.is_some(), &["stop", "skip"]),
+            ("app", self.app.is_some(), &["pause", "resume"]),
             ("expected", self.expected.is_some(), &["resume", "stop", "skip"]),
         ];
         for (field, is_given, verbs) in given {

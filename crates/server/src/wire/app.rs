@@ -1,5 +1,6 @@
 //! Apps, and whether the engine is of use, as clients see them.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tandem_engine::AppView;
 
@@ -12,6 +13,21 @@ pub struct App {
     pub capturing: bool,
     /// The last trouble with it that is not mended.
     pub fault: Option<Fault>,
+    /// What it refuses now on behalf of maps.
+    pub guards: Vec<Guard>,
+}
+
+/// A guard: what an app refuses to write to a table, on behalf of a map.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Guard {
+    /// The table.
+    pub table: String,
+    /// The map.
+    pub map: String,
+    /// `deletes`, because the map is paused, or `writes`, because its queue is full.
+    pub refuses: String,
+    /// Since when the map is paused or full.
+    pub since: Timestamp,
 }
 
 /// Trouble with an app.
@@ -47,12 +63,24 @@ impl From<&tandem_core::Fault> for Fault {
     }
 }
 
+impl From<&tandem_core::Guard> for Guard {
+    fn from(guard: &tandem_core::Guard) -> Self {
+        Self {
+            table: guard.table.to_string(),
+            map: guard.map.to_string(),
+            refuses: guard.refuses.name().to_owned(),
+            since: super::moment(guard.since),
+        }
+    }
+}
+
 impl From<&AppView> for App {
     fn from(app: &AppView) -> Self {
         Self {
             name: app.app.to_string(),
             capturing: app.capturing,
             fault: app.fault.as_ref().map(Fault::from),
+            guards: app.guards.iter().map(Guard::from).collect(),
         }
     }
 }

@@ -14,7 +14,7 @@ pub use action::{
     Accepted, ActionRequest, MapState, PauseRequest, ResumeRequest, RunRequest, SkipRequest, StopRequest,
 };
 pub use activity::Activity;
-pub use app::{App, Readiness};
+pub use app::{App, Guard, Readiness};
 pub use finding::Finding;
 pub use map::{Column, Condition, Flow, Hold, Map, Side};
 pub use problem::{Blocker, Problem};

@@ -49,8 +49,8 @@ fn is_none(given: &Spanned<Scalar>) -> bool {
     matches!(given.get_ref(), Scalar::Text(text) if text == NONE)
 }
 
-/// Whoever runs a map must be able to see that records of it may be lost, and by which setting.
-pub(super) fn loss_note(map: &str, limits: &Limits) -> Option<Finding> {
+/// A setting that loses records is not followed yet; they are kept, which nobody may be surprised by either.
+pub(super) fn not_lost_note(map: &str, limits: &Limits) -> Option<Finding> {
     let mut by = Vec::new();
     match limits.when_full {
         WhenFull::BlockWrites | WhenFull::Keep => {}
@@ -61,8 +61,11 @@ pub(super) fn loss_note(map: &str, limits: &Limits) -> Option<Finding> {
     by.extend(limits.queue_retention.map(|_| "queue_retention".to_owned()));
     by.extend(limits.error_retention.map(|_| "error_retention".to_owned()));
     limits.may_lose_data().then(|| {
-        let why = format!("its limits may lose records: {}", by.join(", "));
-        Finding::warning("limits_lose_data", format!("map {map}"), why)
+        let why = format!(
+            "{} would lose records and is not followed by this version: they are kept, up to the disk's floor",
+            by.join(", ")
+        );
+        Finding::warning("limits_lose_nothing_yet", format!("map {map}"), why)
             .fix("choose profile = \"day\", \"week\" or \"never_lose\" if nothing may be lost")
     })
 }

@@ -6,7 +6,7 @@ use super::file::{RawColumn, RawMap, RawSide};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{ColumnPair, Columns, Deletes, Direction, Side, TableMap};
-use tandem_core::{AppName, Finding, MapName, TableName};
+use tandem_core::{AppName, MapName, TableName};
 use toml::Spanned;
 
 /// The longest name of a map.
@@ -21,14 +21,13 @@ struct Placed<'a> {
     map: TableMap,
 }
 
-/// Understands the maps of all files. What is wrong goes to `errors`; the notes are for `check`.
+/// Understands the maps of all files. What is wrong goes to `errors`.
 pub(super) fn understand(
     files: &[(&Source, &[Spanned<RawMap>])],
     apps: &[AppName],
     errors: &mut Vec<ConfigError>,
-) -> (Vec<TableMap>, Vec<Finding>) {
+) -> Vec<TableMap> {
     let mut placed: Vec<Placed<'_>> = Vec::new();
-    let mut notes = Vec::new();
     for (source, raws) in files {
         for raw in raws.iter().map(Spanned::get_ref) {
             raw.refuse_later(source, errors);
@@ -37,25 +36,12 @@ pub(super) fn understand(
                 let why = format!("there is another map named '{}'", map.name);
                 errors.push(source.error(raw.name.span(), why).with_fix("give each map a name of its own"));
             }
-            if raw.deletes.is_none() {
-                notes.push(deletes_note(&map.name));
-            }
             placed.push(Placed { source, raw, map });
         }
     }
     parents(&placed, errors);
     circles(&placed, errors);
-    (placed.into_iter().map(|placed| placed.map).collect(), notes)
-}
-
-/// Refusing deletes in the source needs guards, which come with a later version.
-fn deletes_note(map: &MapName) -> Finding {
-    Finding::warning(
-        "deletes_queued",
-        format!("map {map}"),
-        "deletes made while the map is paused are queued and replayed: this version cannot refuse them in the source",
-    )
-    .fix("write deletes = \"queue\" to say that this is what you want")
+    placed.into_iter().map(|placed| placed.map).collect()
 }
 
 fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigError>) -> TableMap {
@@ -151,18 +137,18 @@ fn direction(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<
 }
 
 fn deletes(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<ConfigError>) -> Deletes {
-    let Some(given) = given else { return Deletes::Queue };
-    let why = match given.get_ref().as_str() {
+    let Some(given) = given else { return Deletes::Reject };
+    match given.get_ref().as_str() {
         "queue" => return Deletes::Queue,
-        "reject" => "deletes = \"reject\" is not supported by this version".to_owned(),
-        other => format!("deletes is \"queue\", not '{other}'"),
-    };
-    errors.push(
-        source.error(given.span(), why).with_fix(
-            "write deletes = \"queue\": deletes made while the map is paused are queued and replayed",
-        ),
-    );
-    Deletes::Queue
+        "reject" => return Deletes::Reject,
+        other => {
+            let why = format!("deletes is \"reject\" or \"queue\", not '{other}'");
+            errors.push(source.error(given.span(), why).with_fix(
+                "\"reject\" refuses deletes in the source while the map is paused, \"queue\" queues them like other changes",
+            ));
+        }
+    }
+    Deletes::Reject
 }
 
 fn columns(

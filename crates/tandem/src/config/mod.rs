@@ -109,7 +109,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
         .chain(beside.iter().map(|(source, maps)| (source, maps.as_slice())))
         .collect();
     let known: Vec<AppName> = raw.apps.keys().map(|name| AppName::from(name.get_ref().as_str())).collect();
-    let (maps, notes) = map::understand(&files, &known, &mut errors);
+    let maps = map::understand(&files, &known, &mut errors);
     if maps.len() > MAPS_MAX {
         errors.push(ConfigError::of_file(
             path,
@@ -125,9 +125,8 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     if !errors.is_empty() {
         return Err(ConfigErrors(errors));
     }
-    let mut config = Config { listen, data_dir, base, apps, maps, limits, rules, notify, notes };
-    let more = limits_and_rules_notes(&config);
-    config.notes.extend(more);
+    let mut config = Config { listen, data_dir, base, apps, maps, limits, rules, notify, notes: Vec::new() };
+    config.notes = limits_and_rules_notes(&config);
     Ok(config)
 }
 
@@ -151,18 +150,11 @@ fn settled_limits(
     .collect()
 }
 
-/// What a person should know of limits and rules: what may be lost by them, and that nobody acts on them yet. To
-/// pass over them in silence would be worse than not to know them.
+/// What a person should know of limits and rules: what is asked for and not done yet. To pass over it in silence would
+/// be worse than not to know it.
 fn limits_and_rules_notes(config: &Config) -> Vec<Finding> {
-    let lossy = config.limits.iter().filter_map(|(map, limits)| limits::loss_note(map.as_str(), limits));
+    let lossy = config.limits.iter().filter_map(|(map, limits)| limits::not_lost_note(map.as_str(), limits));
     let mut notes: Vec<Finding> = lossy.collect();
-    if config.limits.values().any(|limits| *limits != Limits::default()) {
-        notes.push(Finding::warning(
-            "limits_not_enforced",
-            "limits",
-            "they are read and checked, and not enforced by this version: queues grow up to the disk's floor",
-        ));
-    }
     if !config.rules.is_empty() {
         notes.push(Finding::warning(
             "rules_not_followed",

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::time::Duration;
-use tandem_core::map::{Columns, Direction};
+use tandem_core::map::{Columns, Deletes, Direction};
 use tandem_core::rules::{ErrorClasses, MapSelection, ResumeBy, RuleAction, When};
 use tandem_core::{FaultClass, Share};
 
@@ -70,12 +70,16 @@ right = { app = "crm", table = "orders", key = ["order_no"] }
 }
 
 #[test]
-fn deletes_that_nobody_spoke_of_are_noted_because_they_cannot_be_refused_yet() {
-    let config = read_config(&format!("{APPS}{}", map("a", ""))).unwrap();
-    let codes: Vec<&str> = config.notes.iter().map(|note| note.code.as_str()).collect();
-    assert_eq!(codes, ["deletes_queued"]);
-    let config = read_config(&format!("{APPS}{}", map("a", "deletes = \"queue\""))).unwrap();
-    assert!(config.notes.is_empty());
+fn deletes_that_nobody_spoke_of_are_refused() {
+    let deletes = |text: &str| {
+        let config = read_config(&format!("{APPS}{}", map("a", text))).unwrap();
+        config.maps.first().unwrap().deletes
+    };
+    assert_eq!(deletes(""), Deletes::Reject);
+    assert_eq!(deletes("deletes = \"reject\""), Deletes::Reject);
+    assert_eq!(deletes("deletes = \"queue\""), Deletes::Queue);
+    let seen = read_config(&format!("{APPS}{}", map("a", "deletes = \"drop\""))).unwrap_err();
+    assert!(seen.contains("deletes is \"reject\" or \"queue\", not 'drop'"), "{seen}");
 }
 
 #[test]
@@ -136,7 +140,7 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     let of_app =
         format!("{APPS}{}", map("a", "")).replace("crm.db\"", "crm.db\"\nwhen_full = \"hold_source\"");
     assert!(read_config(&of_app).unwrap_err().contains("'when_full' is not supported by this version"));
-    for key in ["conflict = \"left_wins\"", "deletes = \"reject\""] {
+    for key in ["conflict = \"left_wins\"", "on_leave = \"delete\""] {
         let seen = read_config(&format!("{APPS}{}", map("a", key))).unwrap_err();
         assert!(seen.contains("is not supported by this version"), "{seen}");
     }
@@ -258,7 +262,7 @@ fn limits_of_a_map_go_over_those_of_all() {
     assert_eq!(config.limits[&"b".into()].soft_limit, Share::percent(50));
     assert_eq!(config.limits[&"c".into()], Limits::default());
     let codes: Vec<&str> = config.notes.iter().map(|note| note.code.as_str()).collect();
-    assert!(codes.contains(&"limits_lose_data") && codes.contains(&"limits_not_enforced"), "{codes:?}");
+    assert!(codes.contains(&"limits_lose_nothing_yet"), "{codes:?}");
     let config = read_config(&format!("{APPS}{}", map("a", ""))).unwrap();
     assert_eq!(config.limits[&"a".into()], Limits::default(), "the defaults are there when nothing is said");
 }

@@ -1,15 +1,17 @@
 //! The verbs, a file each. A verb of a running server is: ask it, write the answer, say what to do next.
 
 mod activity;
+mod app;
 mod check;
 mod completion;
 mod demo;
+mod guard;
 mod map;
 mod queue;
 mod serve;
 mod version;
 
-use crate::args::{Args, MapVerb, QueueVerb, Verb};
+use crate::args::{AppVerb, Args, GuardVerb, MapVerb, QueueVerb, Verb};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use tandem_server::Client;
@@ -38,6 +40,11 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Map(MapVerb::Skip(asked)) => map::skip(&desk()?, asked).await,
         Verb::Map(MapVerb::Stop(asked)) => map::stop(&desk()?, asked).await,
         Verb::Map(MapVerb::Wait(asked)) => map::wait(&desk()?, asked).await,
+        Verb::App(AppVerb::List) => app::list(&desk()?).await,
+        Verb::App(AppVerb::Pause(asked)) => app::pause(&desk()?, asked).await,
+        Verb::App(AppVerb::Resume(asked)) => app::resume(&desk()?, asked).await,
+        Verb::Guard(GuardVerb::List) => guard::list(&desk()?).await,
+        Verb::Guard(GuardVerb::Release(asked)) => guard::release(asked, output).await,
         Verb::Queue(QueueVerb::List(asked)) => queue::list(&desk()?, asked).await,
         Verb::Queue(QueueVerb::Stats(asked)) => queue::stats(&desk()?, asked).await,
         Verb::Activity(asked) => activity::activity(&desk()?, asked).await,

@@ -31,8 +31,13 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
     }
     let mut signals = Signals::new()?;
     // The engine before the port: of two engines on one data folder, the second is told about the folder.
-    let setup =
-        Setup { data_dir: config.data_dir, apps, maps: config.maps, env: Arc::new(Surroundings::here()) };
+    let setup = Setup {
+        data_dir: config.data_dir,
+        apps,
+        maps: config.maps,
+        limits: config.limits,
+        env: Arc::new(Surroundings::here()),
+    };
     let engine = Engine::start(setup).await?;
     let listener = match listen(config.listen).await {
         Ok(listener) => listener,

@@ -47,7 +47,7 @@ columns = [
 "#;
 
 /// A server with both databases, and a config for them. Tandem's role has what the README gives it.
-fn world(options: PostgresOptions) -> (House, PostgresServer) {
+pub(crate) fn world(options: PostgresOptions) -> (House, PostgresServer) {
     let server = PostgresServer::start_new(options);
     server.sql_blocking("postgres", ROLE);
     for (database, tables) in [("erp", ERP), ("crm", CRM)] {
@@ -60,7 +60,7 @@ fn world(options: PostgresOptions) -> (House, PostgresServer) {
     (house, server)
 }
 
-fn until(server: &PostgresServer, database: &str, query: &str, wanted: &[&str]) {
+pub(crate) fn until(server: &PostgresServer, database: &str, query: &str, wanted: &[&str]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let rows: Rows = server.sql_blocking(database, query);
@@ -76,7 +76,7 @@ fn until(server: &PostgresServer, database: &str, query: &str, wanted: &[&str]) 
     }
 }
 
-fn run(house: &House) -> crate::house::Server {
+pub(crate) fn run(house: &House) -> crate::house::Server {
     let tandem = house.serve();
     tandem.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
     tandem
@@ -222,7 +222,7 @@ fn a_journal_that_cannot_be_written_stops_acknowledging_and_loses_nothing() {
 }
 
 /// The reason and the fix of a trouble that a map shows.
-fn trouble(map: &Json, kind: &str) -> Option<(String, String)> {
+pub(crate) fn trouble(map: &Json, kind: &str) -> Option<(String, String)> {
     let found =
         map["conditions"].as_array()?.iter().find(|found| found["type"] == kind && found["well"] == false)?;
     Some((found["reason"].as_str()?.to_owned(), found["fix"].as_str().unwrap_or_default().to_owned()))

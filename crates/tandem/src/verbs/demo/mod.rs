@@ -51,6 +51,7 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
         data_dir: config.data_dir.clone(),
         apps: connectors::connect_all(&config)?,
         maps: config.maps,
+        limits: config.limits,
         env: Arc::new(Surroundings::here()),
     };
     let engine = Engine::start(setup).await?;

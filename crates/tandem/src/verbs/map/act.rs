@@ -11,7 +11,12 @@ use tandem_server::wire::{Accepted, ActionRequest};
 use tokio::time::Instant;
 
 /// Asks for an action; with `--wait` returns when every map that it touches is in the state `reached`.
-pub(super) async fn act(desk: &Desk<'_>, request: ActionRequest, common: &Common, reached: &str) -> Outcome {
+pub(in crate::verbs) async fn act(
+    desk: &Desk<'_>,
+    request: ActionRequest,
+    common: &Common,
+    reached: &str,
+) -> Outcome {
     let deadline = Instant::now() + common.timeout;
     let request = ActionRequest { reason: common.reason.clone(), actor: Some(actor()), ..request };
     let mut accepted = desk.client.act(&request).await?;
@@ -23,7 +28,7 @@ pub(super) async fn act(desk: &Desk<'_>, request: ActionRequest, common: &Common
         .maps
         .iter()
         .map(|map| map.name.as_str())
-        .filter(|name| !request.maps.iter().any(|asked| asked == name))
+        .filter(|name| request.app.is_none() && !request.maps.iter().any(|asked| asked == name))
         .collect();
     if !others.is_empty() {
         desk.output.say(&format!("{} goes along: {}", request.action, others.join(", ")));

@@ -10,6 +10,7 @@ mod skip;
 mod stop;
 mod wait;
 
+pub(super) use act::act;
 pub(crate) use list::list;
 pub(crate) use pause::pause;
 pub(crate) use resume::resume;

@@ -1,0 +1,157 @@
+//! Limits: looked at with each turn, and acted on.
+//!
+//! What follows from a limit is decided in `tandem_core::limits`. Here a queue is measured, a map is held with
+//! everything that depends on it, and what must outlast the moment is remembered: that the source refuses writes,
+//! until a person has resumed the map and it has caught up, or has skipped or stopped it.
+
+use super::Supervisor;
+use crate::store::{MapRecord, Record, StoreError};
+use std::collections::BTreeMap;
+use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
+use tandem_core::limits::{ArrivalRate, Demand, Judgement, Level, LimitKind, Reached, Usage, judge};
+use tandem_core::{MapName, WallTime};
+
+/// What is known of a map's queue beside its counts.
+#[derive(Default)]
+pub(super) struct Watched {
+    arrivals: ArrivalRate,
+    pub(super) judged: Option<Judgement>,
+}
+
+impl Supervisor {
+    /// Judges every map, and does what its limits demand.
+    pub(super) fn enforce_limits(&mut self) -> Result<(), StoreError> {
+        let mut watched = std::mem::take(&mut self.watched);
+        watched.retain(|name, _| self.maps.contains_key(name));
+        let mut reached = Vec::new();
+        for (name, record) in &self.maps {
+            let seen = watched.entry(name.clone()).or_default();
+            let usage = self.usage(record, &mut seen.arrivals);
+            let limits = self.world.limits.get(name).cloned().unwrap_or_default();
+            let judged = judge(&limits, &usage, self.now());
+            seen.judged = Some(judged);
+            if let Level::Hard { reached: what, demand, hold: true } = judged.level {
+                let block = demand == Demand::BlockWrites && record.blocked.is_none();
+                if block || !record.state.holds.contains_key(&Hold::Limit) {
+                    reached.push((name.clone(), what, block));
+                }
+            }
+        }
+        self.watched = watched;
+        reached.into_iter().try_for_each(|(name, what, block)| self.limit_reached(&name, what, block))
+    }
+
+    fn usage(&self, record: &MapRecord, arrivals: &mut ArrivalRate) -> Usage {
+        let mut usage = Usage::empty(record.state.phase);
+        for flow in &record.flows {
+            let queue = self.flow_view(flow).queue;
+            usage.queue_bytes += queue.bytes;
+            usage.oldest_unapplied_at = earlier(usage.oldest_unapplied_at, queue.oldest_at);
+        }
+        if record.state.phase == Phase::Paused || record.state.is_pausing() {
+            // Nothing is applied: what comes is what the queue grows by.
+            arrivals.observe(self.now(), usage.queue_bytes);
+            usage.arrival_rate = arrivals.bytes_per_second();
+            usage.paused_since = record.state.holds.values().map(|note| note.since).min();
+        } else {
+            *arrivals = ArrivalRate::default();
+        }
+        usage
+    }
+
+    fn limit_reached(&mut self, name: &MapName, what: Reached, block: bool) -> Result<(), StoreError> {
+        let reason = format!("{} is reached: {}", what.limit, amount(what));
+        let note = HoldNote { since: self.now(), actor: "tandem".into(), reason: reason.as_str().into() };
+        let mut events = vec![(name.clone(), Event::Hold(Hold::Limit, note.clone()))];
+        let dependents = self.dependents.dependents(name);
+        events.extend(
+            dependents
+                .into_iter()
+                .map(|other| (other, Event::Hold(Hold::Parent(name.clone()), note.clone()))),
+        );
+        let (mut records, mut changed) = (Vec::new(), BTreeMap::new());
+        for (map, event) in events {
+            let Some(record) = self.maps.get(&map) else { continue };
+            let mut next = record.clone();
+            if block && map == *name {
+                next.blocked = Some(self.now());
+            }
+            // One that is in another state is left as it is.
+            if let Ok(state) = step(&next.state, event, self.now()) {
+                next.state = state;
+            }
+            if next != *record {
+                let mut entry = self.note("map.limit_reached", &map, "tandem", &reason);
+                entry.from = Some(record.state.phase.to_string());
+                entry.to = Some(next.state.phase.to_string());
+                if map != *name {
+                    entry.detail = format!("goes along with {name}");
+                } else if block {
+                    entry.detail = "further writes are refused in the source".to_owned();
+                }
+                tracing::warn!(%map, "{reason}");
+                records.push(Record::Activity(entry));
+                records.push(Record::Map(Box::new(next.clone())));
+                changed.insert(map, next);
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.save(&records)?;
+        for (map, record) in changed {
+            self.asked.insert(map.clone(), self.version + 1);
+            self.maps.insert(map, record);
+        }
+        if let Err(error) = self.push_plans() {
+            tracing::error!("a stream could not be opened: {error}");
+        }
+        Ok(())
+    }
+}
+
+fn earlier(a: Option<WallTime>, b: Option<WallTime>) -> Option<WallTime> {
+    a.into_iter().chain(b).min()
+}
+
+/// How much of a limit is used, as people read it.
+pub(super) fn amount(reached: Reached) -> String {
+    let (used, max) = (reached.full.used, reached.full.max);
+    match reached.limit {
+        LimitKind::Bytes => format!("{} of {}", bytes(used), bytes(max)),
+        LimitKind::Age => format!("{} of {}", span(used), span(max)),
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Microseconds, in the largest two units.
+pub(super) fn span(micros: u64) -> String {
+    let seconds = micros / 1_000_000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_shown_as_people_read_them() {
+        let shown = [0, 999, 1_500, 2_000_000, 1_000_000_000].map(bytes);
+        assert_eq!(shown, ["0 B", "999 B", "1.5 kB", "2.0 MB", "1.0 GB"]);
+        let shown = [5, 65, 3_700, 90_000].map(|seconds| span(seconds * 1_000_000));
+        assert_eq!(shown, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+    }
+}

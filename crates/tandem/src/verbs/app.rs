@@ -1,0 +1,37 @@
+//! `tandem app …`
+
+use super::map::act;
+use super::{Desk, Outcome};
+use crate::args::OneApp;
+use crate::failure::Exit;
+use crate::output::table;
+use comfy_table::Cell;
+use tandem_server::wire::{ActionRequest, App};
+
+pub(crate) async fn list(desk: &Desk<'_>) -> Outcome {
+    let page = desk.client.apps().await?;
+    desk.output.data(&page, |page| table(["APP", "LOG", "GUARDS", "TROUBLE"], page.items.iter().map(row)));
+    Ok(Exit::Ok)
+}
+
+fn row(app: &App) -> [Cell; 4] {
+    let trouble = app.fault.as_ref().map_or("", |fault| fault.message.as_str());
+    [
+        Cell::new(&app.name),
+        Cell::new(if app.capturing { "is read" } else { "is not read" }),
+        Cell::new(app.guards.len()),
+        Cell::new(trouble),
+    ]
+}
+
+pub(crate) async fn pause(desk: &Desk<'_>, asked: OneApp) -> Outcome {
+    act(desk, request("pause", &asked), &asked.common, "paused").await
+}
+
+pub(crate) async fn resume(desk: &Desk<'_>, asked: OneApp) -> Outcome {
+    act(desk, request("resume", &asked), &asked.common, "running").await
+}
+
+fn request(action: &str, asked: &OneApp) -> ActionRequest {
+    ActionRequest { action: action.to_owned(), app: Some(asked.app.clone()), ..ActionRequest::default() }
+}
