@@ -12,19 +12,19 @@ use crate::store::{EngineRecord, MapRecord, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Located, Prepared, Supervisor, World};
-use crate::view::{ActivityEntry, Page, QueuedRecord, Snapshot};
+use crate::view::{ActivityEntry, MapView, Page, QueuedRecord, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{CaptureNeed, Connector, Needs, WriteNeed};
-use tandem_core::lifecycle::{Action, MapState, Phase};
+use tandem_core::lifecycle::{Action, Event, Hold, HoldNote, MapState, Phase, step};
 use tandem_core::limits::Limits;
 use tandem_core::map::{FlowSpec, Side, TableMap, resolve};
 use tandem_core::{
     AppName, Dependents, Epoch, Fault, FaultClass, Finding, IntegrationKey, JournalId, MapName, Relation,
-    Row, Seq, Severity, StreamName, TableName, TableSchema, Value,
+    Row, Seq, Severity, StreamName, TableName, TableSchema, Value, WallTime,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -205,6 +205,7 @@ impl Engine {
     pub async fn act(&self, request: Request) -> Result<Accepted, Rejected> {
         let prepared = match request.action {
             Action::Run { .. } => self.prepare_run(&request).await?,
+            Action::Resume(_) => self.prepare_resume(&request).await?,
             Action::Stop(None) => {
                 self.drain(&request).await?;
                 Prepared::default()
@@ -246,6 +247,35 @@ impl Engine {
             return Err(Rejected::Check(errors));
         }
         Ok(Prepared { flows: checked.flows, warnings })
+    }
+
+    /// Resolves the flows of maps that are to be resumed anew, and of those that are resumed with them: the
+    /// destination may be another than when they were paused, and the maps may have been edited since. A destination
+    /// that does not answer is found out before anything is applied; a source need not answer for a queue that is here.
+    async fn prepare_resume(&self, request: &Request) -> Result<Prepared, Rejected> {
+        let snapshot = self.snapshot();
+        let all: Vec<TableMap> = snapshot.maps.iter().map(|view| view.map.clone()).collect();
+        let named = snapshot.maps.iter().filter(|view| request.maps.contains(&view.map.name));
+        let along: BTreeSet<&MapName> =
+            named.flat_map(|view| &view.dependents).chain(&request.maps).collect();
+        let paused = |view: &&MapView| view.state.phase == Phase::Paused && along.contains(&view.map.name);
+        let wanted: Vec<TableMap> =
+            snapshot.maps.iter().filter(paused).map(|view| view.map.clone()).collect();
+        let mut checked = check_maps(&self.apps, &all, &wanted).await;
+        let mut warnings = Vec::new();
+        for (app, fault) in std::mem::take(&mut checked.faults) {
+            if wanted.iter().any(|map| map.flows().iter().any(|(_, destination)| destination.app == app)) {
+                return Err(Rejected::App(fault));
+            }
+            let message = format!("it does not answer, so its tables were not looked at again: {fault}");
+            warnings.push(Finding::warning("source_not_checked", format!("app {app}"), message));
+        }
+        let errors: Vec<Finding> =
+            checked.findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
+        match errors.is_empty() {
+            true => Ok(Prepared { flows: checked.flows, warnings }),
+            false => Err(Rejected::Check(errors)),
+        }
     }
 
     /// Waits until what had been captured when a stop was asked for is applied: nothing that was committed before
@@ -397,17 +427,18 @@ fn reconcile_declared(
         let same = declared.iter().find(|map| map.name == *name);
         let what = match same {
             None => "it is no longer declared",
-            Some(map) if *map != record.map => "it was declared differently",
+            Some(map) if *map != record.map && !may_become(record, map) => "it was declared differently",
             Some(_) => continue,
         };
         let message = format!("{what}, but it is {}", record.state.phase);
-        let fix = "declare it as it was, start, stop the map, then change it";
+        let fix = "declare it as it was and start; a map may be edited while it is paused, all of it while it is stopped";
         findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
     }
     let now = world.env.wall();
     let mut next = BTreeMap::new();
     for map in declared {
         let record = saved.remove(&map.name).filter(|record| record.state.phase != Phase::NotRunning);
+        let record = record.map(|record| edited(record, &map, now));
         let record = record.unwrap_or_else(|| MapRecord {
             map: map.clone(),
             state: MapState::new(now),
@@ -419,6 +450,31 @@ fn reconcile_declared(
     }
     *saved = next;
     findings
+}
+
+/// Whether a map that is not stopped may be declared so now: while it is paused, everything may change but what its
+/// queue was captured by.
+fn may_become(record: &MapRecord, map: &TableMap) -> bool {
+    let sources =
+        |map: &TableMap| map.flows().into_iter().map(|(source, _)| source.clone()).collect::<Vec<_>>();
+    let apps = |map: &TableMap| [map.left.app.clone(), map.right.app.clone()];
+    record.state.phase == Phase::Paused
+        && record.map.direction == map.direction
+        && apps(&record.map) == apps(map)
+        && sources(&record.map) == sources(map)
+}
+
+/// A map as it is declared now. One that was edited is checked when a person resumes it, and by nobody else.
+fn edited(mut record: MapRecord, map: &TableMap, now: WallTime) -> MapRecord {
+    if record.map != *map {
+        let hold = Hold::System("edited".into());
+        let note = HoldNote { since: now, actor: "config".into(), reason: "the map was edited".into() };
+        if let Ok(state) = step(&record.state, Event::Hold(hold, note), now) {
+            record.state = state;
+        }
+        record.map = map.clone();
+    }
+    record
 }
 
 /// Checks maps against their apps without an engine: what `tandem check` does.

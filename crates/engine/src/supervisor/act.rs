@@ -88,6 +88,11 @@ impl Supervisor {
                 record.blocked = None;
             }
             for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {
+                // A map that resumes has its flows; what they do may be another since it was paused.
+                if let Some(flow) = record.flows.iter_mut().find(|flow| flow.stream == stream) {
+                    flow.spec = spec;
+                    continue;
+                }
                 let (flow, barrier) = (FlowId(engine.next_flow), BarrierId(engine.next_barrier));
                 engine.next_flow += 1;
                 engine.next_barrier += 1;

@@ -122,6 +122,46 @@ fn a_source_is_freed_of_a_guard_without_an_engine() {
     }
 }
 
+/// The main use: pause, change the other app, edit the map, resume.
+#[test]
+fn a_destination_is_changed_and_its_map_edited_while_it_is_paused() {
+    let (house, server) = world(PostgresOptions::default());
+    let tandem = run(&house);
+    server.sql_blocking("erp", "INSERT INTO customers VALUES ('K1', 'Ann', 'Graz')");
+    until(&server, "crm", "SELECT ext_no, town FROM accounts", &["K1|Graz"]);
+    tandem.ok(&["map", "pause", "customers", "--wait"]);
+    server.sql_blocking(
+        "erp",
+        "INSERT INTO customers VALUES ('K2', 'Bob', 'Brno'); UPDATE customers SET city = 'Linz'",
+    );
+    server.sql_blocking(
+        "crm",
+        "ALTER TABLE accounts RENAME COLUMN town TO place; ALTER TABLE accounts ADD since date",
+    );
+
+    let refused = tandem.tandem(&["map", "resume", "customers"]).ended(3, "town");
+    assert!(refused.err.contains("nothing was changed"), "{refused:?}");
+    assert_eq!(tandem.ok(&["map", "show", "customers"])["state"], "paused");
+    assert_eq!(tandem.terminate().0, Some(0));
+
+    // What a queue was captured by stays as it is.
+    house.edit("table = \"public.customers\"", "table = \"public.orders\"");
+    let (code, said) = house.try_serve().err().unwrap();
+    assert!(code == Some(3) && said.contains("declared differently"), "{code:?} {said}");
+    house.edit(
+        "left = { app = \"erp\", table = \"public.orders\", key = [\"customer_no\"]",
+        "left = { app = \"erp\", table = \"public.customers\", key = [\"customer_no\"]",
+    );
+
+    house.edit("right = \"town\"", "right = \"place\"");
+    let tandem = house.serve();
+    server.sql_blocking("erp", "INSERT INTO customers VALUES ('K3', 'Cyd', 'Lyon')");
+    tandem.ok(&["map", "resume", "customers", "--wait"]);
+    let rows = ["K1|Linz", "K2|Linz", "K3|Lyon"];
+    until(&server, "crm", "SELECT ext_no, place FROM accounts ORDER BY 1", &rows);
+    tandem.ok(&["map", "wait", "orders", "--for", "running"]);
+}
+
 /// One app goes down for maintenance: all of its maps, in one action.
 #[test]
 fn an_app_is_paused_and_resumed_with_all_of_its_maps() {
