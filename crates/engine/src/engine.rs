@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::disk::RealDisk;
 use crate::env::{Env, blocking, within};
 use crate::journal::Record as JournalRecord;
-use crate::request::{Accepted, Blocker, Rejected, Request};
+use crate::request::{Accepted, Blocker, Planned, Rejected, Request};
 pub use crate::store::ActivityFrom;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EngineRecord, MapRecord, Record, Store};
@@ -213,6 +213,11 @@ impl Engine {
             _ => Prepared::default(),
         };
         self.ask(|reply| Command::Act { request, prepared, reply }).await?
+    }
+
+    /// What a request would do now, and what stands in its way. Changes nothing, and asks no app.
+    pub async fn plan(&self, request: Request) -> Result<Planned, Rejected> {
+        self.ask(|reply| Command::Plan { request, reply }).await?
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Rejected> {

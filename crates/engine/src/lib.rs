@@ -15,7 +15,7 @@ mod view;
 
 pub use engine::{ActivityFrom, ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
 pub use failpoint::{FailPoint, Mistake};
-pub use request::{Accepted, Blocker, Rejected, Request};
+pub use request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
 pub use supervisor::Tuning;
 pub use view::{
     ActivityEntry, AppView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats, QueuedRecord,

@@ -31,6 +31,34 @@ pub struct Accepted {
     pub warnings: Vec<Finding>,
 }
 
+/// What a request would do if it were made now. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Every map that it would touch, dependents included.
+    pub maps: Vec<PlannedMap>,
+    /// What stands in its way: with any, nothing would be done.
+    pub blockers: Vec<Blocker>,
+}
+
+/// What a request would do to one map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedMap {
+    /// The map.
+    pub map: MapName,
+    /// The state that it is in.
+    pub from: Phase,
+    /// The state that it would come to.
+    pub to: Phase,
+    /// It was not named, and goes along with one that was.
+    pub goes_along: bool,
+    /// Records that are captured and not applied.
+    pub queued: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// They would be lost.
+    pub lost: bool,
+}
+
 /// Why a request was not accepted. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {

@@ -2,7 +2,7 @@
 //! it retries nothing and prints nothing.
 
 use crate::wire::{
-    Accepted, ActionRequest, Activity, App, Finding, Map, Page, Problem, QueueStats, QueuedRecord,
+    Accepted, ActionRequest, Activity, App, Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord,
 };
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -95,6 +95,11 @@ impl Client {
     /// Asks for an action.
     pub async fn act(&self, request: &ActionRequest) -> Result<Accepted, ClientError> {
         self.send(Method::POST, &["actions"], &[], Some(request), ANSWER_WITHIN).await
+    }
+
+    /// What an action would do.
+    pub async fn plan(&self, request: &ActionRequest) -> Result<Plan, ClientError> {
+        self.send(Method::POST, &["plan"], &[], Some(request), ANSWER_WITHIN).await
     }
 
     /// Waits until a map is in a state, at most [`WAIT_MAX_SECONDS`](crate::WAIT_MAX_SECONDS) seconds.

@@ -26,6 +26,7 @@ pub fn router(engine: Engine) -> Router {
         .route("/maps/{map}/queue", get(queue::list))
         .route("/maps/{map}/queue/stats", get(queue::stats))
         .route("/actions", post(actions::several))
+        .route("/plan", post(actions::plan))
         .route("/activity", get(activity::list))
         .route("/apps", get(apps::list))
         .route("/check", get(apps::check));

@@ -113,6 +113,8 @@ pub(crate) enum MapVerb {
     List(List),
     /// Show a map
     Show(One),
+    /// Show what an action would do, and what stands in its way; nothing is changed
+    Plan(Plan),
     /// Start maps
     Run(Run),
     /// Queue changes instead of applying them; dependents pause, too
@@ -206,6 +208,22 @@ pub(crate) struct Common {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// The action.
+    #[arg(value_parser = ["run", "pause", "resume", "skip", "stop"])]
+    pub(crate) action: String,
+    /// The maps.
+    #[arg(required = true)]
+    pub(crate) maps: Vec<String>,
+    /// How a paused map would go on.
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<Mode>,
+    /// What would become of the queue: a stop or a skip may need it.
+    #[arg(long, value_enum)]
+    pub(crate) queue: Option<Fate>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     /// The maps: all of them, or none.
     #[arg(required = true)]
@@ -290,6 +308,17 @@ pub(crate) struct Stop {
     pub(crate) queue: Option<Fate>,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Mode {
+    /// Its name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::CatchUp => "catch_up",
+            Mode::SkipPreserve => "skip_preserve",
+            Mode::SkipDiscard => "skip_discard",
+        }
+    }
 }
 
 /// What becomes of a queue that is not applied.

@@ -3,7 +3,7 @@
 use super::Supervisor;
 use super::skip::fate_of;
 use crate::failpoint::FailPoint;
-use crate::request::{Accepted, Blocker, Rejected, Request};
+use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
 use crate::store::{FlowId, FlowRecord, MapRecord, Record};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::lifecycle::{
@@ -24,13 +24,42 @@ pub(crate) struct Prepared {
 impl Supervisor {
     /// Does a request.
     pub(super) fn act(&mut self, request: Request, prepared: Prepared) -> Result<Accepted, Rejected> {
+        let (next, blockers) = self.decide(&request)?;
+        if !blockers.is_empty() {
+            return Err(Rejected::State(blockers));
+        }
+        let next = next
+            .into_iter()
+            .filter_map(|(name, state)| Some((self.maps.get(&name)?.clone(), state)))
+            .collect();
+        self.record(&request, prepared, next)
+    }
+
+    /// What a request would do now, and what stands in its way.
+    pub(super) fn plan(&self, request: &Request) -> Result<Planned, Rejected> {
+        let (next, blockers) = self.decide(request)?;
+        let planned = next.into_iter().filter_map(|(map, state)| {
+            let record = self.maps.get(&map)?;
+            let (queued, bytes) = self.queued(record);
+            let goes_along = !request.maps.contains(&map);
+            let lost = !goes_along
+                && (fate_of(request.action) == Some(QueueFate::Discard)
+                    || matches!(request.action, Action::Stop(Some(QueueFate::Discard))));
+            // A pause is a hold first; what people wait for is what it ends in.
+            let to = if state.is_pausing() { Phase::Paused } else { state.phase };
+            Some(PlannedMap { map, from: record.state.phase, to, goes_along, queued, bytes, lost })
+        });
+        Ok(Planned { maps: planned.collect(), blockers })
+    }
+
+    fn decide(&self, request: &Request) -> Result<(BTreeMap<MapName, MapState>, Vec<Blocker>), Rejected> {
         if let Some(unknown) = request.maps.iter().find(|name| !self.maps.contains_key(*name)) {
             return Err(Rejected::UnknownMap(unknown.clone()));
         }
         supported(request.action)?;
-        let events = self.events(&request);
-        let mut blockers = self.parents_not_live(&request);
-        blockers.extend(self.not_as_expected(&request));
+        let events = self.events(request);
+        let mut blockers = self.parents_not_live(request);
+        blockers.extend(self.not_as_expected(request));
         let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
         for (name, event) in events {
             let Some(record) = self.maps.get(&name) else { continue };
@@ -49,14 +78,7 @@ impl Supervisor {
                 Err(_) => {}
             }
         }
-        if !blockers.is_empty() {
-            return Err(Rejected::State(blockers));
-        }
-        let next = next
-            .into_iter()
-            .filter_map(|(name, state)| Some((self.maps.get(&name)?.clone(), state)))
-            .collect();
-        self.record(&request, prepared, next)
+        Ok((next, blockers))
     }
 
     /// Saves what follows from a request in one transaction, and then makes it so.

@@ -18,7 +18,7 @@ use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
-use crate::request::{Accepted, Rejected, Request};
+use crate::request::{Accepted, Planned, Rejected, Request};
 use crate::store::{EngineRecord, FlowId, MapRecord, Record, Saved, Store, StoreError, StreamRecord};
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::view::{ActivityEntry, Condition, ConditionKind, Snapshot};
@@ -56,6 +56,7 @@ impl Default for Tuning {
 /// What is asked of the supervisor.
 pub(crate) enum Command {
     Act { request: Request, prepared: Prepared, reply: oneshot::Sender<Result<Accepted, Rejected>> },
+    Plan { request: Request, reply: oneshot::Sender<Result<Planned, Rejected>> },
     Locate { map: MapName, reply: oneshot::Sender<Result<Vec<Located>, Rejected>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -176,6 +177,7 @@ impl Supervisor {
                     // Whoever asked may be gone; what was recorded is done all the same.
                     let _ = reply.send(self.act(request, prepared));
                 }
+                Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
                 Some(Command::Shutdown { reply }) => {
                     self.shut_down().await;

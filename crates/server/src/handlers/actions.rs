@@ -3,7 +3,7 @@
 use crate::input::Body;
 use crate::problem::Refusal;
 use crate::wire::{
-    Accepted, ActionRequest, PauseRequest, ResumeRequest, RunRequest, SkipRequest, StopRequest,
+    Accepted, ActionRequest, PauseRequest, Plan, ResumeRequest, RunRequest, SkipRequest, StopRequest,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,15 +14,28 @@ use tandem_engine::{Engine, MapView};
 type Answer = Result<Json<Accepted>, Refusal>;
 
 /// `POST /actions`
-pub(crate) async fn several(State(engine): State<Engine>, Body(mut asked): Body<ActionRequest>) -> Answer {
+pub(crate) async fn several(State(engine): State<Engine>, Body(asked): Body<ActionRequest>) -> Answer {
+    let request = understand(&engine, asked)?;
+    Ok(Json(engine.act(request).await?.into()))
+}
+
+/// `POST /plan`: what an action would do, and what stands in its way.
+pub(crate) async fn plan(
+    State(engine): State<Engine>,
+    Body(asked): Body<ActionRequest>,
+) -> Result<Json<Plan>, Refusal> {
+    let request = understand(&engine, asked)?;
+    Ok(Json(engine.plan(request).await?.into()))
+}
+
+fn understand(engine: &Engine, mut asked: ActionRequest) -> Result<tandem_engine::Request, Refusal> {
     if let Some(app) = &asked.app {
         if !asked.maps.is_empty() {
             return Err(Refusal::bad_request("'maps' and 'app' are two ways to say it: send one of them"));
         }
-        asked.maps = maps_of(&engine, app, &asked.action)?;
+        asked.maps = maps_of(engine, app, &asked.action)?;
     }
-    let request = asked.into_engine().map_err(Refusal::bad_request)?;
-    Ok(Json(engine.act(request).await?.into()))
+    asked.into_engine().map_err(Refusal::bad_request)
 }
 
 /// `POST /maps/{map}/run`

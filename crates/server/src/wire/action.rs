@@ -1,6 +1,6 @@
 //! Actions on maps: what is asked, and what an accepted one answers.
 
-use super::Finding;
+use super::{Blocker, Finding};
 use serde::{Deserialize, Serialize};
 use tandem_core::MapName;
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
@@ -111,6 +111,52 @@ pub struct Accepted {
     pub maps: Vec<MapState>,
     /// What a person should know all the same.
     pub warnings: Vec<Finding>,
+}
+
+/// What an action would do if it were asked for now. Nothing was changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// Every map that it would touch, dependents included.
+    pub maps: Vec<PlannedMap>,
+    /// What stands in its way: with any, nothing would be done.
+    pub blockers: Vec<Blocker>,
+}
+
+/// What an action would do to one map.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlannedMap {
+    /// The map.
+    pub name: String,
+    /// The state that it is in.
+    pub from: String,
+    /// The state that it would come to.
+    pub to: String,
+    /// It was not named, and goes along with one that was.
+    pub goes_along: bool,
+    /// Records that are captured and not applied.
+    pub queued: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// They would be lost.
+    pub lost: bool,
+}
+
+impl From<tandem_engine::Planned> for Plan {
+    fn from(planned: tandem_engine::Planned) -> Self {
+        let map = |map: tandem_engine::PlannedMap| PlannedMap {
+            name: map.map.to_string(),
+            from: map.from.name().to_owned(),
+            to: map.to.name().to_owned(),
+            goes_along: map.goes_along,
+            queued: map.queued,
+            bytes: map.bytes,
+            lost: map.lost,
+        };
+        Self {
+            maps: planned.maps.into_iter().map(map).collect(),
+            blockers: planned.blockers.into_iter().map(Blocker::from).collect(),
+        }
+    }
 }
 
 /// A map and the state that it is in.

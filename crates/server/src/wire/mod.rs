@@ -11,7 +11,8 @@ mod queue;
 mod value;
 
 pub use action::{
-    Accepted, ActionRequest, MapState, PauseRequest, ResumeRequest, RunRequest, SkipRequest, StopRequest,
+    Accepted, ActionRequest, MapState, PauseRequest, Plan, PlannedMap, ResumeRequest, RunRequest,
+    SkipRequest, StopRequest,
 };
 pub use activity::Activity;
 pub use app::{App, Guard, Readiness};

@@ -34,6 +34,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Check(asked) => check::check(asked, output).await,
         Verb::Map(MapVerb::List(asked)) => map::list(&desk()?, asked).await,
         Verb::Map(MapVerb::Show(asked)) => map::show(&desk()?, asked).await,
+        Verb::Map(MapVerb::Plan(asked)) => map::plan(&desk()?, asked).await,
         Verb::Map(MapVerb::Run(asked)) => map::run(&desk()?, asked).await,
         Verb::Map(MapVerb::Pause(asked)) => map::pause(&desk()?, asked).await,
         Verb::Map(MapVerb::Resume(asked)) => map::resume(&desk()?, asked).await,

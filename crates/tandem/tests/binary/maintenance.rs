@@ -162,6 +162,33 @@ fn a_destination_is_changed_and_its_map_edited_while_it_is_paused() {
     tandem.ok(&["map", "wait", "orders", "--for", "running"]);
 }
 
+#[test]
+fn a_plan_tells_what_goes_along_and_what_stands_in_the_way_and_changes_nothing() {
+    let house = House::new();
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
+    let plan = tandem.ok(&["map", "plan", "pause", "customers"]);
+    let maps: Vec<(&str, &str, bool)> = plan["maps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|map| (map["name"].as_str().unwrap(), map["to"].as_str().unwrap(), map["goes_along"] == true))
+        .collect();
+    assert_eq!(maps, [("customers", "paused", false), ("orders", "paused", true)]);
+    let list = tandem.ok(&["map", "list"]);
+    assert!(list["items"].as_array().unwrap().iter().all(|map| map["state"] == "running"), "{list}");
+
+    tandem.ok(&["map", "pause", "customers", "--wait"]);
+    house.app("erp").execute("INSERT INTO customers VALUES ('K1', 'Ann')", []).unwrap();
+    tandem.until(&["queue", "stats", "customers"], |stats| stats["records"] == 1);
+    let lost = tandem.tandem(&["map", "plan", "stop", "customers", "--queue", "discard"]).ended(0, "");
+    assert!(lost.out.contains("the queue is lost"), "{lost:?}");
+    tandem
+        .tandem(&["map", "plan", "resume", "orders"])
+        .ended(3, "depends on customers, which must be live first");
+    tandem.tandem(&["map", "plan", "pause", "nowhere"]).ended(5, "there is no map nowhere");
+}
+
 /// One app goes down for maintenance: all of its maps, in one action.
 #[test]
 fn an_app_is_paused_and_resumed_with_all_of_its_maps() {

@@ -3,6 +3,7 @@
 mod act;
 mod list;
 mod pause;
+mod plan;
 mod resume;
 mod run;
 mod show;
@@ -13,6 +14,7 @@ mod wait;
 pub(super) use act::act;
 pub(crate) use list::list;
 pub(crate) use pause::pause;
+pub(crate) use plan::plan;
 pub(crate) use resume::resume;
 pub(crate) use run::run;
 pub(crate) use show::show;

@@ -10,18 +10,13 @@ pub(crate) async fn resume(desk: &Desk<'_>, asked: Asked) -> Outcome {
     if asked.rate.is_some() {
         return Err(Failure::unsupported("--rate", "leave it out: catch-up runs as fast as it can"));
     }
-    let mode = match asked.mode {
-        Mode::CatchUp => "catch_up",
-        Mode::SkipPreserve => "skip_preserve",
-        Mode::SkipDiscard => {
-            agree_to_loss(desk, &asked.maps, &asked.common, "drops the queue").await?;
-            "skip_discard"
-        }
-    };
+    if asked.mode == Mode::SkipDiscard {
+        agree_to_loss(desk, &asked.maps, &asked.common, "drops the queue").await?;
+    }
     let request = ActionRequest {
         action: "resume".to_owned(),
         maps: asked.maps,
-        mode: Some(mode.to_owned()),
+        mode: Some(asked.mode.name().to_owned()),
         expected: asked.expected,
         ..ActionRequest::default()
     };
