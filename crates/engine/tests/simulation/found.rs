@@ -166,6 +166,31 @@ fn a_transaction_that_breaks_off_is_journaled_once() {
     });
 }
 
+/// While a map is paused its source refuses deletes, and when it runs again nothing of ours stands in the way.
+#[test]
+fn a_guard_stands_as_long_as_a_map_is_paused_whatever_happens_to_the_engine() {
+    check_in(
+        |calm| calm.guards = true,
+        |world| {
+            item(world, 0);
+            world.until("it is there", |world| !world.right.rows(&table("items")).is_empty());
+            world.pause("items");
+            world.until_phase("items", Phase::Paused);
+            world.until("the guard stands", |world| world.left.guards().len() == 1);
+            let delete = |world: &World| {
+                world.left.transaction(|t| t.delete(&table("items"), vec![Value::Int(0)])).map(drop)
+            };
+            assert!(delete(world).is_err(), "a delete is refused");
+            world.crash();
+            world.rest(world.seed % 50);
+            assert!(delete(world).is_err(), "also while nobody is there");
+            world.resume("items");
+            world.until("the guard is gone", |world| world.left.guards().is_empty());
+            delete(world).expect("a delete passes");
+        },
+    );
+}
+
 /// The live lane had nothing to do when the destination failed over to a copy that was behind, so nobody had noticed;
 /// a resuming map made a connection of its own, and applied its queue to records that were older than it knew.
 #[test]

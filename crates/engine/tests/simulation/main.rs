@@ -26,6 +26,7 @@ fn schedule(seed: u64, tracing: bool) {
         parent_deletes: !seed.is_multiple_of(3),
         losses: seed.is_multiple_of(7),
         skips: seed % 7 == 3,
+        guards: seed % 7 == 5,
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);

@@ -9,7 +9,7 @@ use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
 use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
-use tandem_core::{MapName, Seq, TableName, Value, WallTime};
+use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
@@ -32,6 +32,8 @@ pub(crate) struct Weather {
     pub(crate) losses: bool,
     /// Operators skip queues and discard them.
     pub(crate) skips: bool,
+    /// The source refuses deletes of paused maps.
+    pub(crate) guards: bool,
 }
 
 impl Weather {
@@ -46,6 +48,7 @@ impl Weather {
             parent_deletes: true,
             losses: false,
             skips: false,
+            guards: false,
         }
     }
 }
@@ -89,7 +92,7 @@ fn spec(name: &str) -> TableSpec {
     }
 }
 
-fn map(name: &str) -> TableMap {
+fn map(name: &str, deletes: Deletes) -> TableMap {
     let side = |app: &str| Side { app: app.into(), table: table(name), key: vec!["id".into()] };
     TableMap {
         name: name.into(),
@@ -98,7 +101,7 @@ fn map(name: &str) -> TableMap {
         right: side("right"),
         columns: Columns::SameNames,
         depends_on: if name == "orders" { vec!["customers".into()] } else { vec![] },
-        deletes: Deletes::Queue,
+        deletes,
     }
 }
 
@@ -180,6 +183,7 @@ impl World {
 
     /// Starts the engine on what the disk and the store have.
     fn start(&mut self) {
+        let deletes = if self.weather.guards { Deletes::Reject } else { Deletes::Queue };
         let apps = [("left", &self.left), ("right", &self.right)];
         let setup = Setup {
             data_dir: "unused".into(),
@@ -187,7 +191,7 @@ impl World {
                 .into_iter()
                 .map(|(name, app)| (name.into(), Arc::new(app.clone()) as Arc<dyn Connector>))
                 .collect(),
-            maps: MAPS.map(map).to_vec(),
+            maps: MAPS.map(|name| map(name, deletes)).to_vec(),
             limits: BTreeMap::new(),
             env: Arc::new(self.env.clone()),
         };
@@ -322,7 +326,15 @@ impl World {
             }
         });
         self.say(|| format!("user {steps:?}"));
-        committed.expect("users keep to their constraints");
+        if let Err(fault) = committed {
+            // Whoever is refused by a guard has done nothing at all.
+            let refused = steps.iter().any(|step| {
+                let guarded = |guard: &Guard| step.starts_with(&format!("delete {}[", guard.table.name));
+                self.left.guards().iter().any(guarded) || step.starts_with("delete customers[")
+            });
+            assert!(refused && !self.left.guards().is_empty(), "seed {}: {fault}", self.seed);
+            self.say(|| format!("refused: {fault}"));
+        }
     }
 
     /// An operator asks for something.
@@ -362,7 +374,15 @@ impl World {
             let most = 1 + self.random.below(LOST_MAX as u64) as usize;
             self.lose(most);
         }
-        let what = match self.random.below(9) {
+        let what = match self.random.below(if self.weather.guards { 11 } else { 9 }) {
+            9 => {
+                self.left.script_nth(Call::Arm, 1, Reaction::LoseReply);
+                "loses the reply to a guard that is armed"
+            }
+            10 => {
+                self.left.script_nth(Call::Disarm, 1, Reaction::LoseRequest);
+                "loses the request to disarm a guard"
+            }
             0 => {
                 app.break_connections();
                 "connections break"
@@ -429,7 +449,10 @@ impl World {
                     let heads = snapshot.maps.iter().flat_map(|map| &map.flows).map(|flow| flow.head_seq);
                     heads.max().unwrap_or_default()
                 });
-                self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
+                // The barriers of guards have Seqs, too, which nobody applies.
+                if !self.weather.guards {
+                    self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
+                }
                 if self.weather.skips {
                     return;
                 }
@@ -469,6 +492,7 @@ impl World {
         let Some(engine) = &self.engine else { return false };
         let snapshot = engine.snapshot();
         self.left.retained() == 0
+            && self.left.guards().is_empty()
             && snapshot.maps.iter().all(|view| {
                 let idle = view.flows.iter().all(|flow| flow.queue.records == 0);
                 match view.state.phase {
