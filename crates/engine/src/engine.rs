@@ -12,7 +12,7 @@ use crate::store::{EngineRecord, MapRecord, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Located, Prepared, Supervisor, World};
-use crate::view::{ActivityEntry, MapView, Page, QueuedRecord, Snapshot};
+use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, QueuedRecord, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -325,12 +325,15 @@ impl Engine {
         }
     }
 
-    /// Ends when the map is in a phase of that name and not pausing.
+    /// Ends when the map is in a phase of that name and not pausing; a stopped one when its apps are rid of us.
     pub async fn wait(&self, map: &MapName, phase: Phase, limit: Duration) -> Result<(), Rejected> {
         let mut snapshots = self.snapshots.clone();
         let there = |snapshot: &Snapshot| {
             let view = snapshot.maps.iter().find(|view| view.map.name == *map)?;
-            Some(view.state.phase.name() == phase.name() && !view.state.is_pausing())
+            let leaving =
+                |condition: &Condition| condition.kind == ConditionKind::Leaving && condition.status;
+            let ends = view.state.phase.name() == phase.name() && !view.state.is_pausing();
+            Some(ends && !view.conditions.iter().any(leaving))
         };
         if there(&self.snapshot()).is_none() {
             return Err(Rejected::UnknownMap(map.clone()));

@@ -92,6 +92,8 @@ pub enum ConditionKind {
     ErrorsOpen,
     /// Our own disk failed: nothing more is acknowledged.
     DiskFailed,
+    /// The map is stopped, and what was put into its apps for it is still being taken out.
+    Leaving,
     /// The queue is near its limits, or has reached them.
     SoftLimit,
     /// The source refuses all writes to the table, because the queue is full.
@@ -111,6 +113,7 @@ impl ConditionKind {
             | ConditionKind::Stalled
             | ConditionKind::ErrorsOpen
             | ConditionKind::DiskFailed
+            | ConditionKind::Leaving
             | ConditionKind::SoftLimit
             | ConditionKind::WritesBlocked => !status,
         }

@@ -346,6 +346,9 @@ impl AppActor {
     fn publish(&mut self) {
         self.status.capturing = self.capture.is_some();
         self.status.fault = self.room.missing.as_ref().or(self.retry.fault()).cloned();
+        if self.jobs.captured().is_some_and(|captured| *captured != self.status.captured) {
+            self.status.captured = self.jobs.captured().cloned().unwrap_or_default();
+        }
         self.status.guards = self.guarding.standing().to_vec();
         self.status.guard_fault = self.guarding.fault().cloned();
         let status = &self.status;

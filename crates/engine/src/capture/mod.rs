@@ -60,6 +60,8 @@ pub(crate) struct AppStatus {
     pub(crate) broken: Option<Fault>,
     /// Why a table does not enter capture.
     pub(crate) entering: Option<Fault>,
+    /// The tables that are known to be in capture.
+    pub(crate) captured: BTreeSet<TableName>,
     /// What the app refuses now on our behalf.
     pub(crate) guards: Vec<Guard>,
     /// Why a guard does not stand that should, or stands that should not.

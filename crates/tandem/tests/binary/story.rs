@@ -196,7 +196,7 @@ fn a_paused_map_is_stopped_only_with_a_word_about_its_queue() {
     server.ok(&["map", "stop", "orders", "--queue", "discard", "--yes", "--wait"]);
     assert_eq!(server.ok(&["map", "show", "orders"])["state"], "not_running");
     server.ok(&["map", "stop", "customers", "--wait"]);
-    nothing_of_ours_is_left(&house);
+    assert!(!something_of_ours_is_left(&house), "a stop that was waited for leaves nothing behind");
 }
 
 #[test]
@@ -209,12 +209,16 @@ fn an_engine_that_is_killed_right_after_a_stop_takes_the_rest_apart_at_its_next_
     nothing_of_ours_is_left(&house);
 }
 
-/// What we put into the apps goes a moment after the stop.
-fn nothing_of_ours_is_left(house: &House) {
+fn something_of_ours_is_left(house: &House) -> bool {
     let ours = "SELECT count(*) FROM sqlite_master WHERE name LIKE '%tandem%'";
     let left = |app: &&str| house.app(app).query_row(ours, [], |row| row.get::<_, i64>(0)).unwrap() > 0;
+    ["erp", "crm"].iter().any(left)
+}
+
+/// What we put into the apps goes a moment after the stop.
+fn nothing_of_ours_is_left(house: &House) {
     let deadline = Instant::now() + PATIENCE;
-    while ["erp", "crm"].iter().any(left) {
+    while something_of_ours_is_left(house) {
         assert!(Instant::now() < deadline, "a stopped map leaves something behind");
         std::thread::sleep(Duration::from_millis(50));
     }
