@@ -148,6 +148,25 @@ fn a_number_is_never_given_again_and_errors_go_with_what_made_them() {
     });
 }
 
+#[test]
+fn a_page_of_large_errors_is_short_and_the_next_goes_on_behind_it() {
+    let folder = TempDir::new().unwrap();
+    let store = SqliteStore::open(&folder.path().join("tandem.db")).unwrap();
+    let large = "x".repeat(3 << 20);
+    let errors: Vec<SetAside> = (2..7).map(|seq| error("a", seq, &large, FaultClass::Application)).collect();
+    save(&store, &errors);
+    let mut query = all();
+    let mut pages = Vec::new();
+    loop {
+        let page = store.errors(&query).unwrap();
+        pages.push(page.items.iter().map(|error| error.seq.0).collect::<Vec<_>>());
+        let Some(next) = page.next else { break };
+        query.after = next;
+    }
+    // The key is in the row and by itself, so two of them are more than 8 MiB.
+    assert_eq!(pages, [vec![2, 3], vec![4, 5], vec![6]]);
+}
+
 /// What the version before wrote, byte for byte.
 const VERSION_1: &str = r#"
     CREATE TABLE record (kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT;
