@@ -88,8 +88,7 @@ mod tests {
             for len in (0..bytes.len()).filter(|len| *len != without_key) {
                 assert!(decode(bytes.slice(..len)).is_err(), "{len} of {}", bytes.len());
             }
-            let mut later = bytes.to_vec();
-            later[0] += 1;
+            let later = [&[VERSION + 1], bytes.slice(1..).as_ref()].concat();
             assert!(decode(later.into()).is_err());
         }
     }

@@ -91,7 +91,7 @@ fn an_error_that_is_noted_again_is_the_same_one_refused_once_more() {
             last_at: WallTime(200),
             ..first.clone()
         };
-        save(store, &[first.clone()]);
+        save(store, std::slice::from_ref(&first));
         save(store, &[again]);
         let expected = SetAside { id: 1, attempts: 2, fault, last_at: WallTime(200), ..first };
         assert_eq!(store.errors(&all()).unwrap().items, [expected]);
