@@ -1,18 +1,23 @@
 //! The door to the engine: the only thing that a server or a test holds.
 
+mod errors;
+mod queue;
+
+pub use errors::ErrorInFull;
+pub use queue::{QueueFilter, QueueQuery, RecordInFull};
+
 #[cfg(feature = "simulation")]
 use crate::disk::Disk;
 use crate::disk::RealDisk;
 use crate::env::{Env, blocking, within};
-use crate::journal::Record as JournalRecord;
 use crate::request::{Accepted, Blocker, Planned, Rejected, Request};
 pub use crate::store::ActivityFrom;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EngineRecord, MapRecord, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
-use crate::supervisor::{Command, Located, Prepared, Supervisor, World};
-use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, QueuedRecord, Snapshot};
+use crate::supervisor::{Command, Prepared, Supervisor, World};
+use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -23,8 +28,8 @@ use tandem_core::lifecycle::{Action, Event, Hold, HoldNote, MapState, Phase, ste
 use tandem_core::limits::Limits;
 use tandem_core::map::{FlowSpec, Side, TableMap, resolve};
 use tandem_core::{
-    AppName, Dependents, Epoch, Fault, FaultClass, Finding, IntegrationKey, JournalId, MapName, Relation,
-    Row, Seq, Severity, StreamName, TableName, TableSchema, Value, WallTime,
+    AppName, Dependents, Epoch, Fault, FaultClass, Finding, JournalId, MapName, Severity, StreamName,
+    TableName, TableSchema, WallTime,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -68,17 +73,6 @@ pub enum StartError {
     /// The declared maps cannot be.
     #[error("the maps cannot be used: {}", .0.iter().map(|f| format!("{}: {}", f.place, f.message)).collect::<Vec<_>>().join("; "))]
     Maps(Vec<Finding>),
-}
-
-/// Which queued records to list.
-#[derive(Debug, Clone, Default)]
-pub struct QueueQuery {
-    /// Only the record with exactly this integration key: its parts as text, in the map's order.
-    pub key: Option<Vec<String>>,
-    /// Only what comes after this Seq.
-    pub after: Seq,
-    /// At most so many.
-    pub limit: usize,
 }
 
 /// Which activity to list.
@@ -358,24 +352,6 @@ impl Engine {
         }
     }
 
-    /// Queued records of a map, oldest first.
-    pub async fn queue(&self, map: &MapName, query: QueueQuery) -> Result<Page<QueuedRecord>, Rejected> {
-        let located = self.ask(|reply| Command::Locate { map: map.clone(), reply }).await??;
-        let found = blocking(&*self.env, move || {
-            let mut found = Vec::new();
-            for at in &located {
-                found.extend(queued_records(at, &query)?);
-            }
-            Ok::<_, crate::journal::JournalError>((found, query.limit))
-        });
-        let (mut items, limit) = found.await.map_err(|error| Rejected::Disk(error.to_string()))?;
-        items.sort_by_key(|record| record.seq);
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|record| record.seq.0);
-        Ok(Page { items, next })
-    }
-
     /// The activity log.
     pub async fn activity(&self, query: ActivityQuery) -> Result<Page<ActivityEntry>, Rejected> {
         let store = self.store.clone();
@@ -581,72 +557,4 @@ async fn schema_of(
                 .fix("correct the name (schema, case), or grant access"),
         )
     })
-}
-
-/// The queued records of a flow that a query asks for, at most one more than its limit.
-fn queued_records(
-    at: &Located,
-    query: &QueueQuery,
-) -> Result<Vec<QueuedRecord>, crate::journal::JournalError> {
-    let after = query.after.max(at.cursor);
-    let records = at.journal.with(|journal| journal.records().clone());
-    let Some(key) = &query.key else {
-        let found = records.scan(at.flow, after, query.limit + 1)?;
-        return Ok(found.into_iter().map(|record| shown(record, at)).collect());
-    };
-    let mut found: BTreeMap<Seq, QueuedRecord> = BTreeMap::new();
-    for candidate in candidates(key) {
-        for seq in records.find(at.flow, candidate.hash(), after, query.limit + 1)? {
-            if let Some(record) = records.read(at.flow, seq)? {
-                let names = |row: Option<&Row>| {
-                    row.and_then(|row| key_in(&record.change.relation, row, &at.spec)).as_ref()
-                        == Some(&candidate)
-                };
-                // Two keys may share a hash: only the key itself decides.
-                if names(record.change.op.new_row()) || names(record.change.op.old_row()) {
-                    found.insert(seq, shown(record, at));
-                }
-            }
-        }
-    }
-    Ok(found.into_values().take(query.limit + 1).collect())
-}
-
-/// What a key that was typed may be: each part as a number, as text, as a UUID.
-fn candidates(parts: &[String]) -> Vec<IntegrationKey> {
-    let mut keys: Vec<Vec<Value>> = vec![Vec::new()];
-    for part in parts.iter().take(8) {
-        let mut values = vec![Value::from(part.as_str())];
-        values.extend(part.parse().ok().map(Value::Int));
-        for kind in [tandem_core::Kind::Uuid, tandem_core::Kind::Decimal, tandem_core::Kind::Date] {
-            values.push(Value::Typed(kind, part.as_str().into()));
-        }
-        keys = keys
-            .into_iter()
-            .flat_map(|key| values.iter().map(move |value| [key.clone(), vec![value.clone()]].concat()))
-            .collect();
-    }
-    keys.into_iter().map(IntegrationKey::from_values).collect()
-}
-
-fn key_in(relation: &Relation, row: &Row, spec: &FlowSpec) -> Option<IntegrationKey> {
-    let places = relation.places(spec.source_key.iter().map(|name| &**name)).ok()?;
-    IntegrationKey::of(row, &places)
-}
-
-fn shown(record: JournalRecord, at: &Located) -> QueuedRecord {
-    let op = &record.change.op;
-    let row = op.new_row().or(op.old_row());
-    QueuedRecord {
-        seq: record.seq,
-        transaction: record.transaction_name,
-        op: op.kind(),
-        key: row.and_then(|row| key_in(&record.change.relation, row, &at.spec)),
-        bytes: record.bytes,
-        committed_at: record.committed_at,
-        captured_at: record.captured_at,
-        relation: record.change.relation.clone(),
-        old: op.old_row().cloned(),
-        new: op.new_row().cloned(),
-    }
 }

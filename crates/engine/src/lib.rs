@@ -13,9 +13,13 @@ mod stream;
 mod supervisor;
 mod view;
 
-pub use engine::{ActivityFrom, ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
+pub use engine::{
+    ActivityFrom, ActivityQuery, Engine, ErrorInFull, QueueFilter, QueueQuery, RecordInFull, Setup,
+    StartError, check,
+};
 pub use failpoint::{FailPoint, Mistake};
 pub use request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
+pub use store::{ErrorQuery, KeptChange, SetAside};
 pub use supervisor::Tuning;
 pub use view::{
     ActivityEntry, AppView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats, QueuedRecord,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tandem_core::lifecycle::{Action, Phase};
-use tandem_core::{Fault, Finding, MapName};
+use tandem_core::{Fault, Finding, MapName, Seq};
 
 /// An action on one or several maps, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,17 @@ pub enum Rejected {
     /// There is no such map.
     #[error("there is no map {0}")]
     UnknownMap(MapName),
+    /// There is no such error, or none any more.
+    #[error("there is no error {0}")]
+    UnknownError(u64),
+    /// The map has no such record in its queue, or none any more.
+    #[error("map {map} has no queued record {seq}: it was applied, or it is none of this map's")]
+    UnknownRecord {
+        /// The map.
+        map: MapName,
+        /// The number that was asked for.
+        seq: Seq,
+    },
     /// The state of at least one map does not allow it.
     #[error("nothing was changed: {}", show_blockers(.0))]
     State(Vec<Blocker>),

@@ -3,6 +3,7 @@
 
 use crate::wire::{
     Accepted, ActionRequest, Activity, App, Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord,
+    QueuedRecordInFull, RecordError, RecordErrorInFull,
 };
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -30,6 +31,28 @@ pub enum ActivityWay<'a> {
     Back(&'a str),
     /// From this entry on, without it, oldest first: for following.
     On(&'a str),
+}
+
+/// Which queued records are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueSearch<'a> {
+    /// Each of them.
+    All,
+    /// Those of the record with this integration key.
+    Key(&'a str),
+    /// Those of records whose integration key begins so.
+    Prefix(&'a str),
+}
+
+/// Which errors are asked for: those that fit everything that is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ErrorSearch<'a> {
+    /// Of this map.
+    pub map: Option<&'a str>,
+    /// Of this class.
+    pub class: Option<&'a str>,
+    /// Of the record with this integration key.
+    pub key: Option<&'a str>,
 }
 
 /// Why there is no answer.
@@ -109,16 +132,50 @@ impl Client {
         self.send(Method::GET, &["maps", map, "wait"], &query, None::<&()>, within).await
     }
 
-    /// Queued records of a map, oldest first.
+    /// Queued records of a map, oldest first. A page may have few items, or none, and not be the last: `next` tells.
     pub async fn queue(
         &self,
         map: &str,
-        key: Option<&str>,
+        search: QueueSearch<'_>,
         after: Option<&str>,
         limit: Option<usize>,
     ) -> Result<Page<QueuedRecord>, ClientError> {
-        let query = [("key", text(key)), ("after", text(after)), ("limit", text(limit))];
+        let (key, prefix) = match search {
+            QueueSearch::All => (None, None),
+            QueueSearch::Key(key) => (Some(key), None),
+            QueueSearch::Prefix(prefix) => (None, Some(prefix)),
+        };
+        let query =
+            [("key", text(key)), ("prefix", text(prefix)), ("after", text(after)), ("limit", text(limit))];
         self.get(&["maps", map, "queue"], &query).await
+    }
+
+    /// One queued record of a map in full.
+    pub async fn queued_record(&self, map: &str, seq: u64) -> Result<QueuedRecordInFull, ClientError> {
+        self.get(&["maps", map, "queue", &seq.to_string()], &[]).await
+    }
+
+    /// What was set aside, in the order in which it was noted.
+    pub async fn errors(
+        &self,
+        search: ErrorSearch<'_>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Page<RecordError>, ClientError> {
+        let ErrorSearch { map, class, key } = search;
+        let query = [
+            ("map", text(map)),
+            ("class", text(class)),
+            ("key", text(key)),
+            ("after", text(after)),
+            ("limit", text(limit)),
+        ];
+        self.get(&["errors"], &query).await
+    }
+
+    /// One record that was set aside, in full.
+    pub async fn error(&self, id: u64) -> Result<RecordErrorInFull, ClientError> {
+        self.get(&["errors", &id.to_string()], &[]).await
     }
 
     /// The figures of a map's queue.

@@ -17,7 +17,7 @@ mod problem;
 mod router;
 pub mod wire;
 
-pub use client::{ActivityWay, Client, ClientError};
+pub use client::{ActivityWay, Client, ClientError, ErrorSearch, QueueSearch};
 pub use router::{router, serve};
 
 /// The most items that one page of a list has.

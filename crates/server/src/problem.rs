@@ -45,6 +45,18 @@ impl Refusal {
         )
         .fix("tandem map list")
     }
+
+    /// There is no error of that number.
+    pub(crate) fn unknown_error(detail: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "error_unknown", "There is no such error", detail)
+            .fix("tandem error list")
+    }
+
+    /// A map has no queued record of that number.
+    pub(crate) fn unknown_record(map: &str, detail: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "record_unknown", "There is no such queued record", detail)
+            .fix(format!("tandem queue list {map}"))
+    }
 }
 
 impl From<Rejected> for Refusal {
@@ -52,6 +64,8 @@ impl From<Rejected> for Refusal {
         let detail = rejected.to_string();
         match rejected {
             Rejected::UnknownMap(map) => Self::unknown_map(map.as_str()),
+            Rejected::UnknownError(_) => Self::unknown_error(&detail),
+            Rejected::UnknownRecord { map, .. } => Self::unknown_record(map.as_str(), &detail),
             Rejected::State(blockers) => {
                 let mut refusal = Self::new(
                     StatusCode::CONFLICT,

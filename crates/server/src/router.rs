@@ -1,6 +1,6 @@
 //! The routes, on one screen, and the loop that serves them.
 
-use crate::handlers::{actions, activity, apps, health, maps, queue};
+use crate::handlers::{actions, activity, apps, errors, health, maps, queue};
 use crate::problem::Refusal;
 use crate::{BODY_MAX_BYTES, fence};
 use axum::Router;
@@ -25,6 +25,9 @@ pub fn router(engine: Engine) -> Router {
         .route("/maps/{map}/wait", get(maps::wait))
         .route("/maps/{map}/queue", get(queue::list))
         .route("/maps/{map}/queue/stats", get(queue::stats))
+        .route("/maps/{map}/queue/{seq}", get(queue::show))
+        .route("/errors", get(errors::list))
+        .route("/errors/{id}", get(errors::show))
         .route("/actions", post(actions::several))
         .route("/plan", post(actions::plan))
         .route("/activity", get(activity::list))

@@ -54,9 +54,12 @@ pub(crate) enum Verb {
     /// What the sources refuse on behalf of maps: list, release
     #[command(subcommand)]
     Guard(GuardVerb),
-    /// What is captured and not applied: list, stats
+    /// What is captured and not applied: list, show, stats, export
     #[command(subcommand)]
     Queue(QueueVerb),
+    /// What was set aside because it was refused: list, show
+    #[command(subcommand)]
+    Error(ErrorVerb),
     /// What was done, by whom and why
     Activity(Activity),
     /// Say which version this is
@@ -171,8 +174,20 @@ pub(crate) struct Release {
 pub(crate) enum QueueVerb {
     /// List queued records, oldest first
     List(QueueList),
+    /// Show one queued record in full, and what would be written
+    Show(QueueShow),
     /// Show how much is queued
     Stats(One),
+    /// Write every record that is queued now to stdout, in order: a JSON object a line
+    Export(One),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ErrorVerb {
+    /// List the records that were set aside, in the order in which they were
+    List(ErrorList),
+    /// Show one of them in full, and what would be written
+    Show(ErrorShow),
 }
 
 #[derive(Debug, clap::Args)]
@@ -349,8 +364,39 @@ pub(crate) struct QueueList {
     /// Only the record with this integration key; several columns as a|b.
     #[arg(long)]
     pub(crate) key: Option<String>,
+    /// Only records whose integration key begins so, in its first column. Looks through the whole queue.
+    #[arg(long, conflicts_with = "key")]
+    pub(crate) prefix: Option<String>,
     #[command(flatten)]
     pub(crate) page: List,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct QueueShow {
+    /// The map.
+    pub(crate) map: String,
+    /// The record's number, as 'queue list' shows it.
+    pub(crate) seq: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ErrorList {
+    /// Only of this map.
+    pub(crate) map: Option<String>,
+    /// Only of this class, such as application or reference.
+    #[arg(long)]
+    pub(crate) class: Option<String>,
+    /// Only of the record with this integration key; several columns as a|b.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    #[command(flatten)]
+    pub(crate) page: List,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ErrorShow {
+    /// The error's number, as 'error list' shows it.
+    pub(crate) id: u64,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value as Json;
 use std::io::{IsTerminal, Write};
 
 /// The narrowest terminal to which tables are fitted.
@@ -45,6 +46,18 @@ impl Output {
         let mut out = std::io::stdout().lock();
         // The reader may have gone away; there is nobody left to tell.
         let _ = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    }
+
+    /// Writes data as JSON, an object a line, whatever the format. `false` if the reader went away; an error if it
+    /// could not be written, since what is cut off must not look whole.
+    pub(crate) fn json_lines<T: Serialize>(&self, data: &[T]) -> std::io::Result<bool> {
+        let text: String = data.iter().map(|data| to_json(data, false) + "\n").collect();
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(why) => Err(why),
+        }
     }
 
     /// Whether data is written for people.
@@ -102,6 +115,22 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     }
     let drawn = table.to_string();
     drawn.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+/// A value of a record for people: text as it is, anything else as JSON.
+pub(crate) fn value(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), printable)
+}
+
+/// Text that a terminal shows and does not obey: control characters are written as escapes.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+        out
+    })
 }
 
 /// A state with its colour; the word says the same without it.
@@ -174,6 +203,13 @@ mod tests {
             [bytes(999), bytes(1_500), bytes(63_963_136), bytes(2_000_000_000)],
             ["999 B", "1.5 kB", "63.9 MB", "2.0 GB"]
         );
+    }
+
+    #[test]
+    fn a_value_does_not_speak_to_the_terminal() {
+        let shown = ["a\u{1b}[2Jb\n", "Zoë"].map(|text| value(&Json::from(text)));
+        assert_eq!(shown, ["a\\u{1b}[2Jb\\n", "Zoë"]);
+        assert_eq!([value(&Json::Null), value(&Json::from(1.5))], ["null", "1.5"]);
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl Projection {
         Ok(Self { target, places, key })
     }
 
+    /// The write that one change asks for, as a flow stands now: for who looks at a change, not for a lane.
+    pub fn once(flow: &FlowSpec, change: &Change, seq: Seq, transaction: Seq) -> Result<Write, Refusal> {
+        Self::bind(flow, Self::target(flow), &change.relation)?.project(change, seq, transaction)
+    }
+
     /// The write that a change asks for.
     pub fn project(&self, change: &Change, seq: Seq, transaction: Seq) -> Result<Write, Refusal> {
         let op = match &change.op {

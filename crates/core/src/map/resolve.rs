@@ -1,7 +1,7 @@
 //! From a declared map and both schemas to a flow: every column named, nothing left to guess at apply.
 
 use super::{Columns, Side, TableMap};
-use crate::{Finding, MapName, TableName, TableSchema};
+use crate::{Change, Finding, IntegrationKey, MapName, Relation, Row, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -24,6 +24,21 @@ pub struct FlowSpec {
     pub key_len: usize,
     /// Parents before children, among the maps of the stream.
     pub rank: u32,
+}
+
+impl FlowSpec {
+    /// The integration key of the record that a change leaves behind, or of the one that it took away. `None` if the
+    /// log does not say it.
+    pub fn key_of(&self, change: &Change) -> Option<IntegrationKey> {
+        let rows = [change.op.new_row(), change.op.old_row()];
+        rows.into_iter().flatten().find_map(|row| self.key_in(&change.relation, row))
+    }
+
+    /// The integration key that a row of the source has, if the row names all of it.
+    pub fn key_in(&self, relation: &Relation, row: &Row) -> Option<IntegrationKey> {
+        let places = relation.places(self.source_key.iter().map(|name| &**name)).ok()?;
+        IntegrationKey::of(row, &places)
+    }
 }
 
 /// Resolves the flow of a map from `source` to `destination`. Everything that stands against it is found at

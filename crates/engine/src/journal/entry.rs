@@ -128,7 +128,7 @@ pub(crate) fn put_skip(out: &mut Vec<u8>, seqs: u64) {
     put_varint(out, seqs);
 }
 
-fn put_row(out: &mut Vec<u8>, row: &Row) {
+pub(crate) fn put_row(out: &mut Vec<u8>, row: &Row) {
     put_varint(out, row.0.len() as u64);
     for cell in &row.0 {
         match cell {
@@ -280,7 +280,7 @@ pub(crate) fn read_change(entry: &mut Input, relation: &Arc<Relation>) -> Result
     Ok(Change { relation: Arc::clone(relation), op })
 }
 
-fn read_row(input: &mut Input) -> Result<Row, Malformed> {
+pub(crate) fn read_row(input: &mut Input) -> Result<Row, Malformed> {
     let count = input.count()?;
     let mut cells = Vec::with_capacity(count);
     for _ in 0..count {

@@ -18,6 +18,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod append;
+pub(crate) mod blob;
 mod catalog;
 mod cursor;
 mod entry;

@@ -13,14 +13,14 @@ use tandem_core::{Position, Seq};
 /// flows are quiet still comes back to its owner.
 const GROUPS_AT_ONCE: usize = 20_000;
 
-/// How large a [`Piece`] may become.
+/// How large a [`Piece`], or what a scan returns, may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimit {
     /// Records; at least one is read.
     pub records: usize,
     /// Bytes of the records, as [`Record::bytes`] counts them.
     pub bytes: u64,
-    /// Nothing beyond this Seq, which is the end of a transaction.
+    /// Nothing beyond this Seq; for a reader, the end of a transaction.
     pub through: Seq,
 }
 

@@ -3,7 +3,7 @@
 use super::catalog::{Active, Catalog, Shared, count_marks};
 use super::cursor::{Frames, Members, SegmentCursor};
 use super::index::seek;
-use super::reader::{Reader, read_group};
+use super::reader::{ReadLimit, Reader, read_group};
 use super::{Counts, FlowId, FlowSpec, Journal, JournalError, Record};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -126,24 +126,8 @@ impl Records {
         Ok(found)
     }
 
-    /// The flow's durable records beyond `after`, rising and at most `limit`.
-    pub fn scan(&self, flow: FlowId, after: Seq, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.scan_within(flow, after, None, limit)
-    }
-
-    /// One record of the flow, if it has that Seq and is durable.
-    pub fn read(&self, flow: FlowId, seq: Seq) -> Result<Option<Record>, JournalError> {
-        let after = Seq(seq.0.saturating_sub(1));
-        Ok(self.scan_within(flow, after, Some(seq), 1)?.pop())
-    }
-
-    fn scan_within(
-        &self,
-        flow: FlowId,
-        after: Seq,
-        last: Option<Seq>,
-        limit: usize,
-    ) -> Result<Vec<Record>, JournalError> {
+    /// The flow's durable records beyond `after`, rising. It ends with the record at which the limit is reached.
+    pub fn scan(&self, flow: FlowId, after: Seq, limit: ReadLimit) -> Result<Vec<Record>, JournalError> {
         let (members, parts, end, active) = {
             let catalog = self.shared.look();
             let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Vec::new()) };
@@ -154,24 +138,30 @@ impl Records {
             let members = Arc::new(members_of(&spec, after));
             // Under the same lock as the parts: a segment that is sealed in between is in either.
             let active = active_cursor(&catalog, &members, after.next());
-            let end = last.unwrap_or(catalog.durable.seq).min(catalog.durable.seq);
+            let end = limit.through.min(catalog.durable.seq);
             (members, parts, end, active)
         };
-        let mut found = Vec::new();
+        let mut found = Found { records: Vec::new(), bytes: 0, limit };
         for part in parts {
-            if found.len() >= limit || part.base > end {
+            if found.is_full() || part.base > end {
                 break;
             }
             let cursor = part.cursor(&*self.shared.disk, Arc::clone(&members), after.next())?;
-            collect(cursor, end, limit, &mut found)?;
+            found.collect(cursor, end)?;
         }
-        if found.len() < limit
+        if !found.is_full()
             && let Some((mut cursor, relations)) = active
         {
             cursor.learn(&relations)?;
-            collect(cursor, end, limit, &mut found)?;
+            found.collect(cursor, end)?;
         }
-        Ok(found)
+        Ok(found.records)
+    }
+
+    /// One record of the flow, if it has that Seq and is durable.
+    pub fn read(&self, flow: FlowId, seq: Seq) -> Result<Option<Record>, JournalError> {
+        let after = Seq(seq.0.saturating_sub(1));
+        Ok(self.scan(flow, after, ReadLimit { records: 1, bytes: u64::MAX, through: seq })?.pop())
     }
 
     /// Bytes that the journal and its shelves take on disk, sidecars not counted.
@@ -203,23 +193,34 @@ pub(super) fn active_cursor(
     Some((SegmentCursor::new(frames, Arc::clone(members)), relations))
 }
 
-fn collect(
-    mut cursor: SegmentCursor,
-    end: Seq,
-    limit: usize,
-    into: &mut Vec<Record>,
-) -> Result<(), JournalError> {
-    while let Some(group) = cursor.next_group()? {
-        let records = read_group(&mut cursor, &group, Seq::ZERO)?;
-        for record in records.into_iter().filter(|record| record.seq <= end) {
-            if into.len() >= limit {
+/// What a scan has found, up to its limit.
+struct Found {
+    records: Vec<Record>,
+    bytes: u64,
+    limit: ReadLimit,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        self.records.len() >= self.limit.records || self.bytes >= self.limit.bytes
+    }
+
+    fn collect(&mut self, mut cursor: SegmentCursor, end: Seq) -> Result<(), JournalError> {
+        while !self.is_full()
+            && let Some(group) = cursor.next_group()?
+        {
+            let records = read_group(&mut cursor, &group, Seq::ZERO)?;
+            for record in records.into_iter().filter(|record| record.seq <= end) {
+                if self.is_full() {
+                    return Ok(());
+                }
+                self.bytes = self.bytes.saturating_add(u64::from(record.bytes));
+                self.records.push(record);
+            }
+            if group.end >= end {
                 return Ok(());
             }
-            into.push(record);
         }
-        if group.end >= end || into.len() >= limit {
-            return Ok(());
-        }
+        Ok(())
     }
-    Ok(())
 }

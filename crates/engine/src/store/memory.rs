@@ -1,7 +1,7 @@
 //! A store in memory, for the simulation: what was saved survives a simulated crash, since each save is durable.
 
-use super::{ActivityFrom, FlowId, Record, Saved, SetAside, Store, StoreError};
-use crate::view::ActivityEntry;
+use super::{ActivityFrom, ErrorQuery, FlowId, Record, Saved, SetAside, Store, StoreError};
+use crate::view::{ActivityEntry, Page};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_core::{MapName, Seq};
@@ -16,7 +16,24 @@ pub struct MemoryStore {
 struct Inner {
     saved: Saved,
     errors: BTreeMap<(FlowId, Seq), SetAside>,
+    /// How many errors there ever were.
+    noted: u64,
     activity: Vec<ActivityEntry>,
+}
+
+impl Inner {
+    fn note(&mut self, error: SetAside) {
+        match self.errors.get_mut(&(error.flow, error.seq)) {
+            Some(known) => {
+                known.attempts = known.attempts.saturating_add(error.attempts);
+                (known.fault, known.last_at) = (error.fault, error.last_at);
+            }
+            None => {
+                self.noted += 1;
+                drop(self.errors.insert((error.flow, error.seq), SetAside { id: self.noted, ..error }));
+            }
+        }
+    }
 }
 
 impl MemoryStore {
@@ -45,7 +62,7 @@ impl Store for MemoryStore {
                     Record::NoMap(name) => drop(inner.saved.maps.remove(&name)),
                     Record::Stream(stream) => drop(inner.saved.streams.insert(stream.stream.clone(), stream)),
                     Record::NoStream(stream) => drop(inner.saved.streams.remove(&stream)),
-                    Record::Error(error) => drop(inner.errors.insert((error.flow, error.seq), error)),
+                    Record::Error(error) => inner.note(error),
                     Record::NoErrorsAbove(above) => inner.errors.retain(|(flow, seq), _| {
                         !above.iter().any(|(other, last)| other == flow && seq > last)
                     }),
@@ -90,14 +107,25 @@ impl Store for MemoryStore {
         }))
     }
 
-    fn errors(&self, flow: FlowId) -> Result<Vec<SetAside>, StoreError> {
+    fn errors(&self, query: &ErrorQuery) -> Result<Page<SetAside>, StoreError> {
+        let wanted = |error: &&SetAside| {
+            error.id > query.after
+                && query.map.as_ref().is_none_or(|map| error.map == *map)
+                && query.class.is_none_or(|class| error.fault.class == class)
+                && (query.keys.is_empty()
+                    || error.key_parts().is_some_and(|parts| query.keys.contains(&parts)))
+        };
         Ok(self.with(|inner| {
-            inner
-                .errors
-                .range((flow, Seq::ZERO)..)
-                .take_while(|((f, _), _)| *f == flow)
-                .map(|(_, e)| e.clone())
-                .collect()
+            let mut items: Vec<SetAside> = inner.errors.values().filter(wanted).cloned().collect();
+            items.sort_by_key(|error| error.id);
+            let more = items.len() > query.limit;
+            items.truncate(query.limit);
+            let next = items.last().filter(|_| more).map(|error| error.id);
+            Page { items, next }
         }))
+    }
+
+    fn error(&self, id: u64) -> Result<Option<SetAside>, StoreError> {
+        Ok(self.with(|inner| inner.errors.values().find(|error| error.id == id).cloned()))
     }
 }

@@ -8,16 +8,20 @@
 
 #[cfg(any(test, feature = "simulation"))]
 pub mod memory;
+mod set_aside;
 pub(crate) mod sqlite;
+#[cfg(test)]
+mod tests;
 
-use crate::view::ActivityEntry;
+use crate::view::{ActivityEntry, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::lifecycle::{MapState, QueueFate};
 use tandem_core::map::{FlowSpec, TableMap};
-use tandem_core::{AppName, BarrierId, Epoch, Fault, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
+use tandem_core::{AppName, BarrierId, Epoch, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
 
 pub use crate::journal::FlowId;
+pub use set_aside::{ErrorQuery, KeptChange, SetAside};
 
 /// The store failed. Nothing of what was to be saved was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -57,8 +61,11 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<ActivityEntry>, StoreError>;
 
-    /// Errors of a flow, by Seq.
-    fn errors(&self, flow: FlowId) -> Result<Vec<SetAside>, StoreError>;
+    /// A page of the errors that a query asks for, smaller than it may be if its records are large.
+    fn errors(&self, query: &ErrorQuery) -> Result<Page<SetAside>, StoreError>;
+
+    /// The error of that number, if there is one.
+    fn error(&self, id: u64) -> Result<Option<SetAside>, StoreError>;
 }
 
 /// What is saved.
@@ -74,7 +81,7 @@ pub enum Record {
     Stream(StreamRecord),
     /// A stream that has no flows any more.
     NoStream(StreamName),
-    /// A record that was set aside. Saved twice, it is one.
+    /// A record that was set aside; it is numbered here. Saved again, it is the same one, refused once more.
     Error(SetAside),
     /// The errors of these flows with a Seq above are no more: what set them aside was never committed.
     NoErrorsAbove(Vec<(FlowId, Seq)>),
@@ -245,21 +252,4 @@ pub struct Stay {
     pub to: Seq,
     /// The lane's watermark when it left; `None` if none was committed by then.
     pub marked: Option<Seq>,
-}
-
-/// A change that was set aside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetAside {
-    /// Of which flow.
-    pub flow: FlowId,
-    /// Of which map, by name.
-    pub map: MapName,
-    /// Which change.
-    pub seq: Seq,
-    /// The source's name of its transaction.
-    pub transaction: String,
-    /// Why: class, code, what the destination said.
-    pub fault: Fault,
-    /// When.
-    pub at: WallTime,
 }

@@ -47,8 +47,8 @@ impl Member {
 /// Consecutive changes of a lane's members, as writes.
 pub(super) struct Batch {
     pub(super) writes: Vec<Write>,
-    /// For each write, its flow and the source's name of its transaction.
-    pub(super) origins: Vec<(FlowId, Arc<str>)>,
+    /// For each write, the record that it was made of: what is kept if it is refused.
+    pub(super) records: Vec<Record>,
     /// Changes that cannot be written.
     pub(super) refused: Vec<SetAside>,
     /// The source's position before this batch, for commits in the middle of it.
@@ -70,7 +70,7 @@ impl Batch {
     ) -> Self {
         let mut batch = Batch {
             writes: Vec::with_capacity(piece.records.len()),
-            origins: Vec::with_capacity(piece.records.len()),
+            records: Vec::with_capacity(piece.records.len()),
             refused: Vec::new(),
             start,
             through: piece.through,
@@ -78,7 +78,7 @@ impl Batch {
             counts: BTreeMap::new(),
         };
         let mut count: Option<(FlowId, u64)> = None;
-        for record in &piece.records {
+        for record in piece.records {
             let Some(member) = members.get_mut(&record.flow) else { continue };
             match &mut count {
                 Some((flow, n)) if *flow == record.flow => *n += 1,
@@ -88,24 +88,17 @@ impl Batch {
                     }
                 }
             }
-            match member.project(record) {
+            match member.project(&record) {
                 Ok(write) => {
                     batch.writes.push(write);
-                    batch.origins.push((record.flow, record.transaction_name.clone()));
+                    batch.records.push(record);
                 }
                 Err(refusal) => {
                     let fault =
                         Fault::new(FaultClass::Application, "project the record", refusal.to_string())
                             .code(refusal.code())
                             .table(member.flow.spec.source.to_string());
-                    batch.refused.push(SetAside {
-                        flow: record.flow,
-                        map: member.flow.map.clone(),
-                        seq: record.seq,
-                        transaction: record.transaction_name.to_string(),
-                        fault,
-                        at: now,
-                    });
+                    batch.refused.push(SetAside::of(&record, &member.flow.spec, fault, now));
                 }
             }
         }
@@ -121,9 +114,9 @@ impl Batch {
         if waits_beyond.is_empty() {
             return None;
         }
-        self.writes.iter().zip(&self.origins).position(|(write, (flow, _))| {
+        self.writes.iter().zip(&self.records).position(|(write, record)| {
             matches!(write.op, WriteOp::Delete(_) | WriteOp::Rekey { .. })
-                && waits_beyond.get(flow).is_some_and(|cursor| write.seq > *cursor)
+                && waits_beyond.get(&record.flow).is_some_and(|cursor| write.seq > *cursor)
         })
     }
 
@@ -137,13 +130,13 @@ impl Batch {
         if end == 0 && refused.is_empty() {
             return Err(through);
         }
-        let origins: Vec<_> = self.origins.iter().take(end).cloned().collect();
+        let records: Vec<_> = self.records.iter().take(end).cloned().collect();
         let mut counts = BTreeMap::new();
-        let flows = origins.iter().map(|(flow, _)| *flow).chain(refused.iter().map(|error| error.flow));
+        let flows = records.iter().map(|record| record.flow).chain(refused.iter().map(|error| error.flow));
         flows.for_each(|flow| *counts.entry(flow).or_default() += 1);
         let end = PieceEnd::Whole { position: self.start.clone() };
-        let writes = self.writes.iter().take(origins.len()).cloned().collect();
-        Ok(Batch { writes, origins, refused, start: self.start.clone(), through, end, counts })
+        let writes = self.writes.iter().take(records.len()).cloned().collect();
+        Ok(Batch { writes, records, refused, start: self.start.clone(), through, end, counts })
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

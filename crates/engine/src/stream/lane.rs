@@ -242,7 +242,7 @@ impl LaneRun {
 
     /// A parent's delete waits for its children: they may have changes behind that still need it.
     fn must_wait(&self, batch: &Batch, place: usize) -> LaneEnd {
-        let flow = batch.origins.get(place).map(|(flow, _)| *flow);
+        let flow = batch.records.get(place).map(|record| record.flow);
         let message = "a delete waits for a map that depends on this one and is behind";
         let fault = Fault::new(FaultClass::Reference, "apply in order", message)
             .fix("resume the map that is behind; this one goes on by itself then");

@@ -8,7 +8,7 @@ use crate::store::FlowId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Projection};
-use tandem_core::{Fault, MapName, Seq, Target};
+use tandem_core::{Fault, Seq, Target};
 
 /// What is wanted of a stream.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,6 @@ pub(crate) struct StreamPlan {
 #[derive(Debug, Clone)]
 pub(crate) struct FlowPlan {
     pub(crate) flow: FlowId,
-    pub(crate) map: MapName,
     pub(crate) spec: FlowSpec,
     /// Where it begins; `None` while its table has not entered capture yet.
     pub(crate) start: Option<Seq>,

@@ -115,24 +115,21 @@ impl LaneRun {
     ) -> Result<(), LaneEnd> {
         let mut aside = Vec::with_capacity(refused.len());
         for (place, fault) in refused {
-            let Some((write, (flow, transaction))) =
-                batch.writes.get(start + place).zip(batch.origins.get(start + place))
+            let record = batch.records.get(start + place);
+            let Some((record, member)) =
+                record.and_then(|record| Some((record, self.members.get(&record.flow)?)))
             else {
-                continue;
+                self.rollback().await;
+                let message = "the destination refused a record that it was not given";
+                let fault = Fault::new(FaultClass::Internal, "set a record aside", message);
+                return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::new())));
             };
-            let behind = self.others_at.get(flow).is_some_and(|others| *others < write.seq);
+            let behind = self.others_at.get(&record.flow).is_some_and(|others| *others < record.seq);
             if fault.class == FaultClass::Reference && behind {
                 self.rollback().await;
-                return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::from([*flow]))));
+                return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::from([record.flow]))));
             }
-            aside.push(SetAside {
-                flow: *flow,
-                map: write.target.map.clone(),
-                seq: write.seq,
-                transaction: transaction.to_string(),
-                fault,
-                at: self.context.env.wall(),
-            });
+            aside.push(SetAside::of(record, &member.flow.spec, fault, self.context.env.wall()));
         }
         self.set_aside(&aside).await
     }
@@ -165,8 +162,8 @@ impl LaneRun {
         if self.trial.in_a_row.is_empty() {
             return;
         }
-        for (flow, _) in batch.origins.get(places).unwrap_or_default() {
-            self.trial.in_a_row.remove(flow);
+        for record in batch.records.get(places).unwrap_or_default() {
+            self.trial.in_a_row.remove(&record.flow);
         }
     }
 }

@@ -32,7 +32,6 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
             let name = &record.map.name;
             let plan = FlowPlan {
                 flow: flow.flow,
-                map: record.map.name.clone(),
                 spec: flow.spec.clone(),
                 start: flow.start,
                 until: None,
@@ -49,7 +48,6 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
         for Skipped { flow, until, .. } in &record.skipped {
             let plan = FlowPlan {
                 flow: flow.flow,
-                map: record.map.name.clone(),
                 spec: flow.spec.clone(),
                 start: flow.start,
                 until: Some(*until),

@@ -99,7 +99,7 @@ impl Supervisor {
         facts.extend(self.limit_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
-            let fix = Some(format!("tandem activity --map {name}"));
+            let fix = Some(format!("tandem error list {name}"));
             facts.push(Fact { kind: ConditionKind::ErrorsOpen, status: true, reason, fix });
         }
         let mut shown = Vec::with_capacity(facts.len());

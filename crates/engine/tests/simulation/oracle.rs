@@ -10,7 +10,7 @@ use tandem_connectors::memory::MemoryApp;
 use tandem_core::lifecycle::Phase;
 use tandem_core::{IntegrationKey, MapName, Seq, TableName};
 use tandem_engine::store::memory::MemoryStore;
-use tandem_engine::store::{ActivityFrom, Store};
+use tandem_engine::store::{ActivityFrom, ErrorQuery, Store};
 use tandem_engine::{Engine, Rejected};
 
 #[derive(Default)]
@@ -92,11 +92,10 @@ impl Oracle {
             });
             assert!(dropped.is_none(), "seed {seed}: Seq {} was discarded, and took effect", effect.seq);
         }
-        for errors in store.load().expect("a store in memory").errors.keys() {
-            let errors = store.errors(*errors).expect("a store in memory");
-            for error in errors {
-                assert!(known.insert(error.seq), "seed {seed}: Seq {} was applied and set aside", error.seq);
-            }
+        let all = ErrorQuery { limit: usize::MAX, ..ErrorQuery::default() };
+        for error in store.errors(&all).expect("a store in memory").items {
+            assert!(known.insert(error.seq), "seed {seed}: Seq {} was applied and set aside", error.seq);
+            assert!(error.kept.is_some(), "seed {seed}: Seq {} was set aside without its change", error.seq);
         }
         let missing: Vec<Seq> = (begun.0 + 1..=head.0).map(Seq).filter(|seq| !known.contains(seq)).collect();
         let counted: u64 = discarded.iter().map(|queue| queue.records).sum();

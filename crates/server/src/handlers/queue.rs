@@ -3,31 +3,44 @@
 use super::maps::find;
 use crate::input::{Asked, number, page_size};
 use crate::problem::Refusal;
-use crate::wire::{Page, QueueStats, QueuedRecord};
+use crate::wire::{Page, QueueStats, QueuedRecord, QueuedRecordInFull};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 use tandem_core::{MapName, Seq};
-use tandem_engine::{Engine, QueueQuery};
+use tandem_engine::{Engine, QueueFilter, QueueQuery};
 
 /// The query of `GET /maps/{map}/queue`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     key: Option<String>,
+    prefix: Option<String>,
     after: Option<String>,
     limit: Option<usize>,
 }
 
-/// `GET /maps/{map}/queue`: oldest first.
+/// `GET /maps/{map}/queue`: oldest first; with `key` the changes of one record, with `prefix` those of records whose key
+/// begins so (its first column, as text). A page may have fewer items than its limit, or none, and not be the last:
+/// with `prefix`, a request looks at 50,000 records at most. `next` is null behind the last page only.
 pub(crate) async fn list(
     State(engine): State<Engine>,
     Path(map): Path<String>,
     Asked(asked): Asked<Query>,
 ) -> Result<Json<Page<QueuedRecord>>, Refusal> {
     let columns = find(&engine, &map)?.left.key.len();
+    let filter = match (asked.key, asked.prefix) {
+        (None, None) => QueueFilter::All,
+        (Some(key), None) => QueueFilter::Key(key_parts(&key, columns)?),
+        (None, Some(prefix)) => QueueFilter::Prefix(prefix),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::bad_request(
+                "'key' is a whole key and 'prefix' the beginning of one: send one of them",
+            ));
+        }
+    };
     let query = QueueQuery {
-        key: asked.key.map(|key| key_parts(&key, columns)).transpose()?,
+        filter,
         after: Seq(number("after", asked.after.as_deref())?.unwrap_or(0)),
         limit: page_size(asked.limit)?,
     };
@@ -36,6 +49,19 @@ pub(crate) async fn list(
         items: page.items.into_iter().map(QueuedRecord::from).collect(),
         next: page.next.map(|next| next.to_string()),
     }))
+}
+
+/// `GET /maps/{map}/queue/{seq}`: one record in full, with what would be written.
+pub(crate) async fn show(
+    State(engine): State<Engine>,
+    Path((map, seq)): Path<(String, String)>,
+) -> Result<Json<QueuedRecordInFull>, Refusal> {
+    find(&engine, &map)?;
+    // What is no number names no record, just as a number that was never given.
+    let seq = seq
+        .parse()
+        .map_err(|_| Refusal::unknown_record(&map, &format!("map {map} has no queued record {seq}")))?;
+    Ok(Json(engine.queued_record(&MapName::from(map), Seq(seq)).await?.into()))
 }
 
 /// `GET /maps/{map}/queue/stats`

@@ -4,7 +4,9 @@
 mod action;
 mod activity;
 mod app;
+mod error;
 mod finding;
+mod image;
 mod map;
 mod problem;
 mod queue;
@@ -16,10 +18,12 @@ pub use action::{
 };
 pub use activity::Activity;
 pub use app::{App, Guard, Readiness};
+pub use error::{RecordError, RecordErrorInFull};
 pub use finding::Finding;
+pub use image::{Image, Unwritable};
 pub use map::{Column, Condition, Flow, Hold, Map, Side};
 pub use problem::{Blocker, Problem};
-pub use queue::{QueueStats, QueuedRecord};
+pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,12 @@
 //! Queues as clients see them: exact figures, and the records themselves for who asks for them by name.
 
-use super::{moment, value};
+use super::image::halves;
+use super::{Image, Unwritable, moment, value};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
 use tandem_core::OpKind;
-use tandem_engine::FlowView;
+use tandem_engine::{FlowView, RecordInFull};
 
 /// What is captured and not applied, exactly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,28 @@ pub struct QueuedRecord {
     pub new: Option<Object<String, Json>>,
 }
 
+/// A queued record, and what would be written if it were applied now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueuedRecordInFull {
+    /// It.
+    #[serde(flatten)]
+    pub record: QueuedRecord,
+    /// What would be written; null if nothing can be.
+    pub image: Option<Image>,
+    /// Why nothing can be written: the record would be set aside with this as its error.
+    pub unwritable: Option<Unwritable>,
+}
+
+/// The name of what happened to a record.
+pub(crate) fn name_of(op: OpKind) -> &'static str {
+    match op {
+        OpKind::Insert => "insert",
+        OpKind::Update => "update",
+        OpKind::Delete => "delete",
+        OpKind::Truncate => "truncate",
+    }
+}
+
 impl QueueStats {
     /// The figures of several flows together: sums, the oldest moment, the cursor that is furthest behind.
     pub(crate) fn of<'a>(flows: impl IntoIterator<Item = &'a FlowView>) -> Self {
@@ -76,16 +99,10 @@ impl QueueStats {
 
 impl From<tandem_engine::QueuedRecord> for QueuedRecord {
     fn from(record: tandem_engine::QueuedRecord) -> Self {
-        let op = match record.op {
-            OpKind::Insert => "insert",
-            OpKind::Update => "update",
-            OpKind::Delete => "delete",
-            OpKind::Truncate => "truncate",
-        };
         Self {
             seq: record.seq.0,
             transaction: record.transaction.to_string(),
-            op: op.to_owned(),
+            op: name_of(record.op).to_owned(),
             key: record.key.map(|key| key.values().iter().map(value::json).collect()),
             bytes: record.bytes,
             committed_at: moment(record.committed_at),
@@ -94,5 +111,12 @@ impl From<tandem_engine::QueuedRecord> for QueuedRecord {
             old: record.old.map(|row| value::object(&record.relation, &row)),
             new: record.new.map(|row| value::object(&record.relation, &row)),
         }
+    }
+}
+
+impl From<RecordInFull> for QueuedRecordInFull {
+    fn from(found: RecordInFull) -> Self {
+        let (image, unwritable) = halves(found.image);
+        Self { record: found.record.into(), image, unwritable }
     }
 }

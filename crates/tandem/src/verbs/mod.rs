@@ -5,13 +5,15 @@ mod app;
 mod check;
 mod completion;
 mod demo;
+mod error;
 mod guard;
 mod map;
 mod queue;
+mod record;
 mod serve;
 mod version;
 
-use crate::args::{AppVerb, Args, GuardVerb, MapVerb, QueueVerb, Verb};
+use crate::args::{AppVerb, Args, ErrorVerb, GuardVerb, MapVerb, QueueVerb, Verb};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use tandem_server::Client;
@@ -48,6 +50,10 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Guard(GuardVerb::Release(asked)) => guard::release(asked, output).await,
         Verb::Queue(QueueVerb::List(asked)) => queue::list(&desk()?, asked).await,
         Verb::Queue(QueueVerb::Stats(asked)) => queue::stats(&desk()?, asked).await,
+        Verb::Queue(QueueVerb::Show(asked)) => queue::show(&desk()?, asked).await,
+        Verb::Queue(QueueVerb::Export(asked)) => queue::export(&desk()?, asked).await,
+        Verb::Error(ErrorVerb::List(asked)) => error::list(&desk()?, asked).await,
+        Verb::Error(ErrorVerb::Show(asked)) => error::show(&desk()?, asked).await,
         Verb::Activity(asked) => activity::activity(&desk()?, asked).await,
         Verb::Version => Ok(version::version(output)),
         Verb::Completion { shell } => Ok(completion::completion(shell, output)),

@@ -5,13 +5,13 @@ use serde_json::Value as Json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     kind: String,
-    body: Json,
+    pub(crate) body: Json,
 }
 
-fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -54,6 +54,15 @@ fn what_cannot_be_answered_is_a_problem_with_a_code() {
     };
     check("GET", "/api/v1/maps/nobody", "", "", 404, "map_unknown");
     check("GET", "/api/v1/maps/nobody/queue", "", "", 404, "map_unknown");
+    check("GET", "/api/v1/maps/nobody/queue/1", "", "", 404, "map_unknown");
+    check("GET", "/api/v1/maps/customers/queue/1", "", "", 404, "record_unknown");
+    check("GET", "/api/v1/maps/customers/queue/first", "", "", 404, "record_unknown");
+    check("GET", "/api/v1/maps/customers/queue?key=a&prefix=b", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/errors/1", "", "", 404, "error_unknown");
+    check("GET", "/api/v1/errors/first", "", "", 404, "error_unknown");
+    check("GET", "/api/v1/errors?map=nobody", "", "", 404, "map_unknown");
+    check("GET", "/api/v1/errors?class=bad", "", "", 400, "request_invalid");
+    check("GET", "/api/v1/errors?limit=501", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps?colour=red", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps?limit=501", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps?limit=0", "", "", 400, "request_invalid");

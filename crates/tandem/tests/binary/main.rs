@@ -7,6 +7,7 @@ mod bad_input;
 mod data_folder;
 mod house;
 mod http;
+mod inspect;
 mod maintenance;
 mod postgres;
 mod seeds;

@@ -22,6 +22,10 @@ fn without_a_server_every_verb_of_one_ends_with_8() {
         &["map", "wait", "m", "--for", "running"],
         &["queue", "list", "m"],
         &["queue", "stats", "m", "-o", "json"],
+        &["queue", "show", "m", "1"],
+        &["queue", "export", "m"],
+        &["error", "list"],
+        &["error", "show", "1"],
         &["activity"],
     ] {
         let all: Vec<&str> = args.iter().copied().chain(["--server", NOBODY]).collect();

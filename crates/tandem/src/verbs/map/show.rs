@@ -4,7 +4,7 @@ use super::shown_state;
 use crate::args::One;
 use crate::failure::Exit;
 use crate::output::{age, bytes, count, moment};
-use crate::verbs::{Desk, Outcome};
+use crate::verbs::{Desk, Outcome, record};
 use tandem_server::wire::{Map, Side};
 
 pub(crate) async fn show(desk: &Desk<'_>, asked: One) -> Outcome {
@@ -48,8 +48,7 @@ fn text(map: &Map) -> String {
         let fact = format!("{}={}", condition.kind, condition.status);
         lines.push(("condition", format!("{mark}{fact} since {since}: {}{fix}", condition.reason)));
     }
-    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    lines.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect::<Vec<_>>().join("\n")
+    record::facts(&lines)
 }
 
 fn side(side: &Side) -> String {

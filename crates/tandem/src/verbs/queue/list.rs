@@ -3,14 +3,29 @@
 use crate::args::QueueList as Asked;
 use crate::failure::Exit;
 use crate::output::{bytes, moment, table};
-use crate::verbs::{Desk, Outcome};
+use crate::verbs::{Desk, Outcome, record};
 use comfy_table::Cell;
-use serde_json::Value as Json;
 use tandem_server::wire::QueuedRecord;
+use tandem_server::{PAGE_DEFAULT, QueueSearch};
 
 pub(crate) async fn list(desk: &Desk<'_>, asked: Asked) -> Outcome {
-    let (key, page) = (asked.key.as_deref(), asked.page);
-    let page = desk.client.queue(&asked.map, key, page.after.as_deref(), page.limit).await?;
+    let search = match (&asked.key, &asked.prefix) {
+        (Some(key), _) => QueueSearch::Key(key),
+        (None, Some(prefix)) => QueueSearch::Prefix(prefix),
+        (None, None) => QueueSearch::All,
+    };
+    let (map, asked_for) = (&asked.map, asked.page.limit);
+    let mut page = desk.client.queue(map, search, asked.page.after.as_deref(), asked_for).await?;
+    // One request of a search looks at a stretch of the queue only: go on until there is what was asked for.
+    let limit = asked_for.unwrap_or(PAGE_DEFAULT);
+    while let (QueueSearch::Prefix(_), Some(next)) = (search, &page.next)
+        && page.items.len() < limit
+    {
+        let rest = limit - page.items.len();
+        let more = desk.client.queue(map, search, Some(next), Some(rest)).await?;
+        page.items.extend(more.items);
+        page.next = more.next;
+    }
     desk.output.data(&page, |page| {
         table(["SEQ", "TIME", "OP", "KEY", "TRANSACTION", "SIZE"], page.items.iter().map(row))
     });
@@ -20,15 +35,13 @@ pub(crate) async fn list(desk: &Desk<'_>, asked: Asked) -> Outcome {
     Ok(Exit::Ok)
 }
 
-fn row(record: &QueuedRecord) -> [Cell; 6] {
-    let part = |part: &Json| part.as_str().map_or_else(|| part.to_string(), ToOwned::to_owned);
-    let key = record.key.as_ref().map(|key| key.iter().map(part).collect::<Vec<_>>().join("|"));
+fn row(found: &QueuedRecord) -> [Cell; 6] {
     [
-        Cell::new(record.seq),
-        Cell::new(moment(record.committed_at)),
-        Cell::new(&record.op),
-        Cell::new(key.unwrap_or_else(|| "?".to_owned())),
-        Cell::new(&record.transaction),
-        Cell::new(bytes(u64::from(record.bytes))),
+        Cell::new(found.seq),
+        Cell::new(moment(found.committed_at)),
+        Cell::new(&found.op),
+        Cell::new(record::key(found.key.as_ref())),
+        Cell::new(&found.transaction),
+        Cell::new(bytes(u64::from(found.bytes))),
     ]
 }

@@ -1,0 +1,213 @@
+//! Both stores keep errors alike.
+
+use super::memory::MemoryStore;
+use super::sqlite::SqliteStore;
+use super::{ErrorQuery, FlowId, KeptChange, Record, SetAside, Store};
+use std::sync::Arc;
+use tandem_core::{
+    Cell, Change, Fault, FaultClass, IntegrationKey, Kind, Op, Relation, RelationColumn, Row, Seq, TableName,
+    Value, WallTime,
+};
+use tempfile::TempDir;
+
+const FLOW: FlowId = FlowId(1);
+
+fn on_both(check: impl Fn(&dyn Store)) {
+    check(&MemoryStore::default());
+    let folder = TempDir::new().unwrap();
+    check(&SqliteStore::open(&folder.path().join("tandem.db")).unwrap());
+}
+
+/// An error whose record has values of many kinds, one of which the log did not name.
+fn error(map: &str, seq: u64, key: &str, class: FaultClass) -> SetAside {
+    let column = |name: &str| RelationColumn { name: name.into(), type_name: "t".into(), identity: true };
+    let relation = Arc::new(Relation {
+        table: TableName::parse("s.t").unwrap(),
+        columns: ["no", "price", "photo", "note"].map(column).to_vec(),
+    });
+    let new = Row(vec![
+        Value::from(key).into(),
+        Value::Typed(Kind::Decimal, "12.30".into()).into(),
+        Value::Bytes(vec![0, 255, 7].into()).into(),
+        Cell::Unchanged,
+    ]);
+    SetAside {
+        id: 0,
+        flow: FLOW,
+        map: map.into(),
+        seq: Seq(seq),
+        transaction_name: format!("tx{seq}"),
+        kept: Some(KeptChange {
+            change: Change { relation, op: Op::Update { old: Some(Row::of([Value::Null])), new } },
+            key: Some(IntegrationKey::from_values(vec![key.into(), Value::Int(7)])),
+            transaction: Seq(seq - 1),
+            committed_at: WallTime(5),
+        }),
+        fault: Fault::new(class, "write", "no").code("23514").table("t").fix("ALTER TABLE t"),
+        attempts: 1,
+        first_at: WallTime(100),
+        last_at: WallTime(100),
+    }
+}
+
+fn save(store: &dyn Store, errors: &[SetAside]) {
+    let records: Vec<Record> = errors.iter().cloned().map(Record::Error).collect();
+    store.save(&records).unwrap();
+}
+
+fn all() -> ErrorQuery {
+    ErrorQuery { limit: 100, ..ErrorQuery::default() }
+}
+
+#[track_caller]
+fn found(store: &dyn Store, query: ErrorQuery) -> Vec<u64> {
+    store.errors(&query).unwrap().items.into_iter().map(|error| error.seq.0).collect()
+}
+
+#[test]
+fn an_error_comes_back_with_its_whole_change_under_its_number() {
+    on_both(|store| {
+        let noted = [
+            error("a", 5, "K1", FaultClass::Application),
+            SetAside { kept: None, ..error("a", 3, "K1", FaultClass::Application) },
+        ];
+        save(store, &noted);
+        for (id, noted) in (1..).zip(noted) {
+            assert_eq!(store.error(id).unwrap(), Some(SetAside { id, ..noted }));
+        }
+        assert_eq!(store.error(3).unwrap(), None);
+        assert_eq!(store.error(u64::MAX).unwrap(), None);
+    });
+}
+
+#[test]
+fn an_error_that_is_noted_again_is_the_same_one_refused_once_more() {
+    on_both(|store| {
+        let first = error("a", 5, "K1", FaultClass::Application);
+        let fault = Fault::new(FaultClass::Reference, "write", "still no");
+        let again = SetAside {
+            fault: fault.clone(),
+            first_at: WallTime(200),
+            last_at: WallTime(200),
+            ..first.clone()
+        };
+        save(store, std::slice::from_ref(&first));
+        save(store, &[again]);
+        let expected = SetAside { id: 1, attempts: 2, fault, last_at: WallTime(200), ..first };
+        assert_eq!(store.errors(&all()).unwrap().items, [expected]);
+        let of_class = |class| found(store, ErrorQuery { class: Some(class), ..all() });
+        assert_eq!(of_class(FaultClass::Reference), [5]);
+        assert!(of_class(FaultClass::Application).is_empty());
+    });
+}
+
+#[test]
+fn errors_are_found_by_map_class_and_key_and_come_in_pages() {
+    on_both(|store| {
+        save(
+            store,
+            &[
+                error("a", 9, "K1", FaultClass::Application),
+                error("b", 2, "K1", FaultClass::Reference),
+                error("a", 4, "K|\"2", FaultClass::Reference),
+                SetAside { kept: None, ..error("a", 6, "K1", FaultClass::Application) },
+            ],
+        );
+        let key = |parts: &[&str]| parts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let keys = |keys: &[&[&str]]| ErrorQuery { keys: keys.iter().map(|k| key(k)).collect(), ..all() };
+        assert_eq!(found(store, all()), [9, 2, 4, 6]);
+        assert_eq!(found(store, ErrorQuery { map: Some("a".into()), ..all() }), [9, 4, 6]);
+        assert_eq!(found(store, ErrorQuery { class: Some(FaultClass::Reference), ..all() }), [2, 4]);
+        assert_eq!(found(store, keys(&[&["K1", "7"]])), [9, 2]);
+        assert_eq!(found(store, keys(&[&["K|\"2", "7"], &["no"]])), [4]);
+        assert!(found(store, keys(&[&["K1"]])).is_empty());
+        let both = ErrorQuery { map: Some("a".into()), ..keys(&[&["K1", "7"]]) };
+        assert_eq!(found(store, both), [9]);
+        assert_eq!(found(store, ErrorQuery { limit: 2, ..all() }), [9, 2]);
+        assert_eq!(found(store, ErrorQuery { after: 2, ..all() }), [4, 6]);
+        let next = |query| store.errors(&query).unwrap().next;
+        assert_eq!(next(ErrorQuery { limit: 2, ..all() }), Some(2));
+        assert_eq!(next(ErrorQuery { limit: 2, after: 2, ..all() }), None);
+    });
+}
+
+#[test]
+fn a_number_is_never_given_again_and_errors_go_with_what_made_them() {
+    on_both(|store| {
+        let of = |seq, flow| SetAside { flow, ..error("a", seq, "K1", FaultClass::Application) };
+        save(store, &[of(1, FLOW), of(2, FLOW), of(3, FlowId(2))]);
+        store.save(&[Record::NoErrorsAbove(vec![(FLOW, Seq(1))])]).unwrap();
+        assert_eq!(found(store, all()), [1, 3]);
+        store.save(&[Record::ErrorsOf { now: FlowId(3), before: FLOW }]).unwrap();
+        assert_eq!(store.error(1).unwrap().unwrap().flow, FlowId(3));
+        assert_eq!(store.load().unwrap().errors, [(FlowId(2), 1), (FlowId(3), 1)].into());
+        store.save(&[Record::NoErrors(FlowId(2)), Record::NoErrors(FlowId(3))]).unwrap();
+        save(store, &[of(4, FLOW)]);
+        let ids: Vec<u64> = store.errors(&all()).unwrap().items.iter().map(|error| error.id).collect();
+        assert_eq!(ids, [4]);
+    });
+}
+
+#[test]
+fn a_page_of_large_errors_is_short_and_the_next_goes_on_behind_it() {
+    let folder = TempDir::new().unwrap();
+    let store = SqliteStore::open(&folder.path().join("tandem.db")).unwrap();
+    let large = "x".repeat(3 << 20);
+    let errors: Vec<SetAside> = (2..7).map(|seq| error("a", seq, &large, FaultClass::Application)).collect();
+    save(&store, &errors);
+    let mut query = all();
+    let mut pages = Vec::new();
+    loop {
+        let page = store.errors(&query).unwrap();
+        pages.push(page.items.iter().map(|error| error.seq.0).collect::<Vec<_>>());
+        let Some(next) = page.next else { break };
+        query.after = next;
+    }
+    // The key is in the row and by itself, so two of them are more than 8 MiB.
+    assert_eq!(pages, [vec![2, 3], vec![4, 5], vec![6]]);
+}
+
+/// What the version before wrote, byte for byte.
+const VERSION_1: &str = r#"
+    CREATE TABLE record (kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT;
+    CREATE TABLE error (flow INTEGER NOT NULL, seq INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (flow, seq)) STRICT;
+    CREATE TABLE activity (id INTEGER PRIMARY KEY AUTOINCREMENT, map TEXT, document TEXT NOT NULL) STRICT;
+    CREATE INDEX activity_map ON activity (map, id);
+    PRAGMA user_version = 1;
+    INSERT INTO error VALUES (1, 5, '{"flow":1,"map":"a","seq":5,"transaction":"tx5","fault":{"class":"application","operation":"write","message":"no","code":"23514","table":null,"fix":null},"at":1700000000000000}');
+"#;
+
+#[test]
+fn a_store_of_the_version_before_opens_and_shows_its_errors() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tandem.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+    drop(SqliteStore::open(&path).unwrap());
+    let store = SqliteStore::open(&path).unwrap();
+    let at = WallTime(1_700_000_000_000_000);
+    let expected = SetAside {
+        id: 1,
+        flow: FLOW,
+        map: "a".into(),
+        seq: Seq(5),
+        transaction_name: "tx5".to_owned(),
+        kept: None,
+        fault: Fault::new(FaultClass::Application, "write", "no").code("23514"),
+        attempts: 1,
+        first_at: at,
+        last_at: at,
+    };
+    assert_eq!(store.errors(&all()).unwrap().items, [expected]);
+    assert_eq!(store.load().unwrap().errors, [(FLOW, 1)].into());
+    save(&store, &[error("a", 6, "K1", FaultClass::Application)]);
+    assert_eq!(found(&store, ErrorQuery { after: 1, ..all() }), [6]);
+}
+
+#[test]
+fn a_store_of_a_later_version_is_refused_in_words() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tandem.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
+    let refused = SqliteStore::open(&path).err().unwrap().to_string();
+    assert!(refused.contains("version 3") && refused.contains("newer"), "{refused}");
+}

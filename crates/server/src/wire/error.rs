@@ -1,0 +1,100 @@
+//! Records that were set aside, as clients see them.
+
+use super::image::halves;
+use super::queue::name_of;
+use super::{Image, Unwritable, moment, value};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map as Object, Value as Json};
+use tandem_engine::{ErrorInFull, SetAside};
+
+/// A record that was set aside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecordError {
+    /// Its number.
+    pub id: u64,
+    /// The map.
+    pub map: String,
+    /// Which change, by its number in the journal.
+    pub seq: u64,
+    /// The source transaction that it belongs to, as the source names it; empty if it has no name.
+    pub transaction: String,
+    /// `insert`, `update`, `delete` or `truncate`. Null, like all that follows about the change, for what was noted by
+    /// a version that did not keep it.
+    pub op: Option<String>,
+    /// Its integration key; null if the log does not say.
+    pub key: Option<Vec<Json>>,
+    /// What kind of trouble, such as `application` or `reference`.
+    pub class: String,
+    /// The destination's own code: SQLSTATE, SQLite result code, HTTP status; or ours for what cannot be written.
+    pub code: Option<String>,
+    /// What we were doing.
+    pub operation: String,
+    /// What the destination said.
+    pub message: String,
+    /// What a person can do about it, where that is known.
+    pub fix: Option<String>,
+    /// How often it was refused where it alone was to blame.
+    pub attempts: u32,
+    /// When it was refused first.
+    pub first_at: Timestamp,
+    /// When it was refused last.
+    pub last_at: Timestamp,
+    /// When the source committed it, by the source's clock.
+    pub committed_at: Option<Timestamp>,
+    /// The source's table.
+    pub table: Option<String>,
+    /// The record before, by column; columns that the log does not name are left out.
+    pub old: Option<Object<String, Json>>,
+    /// The record after, by column; large values that did not change are left out.
+    pub new: Option<Object<String, Json>>,
+}
+
+/// A record that was set aside, and what would be written if it were tried now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecordErrorInFull {
+    /// It.
+    #[serde(flatten)]
+    pub error: RecordError,
+    /// What would be written, as the map stands now. Null if nothing can be, or the map is stopped.
+    pub image: Option<Image>,
+    /// Why nothing can be written.
+    pub unwritable: Option<Unwritable>,
+}
+
+impl From<SetAside> for RecordError {
+    fn from(error: SetAside) -> Self {
+        let kept = error.kept.as_ref();
+        let op = kept.map(|kept| &kept.change.op);
+        let relation = kept.map(|kept| &kept.change.relation);
+        let key = kept.and_then(|kept| kept.key.as_ref());
+        let row = |row: Option<&tandem_core::Row>| Some(value::object(relation?, row?));
+        Self {
+            id: error.id,
+            map: error.map.to_string(),
+            seq: error.seq.0,
+            transaction: error.transaction_name.clone(),
+            op: op.map(|op| name_of(op.kind()).to_owned()),
+            key: key.map(|key| key.values().iter().map(value::json).collect()),
+            attempts: error.attempts,
+            first_at: moment(error.first_at),
+            last_at: moment(error.last_at),
+            committed_at: kept.map(|kept| moment(kept.committed_at)),
+            table: relation.map(|relation| relation.table.to_string()),
+            old: row(op.and_then(tandem_core::Op::old_row)),
+            new: row(op.and_then(tandem_core::Op::new_row)),
+            class: error.fault.class.to_string(),
+            code: error.fault.code,
+            operation: error.fault.operation,
+            message: error.fault.message,
+            fix: error.fault.fix,
+        }
+    }
+}
+
+impl From<ErrorInFull> for RecordErrorInFull {
+    fn from(found: ErrorInFull) -> Self {
+        let (image, unwritable) = found.image.map_or((None, None), halves);
+        Self { error: found.error.into(), image, unwritable }
+    }
+}

@@ -1,0 +1,43 @@
+//! `tandem error show`
+
+use crate::args::ErrorShow as Asked;
+use crate::failure::Exit;
+use crate::output::{moment, printable};
+use crate::verbs::{Desk, Outcome, record};
+use tandem_server::wire::RecordErrorInFull;
+
+pub(crate) async fn show(desk: &Desk<'_>, asked: Asked) -> Outcome {
+    let found = desk.client.error(asked.id).await?;
+    desk.output.data(&found, text);
+    Ok(Exit::Ok)
+}
+
+fn text(found: &RecordErrorInFull) -> String {
+    let error = &found.error;
+    let code = error.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+    let tried = match error.attempts {
+        1 => format!("once, {}", moment(error.last_at)),
+        more => format!("{more} times, {} to {}", moment(error.first_at), moment(error.last_at)),
+    };
+    let mut lines = vec![
+        ("error", error.id.to_string()),
+        ("map", error.map.clone()),
+        ("class", format!("{}{code}", error.class)),
+        ("message", format!("{}: {}", error.operation, printable(&error.message))),
+        ("fix", error.fix.as_deref().map_or_else(|| "-".to_owned(), printable)),
+        ("refused", tried),
+        ("seq", error.seq.to_string()),
+        ("op", error.op.clone().unwrap_or_else(|| "?".to_owned())),
+        ("key", record::key(error.key.as_ref())),
+        ("table", error.table.clone().unwrap_or_else(|| "?".to_owned())),
+        ("transaction", error.transaction.clone()),
+    ];
+    let Some(committed) = error.committed_at else {
+        lines.push(("record", "not kept: an older version noted this error".to_owned()));
+        return record::facts(&lines);
+    };
+    lines.push(("committed", moment(committed)));
+    let source = record::source(error.old.as_ref(), error.new.as_ref());
+    let destination = record::destination(found.image.as_ref(), found.unwritable.as_ref());
+    format!("{}\n\n{source}\n\n{destination}", record::facts(&lines))
+}
