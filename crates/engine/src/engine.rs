@@ -1,30 +1,34 @@
 //! The door to the engine: the only thing that a server or a test holds.
 
+use crate::declared::{reconcile_maps, reconcile_rules};
 #[cfg(feature = "simulation")]
 use crate::disk::Disk;
 use crate::disk::RealDisk;
 use crate::env::{Env, blocking, within};
+use crate::history::{Recorded, test};
 use crate::journal::Record as JournalRecord;
 use crate::request::{Accepted, Blocker, Rejected, Request};
 pub use crate::store::ActivityFrom;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EngineRecord, MapRecord, Record, Store};
+use crate::store::{EngineRecord, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Located, Prepared, Supervisor, World};
-use crate::view::{ActivityEntry, Page, QueuedRecord, Snapshot};
+use crate::telling::Tell;
+use crate::view::{ActivityEntry, Page, QueuedRecord, RuleTest, RuleView, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{CaptureNeed, Connector, Needs, WriteNeed};
-use tandem_core::lifecycle::{Action, MapState, Phase};
+use tandem_core::lifecycle::{Action, Phase};
 use tandem_core::limits::Limits;
 use tandem_core::map::{FlowSpec, Side, TableMap, resolve};
+use tandem_core::rules::Rule;
 use tandem_core::{
     AppName, Dependents, Epoch, Fault, FaultClass, Finding, IntegrationKey, JournalId, MapName, Relation,
-    Row, Seq, Severity, StreamName, TableName, TableSchema, Value,
+    Row, Seq, Severity, StreamName, TableName, TableSchema, Value, WallTime,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -43,6 +47,10 @@ pub struct Setup {
     pub maps: Vec<TableMap>,
     /// Their limits; the default is for a map that is not among them.
     pub limits: BTreeMap<MapName, Limits>,
+    /// The rules that are declared.
+    pub rules: Vec<Rule>,
+    /// Who tells people what rules do.
+    pub tell: Arc<dyn Tell>,
     /// Time, tasks, chance.
     pub env: Arc<dyn Env>,
 }
@@ -129,6 +137,8 @@ impl Engine {
             store: Arc::new(store),
             apps: setup.apps,
             limits: setup.limits,
+            rules: setup.rules,
+            tell: setup.tell,
             tuning: crate::failpoint::tuning(),
         };
         Self::start_in(world, setup.maps, Some(lock))
@@ -142,8 +152,8 @@ impl Engine {
         store: Arc<dyn Store>,
         tuning: Tuning,
     ) -> Result<Engine, StartError> {
-        let Setup { env, apps, limits, maps, .. } = setup;
-        let world = World { env, disk, store, apps, limits, tuning };
+        let Setup { env, apps, limits, rules, tell, maps, .. } = setup;
+        let world = World { env, disk, store, apps, limits, rules, tell, tuning };
         Self::start_in(world, maps, None)
     }
 
@@ -172,13 +182,14 @@ impl Engine {
             },
         };
         let kept: Vec<MapName> = saved.maps.keys().cloned().collect();
-        let findings = reconcile_declared(&mut saved.maps, declared, &world);
+        let findings = reconcile_maps(&mut saved.maps, declared, &world);
         if !findings.is_empty() {
             return Err(StartError::Maps(findings));
         }
         let mut records: Vec<Record> = vec![Record::Engine(engine.clone())];
         records.extend(saved.maps.values().map(|map| Record::Map(Box::new(map.clone()))));
         records.extend(kept.into_iter().filter(|name| !saved.maps.contains_key(name)).map(Record::NoMap));
+        records.extend(reconcile_rules(&mut saved.rules, &world.rules));
         world.store.save(&records).map_err(store_failed)?;
 
         let (commands, received) = mpsc::channel(64);
@@ -212,6 +223,37 @@ impl Engine {
             _ => Prepared::default(),
         };
         self.ask(|reply| Command::Act { request, prepared, reply }).await?
+    }
+
+    /// Switches a rule on or off, whatever was declared. Effective at once, and still after a restart.
+    pub async fn switch_rule(
+        &self,
+        rule: &str,
+        enabled: bool,
+        actor: &str,
+        reason: &str,
+    ) -> Result<RuleView, Rejected> {
+        let (rule, actor, reason) = (rule.to_owned(), actor.to_owned(), reason.to_owned());
+        self.ask(|reply| Command::SwitchRule { rule, enabled, actor, reason, reply }).await?
+    }
+
+    /// When a rule would have fired since then, as far as what is recorded tells; switched on or not.
+    pub async fn test_rule(&self, rule: &str, since: WallTime) -> Result<RuleTest, Rejected> {
+        let snapshot = self.snapshot();
+        let view = snapshot.rules.iter().find(|view| *view.rule.name == *rule);
+        let rule = view.ok_or_else(|| Rejected::UnknownRule(rule.to_owned()))?.rule.clone();
+        let watched = snapshot.maps.iter().filter(|view| rule.maps.has(&view.map.name));
+        let now: BTreeMap<_, _> = watched.map(|view| (view.map.name.clone(), view.state.phase)).collect();
+        let mut flows = Vec::new();
+        for map in now.keys() {
+            let located = self.ask(|reply| Command::Locate { map: map.clone(), reply }).await??;
+            flows.extend(located.into_iter().map(|at| at.flow));
+        }
+        let (store, until) = (self.store.clone(), self.env.wall());
+        let tested = blocking(&*self.env, move || {
+            Recorded::read(&*store, now, &flows, since).map(|recorded| test(&rule, &recorded, since, until))
+        });
+        tested.await.map_err(|error| Rejected::Disk(error.to_string()))
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Rejected> {
@@ -363,62 +405,6 @@ impl Engine {
             tracing::warn!("an app did not answer; its connection is dropped");
         }
     }
-}
-
-/// Brings the saved maps in line with the declared ones. A map that runs cannot be changed or left out.
-fn reconcile_declared(
-    saved: &mut BTreeMap<MapName, MapRecord>,
-    declared: Vec<TableMap>,
-    world: &World,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for map in &declared {
-        for side in [&map.left, &map.right] {
-            if !world.apps.contains_key(&side.app) {
-                findings.push(Finding::error(
-                    "app_unknown",
-                    format!("map {}", map.name),
-                    format!("there is no app {}", side.app),
-                ));
-            }
-        }
-        if map.direction == tandem_core::map::Direction::Both {
-            findings.push(
-                Finding::error(
-                    "not_supported",
-                    format!("map {}", map.name),
-                    "this version cannot keep both directions in step",
-                )
-                .fix("use direction = \"to_right\" or \"to_left\""),
-            );
-        }
-    }
-    for (name, record) in saved.iter().filter(|(_, record)| record.state.phase != Phase::NotRunning) {
-        let same = declared.iter().find(|map| map.name == *name);
-        let what = match same {
-            None => "it is no longer declared",
-            Some(map) if *map != record.map => "it was declared differently",
-            Some(_) => continue,
-        };
-        let message = format!("{what}, but it is {}", record.state.phase);
-        let fix = "declare it as it was, start, stop the map, then change it";
-        findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
-    }
-    let now = world.env.wall();
-    let mut next = BTreeMap::new();
-    for map in declared {
-        let record = saved.remove(&map.name).filter(|record| record.state.phase != Phase::NotRunning);
-        let record = record.unwrap_or_else(|| MapRecord {
-            map: map.clone(),
-            state: MapState::new(now),
-            flows: Vec::new(),
-            blocked: None,
-            skipped: Vec::new(),
-        });
-        next.insert(map.name.clone(), record);
-    }
-    *saved = next;
-    findings
 }
 
 /// Checks maps against their apps without an engine: what `tandem check` does.

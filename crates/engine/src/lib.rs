@@ -1,23 +1,27 @@
 //! Decides which tasks live, reads the clock, owns the disk: captures, journals, lanes, states.
 
 mod capture;
+mod declared;
 pub mod disk;
 mod engine;
 pub mod env;
 mod failpoint;
+mod history;
 pub mod journal;
 mod request;
 mod retry;
 pub mod store;
 mod stream;
 mod supervisor;
+mod telling;
 mod view;
 
 pub use engine::{ActivityFrom, ActivityQuery, Engine, QueueQuery, Setup, StartError, check};
 pub use failpoint::{FailPoint, Mistake};
 pub use request::{Accepted, Blocker, Rejected, Request};
 pub use supervisor::Tuning;
+pub use telling::{Tell, TellNobody};
 pub use view::{
     ActivityEntry, AppView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats, QueuedRecord,
-    Snapshot,
+    RuleOnMap, RuleTest, RuleView, Snapshot,
 };

@@ -37,6 +37,9 @@ pub enum Rejected {
     /// There is no such map.
     #[error("there is no map {0}")]
     UnknownMap(MapName),
+    /// There is no such rule.
+    #[error("there is no rule {0}")]
+    UnknownRule(String),
     /// The state of at least one map does not allow it.
     #[error("nothing was changed: {}", show_blockers(.0))]
     State(Vec<Blocker>),

@@ -52,6 +52,10 @@ impl From<Rejected> for Refusal {
         let detail = rejected.to_string();
         match rejected {
             Rejected::UnknownMap(map) => Self::unknown_map(map.as_str()),
+            Rejected::UnknownRule(_) => {
+                Self::new(StatusCode::NOT_FOUND, "rule_unknown", "There is no such rule", detail)
+                    .fix("tandem rule list")
+            }
             Rejected::State(blockers) => {
                 let mut refusal = Self::new(
                     StatusCode::CONFLICT,

@@ -90,6 +90,10 @@ impl Store for SqliteStore {
                     .into_iter()
                     .map(|s| (s.stream.clone(), s))
                     .collect(),
+                rules: documents::<super::RuleRecord>(connection, "rule")?
+                    .into_iter()
+                    .map(|rule| (rule.declared.name.clone(), rule))
+                    .collect(),
                 errors: Default::default(),
             };
             let mut statement = connection.prepare("SELECT flow, count(*) FROM error GROUP BY flow")?;
@@ -133,6 +137,12 @@ impl Store for SqliteStore {
                         Record::NoStream(stream) => {
  remove("stream", &stream.to_string())?;
 }
+                        Record::Rule(rule) => {
+                            put("rule", &rule.declared.name, serde_json::to_string(rule)?)?;
+                        }
+                        Record::NoRule(name) => {
+                            remove("rule", name)?;
+                        }
                         Record::Error(error) => {
                             transaction
                                 .prepare_cached("INSERT INTO error VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET document = excluded.document")?

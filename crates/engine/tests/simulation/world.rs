@@ -13,7 +13,7 @@ use tandem_core::{MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
-use tandem_engine::{Engine, Rejected, Request, Setup, Tuning};
+use tandem_engine::{Engine, Rejected, Request, Setup, TellNobody, Tuning};
 
 /// Maps: a parent, its child, and one beside them.
 pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
@@ -182,6 +182,8 @@ impl World {
     fn start(&mut self) {
         let apps = [("left", &self.left), ("right", &self.right)];
         let setup = Setup {
+            rules: Vec::new(),
+            tell: Arc::new(TellNobody),
             data_dir: "unused".into(),
             apps: apps
                 .into_iter()

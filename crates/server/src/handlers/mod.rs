@@ -6,3 +6,4 @@ pub(crate) mod apps;
 pub(crate) mod health;
 pub(crate) mod maps;
 pub(crate) mod queue;
+pub(crate) mod rules;

@@ -8,8 +8,10 @@ mod finding;
 mod map;
 mod problem;
 mod queue;
+mod rule;
 mod value;
 
+pub(crate) use action::TEXT_MAX;
 pub use action::{
     Accepted, ActionRequest, MapState, PauseRequest, ResumeRequest, RunRequest, SkipRequest, StopRequest,
 };
@@ -19,6 +21,7 @@ pub use finding::Finding;
 pub use map::{Column, Condition, Flow, Hold, Map, Side};
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord};
+pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -8,10 +8,11 @@ mod demo;
 mod guard;
 mod map;
 mod queue;
+mod rule;
 mod serve;
 mod version;
 
-use crate::args::{AppVerb, Args, GuardVerb, MapVerb, QueueVerb, Verb};
+use crate::args::{AppVerb, Args, GuardVerb, MapVerb, QueueVerb, RuleVerb, Verb};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use tandem_server::Client;
@@ -47,6 +48,10 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Guard(GuardVerb::Release(asked)) => guard::release(asked, output).await,
         Verb::Queue(QueueVerb::List(asked)) => queue::list(&desk()?, asked).await,
         Verb::Queue(QueueVerb::Stats(asked)) => queue::stats(&desk()?, asked).await,
+        Verb::Rule(RuleVerb::List) => rule::list(&desk()?).await,
+        Verb::Rule(RuleVerb::Enable(asked)) => rule::enable(&desk()?, asked).await,
+        Verb::Rule(RuleVerb::Disable(asked)) => rule::disable(&desk()?, asked).await,
+        Verb::Rule(RuleVerb::Test(asked)) => rule::test(&desk()?, asked).await,
         Verb::Activity(asked) => activity::activity(&desk()?, asked).await,
         Verb::Version => Ok(version::version(output)),
         Verb::Completion { shell } => Ok(completion::completion(shell, output)),
