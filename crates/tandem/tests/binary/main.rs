@@ -9,5 +9,6 @@ mod house;
 mod http;
 mod maintenance;
 mod postgres;
+mod rules;
 mod story;
 mod usage;
