@@ -6,27 +6,31 @@ mod queue;
 pub use errors::ErrorInFull;
 pub use queue::{QueueFilter, QueueQuery, RecordInFull};
 
+use crate::declared::{reconcile_maps, reconcile_rules};
 #[cfg(feature = "simulation")]
 use crate::disk::Disk;
 use crate::disk::RealDisk;
 use crate::env::{Env, blocking, within};
+use crate::history::{Recorded, test};
 use crate::request::{Accepted, Blocker, Planned, Rejected, Request};
 pub use crate::store::ActivityFrom;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EngineRecord, MapRecord, Record, Store};
+use crate::store::{EngineRecord, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Prepared, Supervisor, World};
-use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, Snapshot};
+use crate::telling::Tell;
+use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, RuleTest, RuleView, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{CaptureNeed, Connector, Needs, WriteNeed};
-use tandem_core::lifecycle::{Action, Event, Hold, HoldNote, MapState, Phase, step};
+use tandem_core::lifecycle::{Action, Phase};
 use tandem_core::limits::Limits;
 use tandem_core::map::{FlowSpec, Side, TableMap, resolve};
+use tandem_core::rules::Rule;
 use tandem_core::{
     AppName, Dependents, Epoch, Fault, FaultClass, Finding, JournalId, MapName, Severity, StreamName,
     TableName, TableSchema, WallTime,
@@ -48,6 +52,10 @@ pub struct Setup {
     pub maps: Vec<TableMap>,
     /// Their limits; the default is for a map that is not among them.
     pub limits: BTreeMap<MapName, Limits>,
+    /// The rules that are declared.
+    pub rules: Vec<Rule>,
+    /// Who tells people what rules do.
+    pub tell: Arc<dyn Tell>,
     /// Time, tasks, chance.
     pub env: Arc<dyn Env>,
 }
@@ -123,6 +131,8 @@ impl Engine {
             store: Arc::new(store),
             apps: setup.apps,
             limits: setup.limits,
+            rules: setup.rules,
+            tell: setup.tell,
             tuning: crate::failpoint::tuning(),
         };
         Self::start_in(world, setup.maps, Some(lock))
@@ -136,8 +146,8 @@ impl Engine {
         store: Arc<dyn Store>,
         tuning: Tuning,
     ) -> Result<Engine, StartError> {
-        let Setup { env, apps, limits, maps, .. } = setup;
-        let world = World { env, disk, store, apps, limits, tuning };
+        let Setup { env, apps, limits, rules, tell, maps, .. } = setup;
+        let world = World { env, disk, store, apps, limits, rules, tell, tuning };
         Self::start_in(world, maps, None)
     }
 
@@ -166,13 +176,14 @@ impl Engine {
             },
         };
         let kept: Vec<MapName> = saved.maps.keys().cloned().collect();
-        let findings = reconcile_declared(&mut saved.maps, declared, &world);
+        let findings = reconcile_maps(&mut saved.maps, declared, &world);
         if !findings.is_empty() {
             return Err(StartError::Maps(findings));
         }
         let mut records: Vec<Record> = vec![Record::Engine(engine.clone())];
         records.extend(saved.maps.values().map(|map| Record::Map(Box::new(map.clone()))));
         records.extend(kept.into_iter().filter(|name| !saved.maps.contains_key(name)).map(Record::NoMap));
+        records.extend(reconcile_rules(&mut saved.rules, &world.rules));
         world.store.save(&records).map_err(store_failed)?;
 
         let (commands, received) = mpsc::channel(64);
@@ -212,6 +223,32 @@ impl Engine {
     /// What a request would do now, and what stands in its way. Changes nothing, and asks no app.
     pub async fn plan(&self, request: Request) -> Result<Planned, Rejected> {
         self.ask(|reply| Command::Plan { request, reply }).await?
+    }
+
+    /// Switches a rule on or off, whatever was declared. Effective at once, and still after a restart.
+    pub async fn switch_rule(
+        &self,
+        rule: &str,
+        enabled: bool,
+        actor: &str,
+        reason: &str,
+    ) -> Result<RuleView, Rejected> {
+        let (rule, actor, reason) = (rule.to_owned(), actor.to_owned(), reason.to_owned());
+        self.ask(|reply| Command::SwitchRule { rule, enabled, actor, reason, reply }).await?
+    }
+
+    /// When a rule would have fired since then, as far as what is recorded tells; switched on or not.
+    pub async fn test_rule(&self, rule: &str, since: WallTime) -> Result<RuleTest, Rejected> {
+        let snapshot = self.snapshot();
+        let view = snapshot.rules.iter().find(|view| *view.rule.name == *rule);
+        let rule = view.ok_or_else(|| Rejected::UnknownRule(rule.to_owned()))?.rule.clone();
+        let watched = snapshot.maps.iter().filter(|view| rule.maps.has(&view.map.name));
+        let now: BTreeMap<_, _> = watched.map(|view| (view.map.name.clone(), view.state.phase)).collect();
+        let (store, until) = (self.store.clone(), self.env.wall());
+        let tested = blocking(&*self.env, move || {
+            Recorded::read(&*store, now, since).map(|recorded| test(&rule, &recorded, since, until))
+        });
+        tested.await.map_err(|error| Rejected::Disk(error.to_string()))
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Rejected> {
@@ -377,88 +414,6 @@ impl Engine {
             tracing::warn!("an app did not answer; its connection is dropped");
         }
     }
-}
-
-/// Brings the saved maps in line with the declared ones. A map that runs cannot be changed or left out.
-fn reconcile_declared(
-    saved: &mut BTreeMap<MapName, MapRecord>,
-    declared: Vec<TableMap>,
-    world: &World,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for map in &declared {
-        for side in [&map.left, &map.right] {
-            if !world.apps.contains_key(&side.app) {
-                findings.push(Finding::error(
-                    "app_unknown",
-                    format!("map {}", map.name),
-                    format!("there is no app {}", side.app),
-                ));
-            }
-        }
-        if map.direction == tandem_core::map::Direction::Both {
-            findings.push(
-                Finding::error(
-                    "not_supported",
-                    format!("map {}", map.name),
-                    "this version cannot keep both directions in step",
-                )
-                .fix("use direction = \"to_right\" or \"to_left\""),
-            );
-        }
-    }
-    for (name, record) in saved.iter().filter(|(_, record)| record.state.phase != Phase::NotRunning) {
-        let same = declared.iter().find(|map| map.name == *name);
-        let what = match same {
-            None => "it is no longer declared",
-            Some(map) if *map != record.map && !may_become(record, map) => "it was declared differently",
-            Some(_) => continue,
-        };
-        let message = format!("{what}, but it is {}", record.state.phase);
-        let fix = "declare it as it was and start; a map may be edited while it is paused, all of it while it is stopped";
-        findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
-    }
-    let now = world.env.wall();
-    let mut next = BTreeMap::new();
-    for map in declared {
-        let record = saved.remove(&map.name).filter(|record| record.state.phase != Phase::NotRunning);
-        let record = record.map(|record| edited(record, &map, now));
-        let record = record.unwrap_or_else(|| MapRecord {
-            map: map.clone(),
-            state: MapState::new(now),
-            flows: Vec::new(),
-            blocked: None,
-            skipped: Vec::new(),
-        });
-        next.insert(map.name.clone(), record);
-    }
-    *saved = next;
-    findings
-}
-
-/// Whether a map that is not stopped may be declared so now: while it is paused, everything may change but what its
-/// queue was captured by.
-fn may_become(record: &MapRecord, map: &TableMap) -> bool {
-    let sources =
-        |map: &TableMap| map.flows().into_iter().map(|(source, _)| source.clone()).collect::<Vec<_>>();
-    let apps = |map: &TableMap| [map.left.app.clone(), map.right.app.clone()];
-    record.state.phase == Phase::Paused
-        && record.map.direction == map.direction
-        && apps(&record.map) == apps(map)
-        && sources(&record.map) == sources(map)
-}
-
-/// A map as it is declared now. One that was edited is checked when a person resumes it, and by nobody else.
-fn edited(mut record: MapRecord, map: &TableMap, now: WallTime) -> MapRecord {
-    if record.map != *map {
-        let hold = Hold::System("edited".into());
-        let note = HoldNote { since: now, actor: "config".into(), reason: "the map was edited".into() };
-        if let Ok(state) = step(&record.state, Event::Hold(hold, note), now) {
-            record.state = state;
-        }
-        record.map = map.clone();
-    }
-    record
 }
 
 /// Checks maps against their apps without an engine: what `tandem check` does.

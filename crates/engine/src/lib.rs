@@ -1,16 +1,19 @@
 //! Decides which tasks live, reads the clock, owns the disk: captures, journals, lanes, states.
 
 mod capture;
+mod declared;
 pub mod disk;
 mod engine;
 pub mod env;
 mod failpoint;
+mod history;
 pub mod journal;
 mod request;
 mod retry;
 pub mod store;
 mod stream;
 mod supervisor;
+mod telling;
 mod view;
 
 pub use engine::{
@@ -21,7 +24,8 @@ pub use failpoint::{FailPoint, Mistake};
 pub use request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
 pub use store::{ErrorQuery, KeptChange, SetAside};
 pub use supervisor::Tuning;
+pub use telling::{Tell, TellNobody};
 pub use view::{
     ActivityEntry, AppView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats, QueuedRecord,
-    Snapshot,
+    RuleOnMap, RuleTest, RuleView, Snapshot,
 };

@@ -76,6 +76,9 @@ pub enum Rejected {
         /// The number that was asked for.
         seq: Seq,
     },
+    /// There is no such rule.
+    #[error("there is no rule {0}")]
+    UnknownRule(String),
     /// The state of at least one map does not allow it.
     #[error("nothing was changed: {}", show_blockers(.0))]
     State(Vec<Blocker>),

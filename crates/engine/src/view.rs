@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tandem_core::lifecycle::{Action, MapState};
 use tandem_core::map::TableMap;
+use tandem_core::rules::{Firing, Rule};
 use tandem_core::{
     AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Relation, Row, Seq, StreamName, WallTime,
 };
@@ -15,6 +16,8 @@ pub struct Snapshot {
     pub maps: Vec<MapView>,
     /// The apps, by name.
     pub apps: Vec<AppView>,
+    /// The rules, in the order in which they were declared.
+    pub rules: Vec<RuleView>,
 }
 
 /// A map as it is now.
@@ -131,6 +134,45 @@ pub struct AppView {
     pub capturing: bool,
     /// What it refuses now on behalf of maps.
     pub guards: Vec<Guard>,
+}
+
+/// A rule as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleView {
+    /// What was declared; whether it is enabled is as it is now.
+    pub rule: Rule,
+    /// The maps that it has done something to, by name.
+    pub maps: Vec<RuleOnMap>,
+    /// Notices that a target has taken over since the engine started.
+    pub told: u64,
+    /// Notices that were dropped since then, because nobody could be told.
+    pub untold: u64,
+}
+
+/// What a rule has done to a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleOnMap {
+    /// The map.
+    pub map: MapName,
+    /// Whether it holds the map now.
+    pub holds: bool,
+    /// When it fired for it last.
+    pub fired_at: Option<WallTime>,
+    /// How often it took its hold off within the last hour.
+    pub lifted_within_hour: usize,
+}
+
+/// When a rule would have fired, as far as what is recorded tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleTest {
+    /// From when on it was looked.
+    pub since: WallTime,
+    /// Until when.
+    pub until: WallTime,
+    /// When it would have fired, oldest first.
+    pub firings: Vec<Firing>,
+    /// What is not recorded and would have to be known, each in a sentence.
+    pub unknown: Vec<String>,
 }
 
 /// A queued record.

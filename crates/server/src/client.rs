@@ -1,10 +1,12 @@
 //! The typed client of the API: what the command line is written on. It knows where a server is and how to ask;
 //! it retries nothing and prints nothing.
 
+use crate::PAGE_MAX;
 use crate::wire::{
     Accepted, ActionRequest, Activity, App, Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord,
-    QueuedRecordInFull, RecordError, RecordErrorInFull,
+    QueuedRecordInFull, RecordError, RecordErrorInFull, Rule, RuleTest, SwitchRequest,
 };
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -203,6 +205,29 @@ impl Client {
     /// The apps, by name.
     pub async fn apps(&self) -> Result<Page<App>, ClientError> {
         self.get(&["apps"], &[]).await
+    }
+
+    /// The rules, by name.
+    pub async fn rules(&self) -> Result<Page<Rule>, ClientError> {
+        self.get(&["rules"], &[("limit", text(Some(PAGE_MAX)))]).await
+    }
+
+    /// Switches a rule on or off.
+    pub async fn switch_rule(
+        &self,
+        rule: &str,
+        enabled: bool,
+        reason: String,
+        actor: String,
+    ) -> Result<Rule, ClientError> {
+        let asked = SwitchRequest { reason, actor: Some(actor) };
+        let verb = if enabled { "enable" } else { "disable" };
+        self.send(Method::POST, &["rules", rule, verb], &[], Some(&asked), ANSWER_WITHIN).await
+    }
+
+    /// When a rule would have fired.
+    pub async fn test_rule(&self, rule: &str, since: Timestamp) -> Result<RuleTest, ClientError> {
+        self.get(&["rules", rule, "test"], &[("since", text(Some(since)))]).await
     }
 
     /// What a check of the maps finds.

@@ -1,6 +1,6 @@
 //! The routes, on one screen, and the loop that serves them.
 
-use crate::handlers::{actions, activity, apps, errors, health, maps, queue};
+use crate::handlers::{actions, activity, apps, errors, health, maps, queue, rules};
 use crate::problem::Refusal;
 use crate::{BODY_MAX_BYTES, fence};
 use axum::Router;
@@ -30,6 +30,10 @@ pub fn router(engine: Engine) -> Router {
         .route("/errors/{id}", get(errors::show))
         .route("/actions", post(actions::several))
         .route("/plan", post(actions::plan))
+        .route("/rules", get(rules::list))
+        .route("/rules/{rule}/enable", post(rules::enable))
+        .route("/rules/{rule}/disable", post(rules::disable))
+        .route("/rules/{rule}/test", get(rules::test))
         .route("/activity", get(activity::list))
         .route("/apps", get(apps::list))
         .route("/check", get(apps::check));

@@ -60,6 +60,9 @@ pub(crate) enum Verb {
     /// What was set aside because it was refused: list, show
     #[command(subcommand)]
     Error(ErrorVerb),
+    /// Rules: list, enable, disable, and test when one would have fired
+    #[command(subcommand)]
+    Rule(RuleVerb),
     /// What was done, by whom and why
     Activity(Activity),
     /// Say which version this is
@@ -188,6 +191,42 @@ pub(crate) enum ErrorVerb {
     List(ErrorList),
     /// Show one of them in full, and what would be written
     Show(ErrorShow),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuleVerb {
+    /// List the rules, and what they have done
+    List,
+    /// Let a rule act, at once and after a restart
+    Enable(SwitchRule),
+    /// Let a rule count only, at once and after a restart; what it holds stays until a person resumes it
+    Disable(SwitchRule),
+    /// Say when a rule would have fired, as far as what is recorded tells
+    Test(TestRule),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneRule {
+    /// The rule.
+    pub(crate) rule: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SwitchRule {
+    #[command(flatten)]
+    pub(crate) one: OneRule,
+    /// Why; it stands in the activity log.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TestRule {
+    #[command(flatten)]
+    pub(crate) one: OneRule,
+    /// How far to look back.
+    #[arg(long, default_value = "7d", value_parser = duration, value_name = "DURATION")]
+    pub(crate) since: Duration,
 }
 
 #[derive(Debug, clap::Args)]

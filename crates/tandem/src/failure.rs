@@ -106,9 +106,8 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let exit = match problem.code.as_str() {
             "state_refused" | "check_failed" => Exit::Refused,
-            "map_unknown" | "app_unknown" | "route_unknown" | "error_unknown" | "record_unknown" => {
-                Exit::NotFound
-            }
+            "map_unknown" | "app_unknown" | "rule_unknown" | "route_unknown" | "error_unknown"
+            | "record_unknown" => Exit::NotFound,
             "request_invalid" | "not_supported" => Exit::Usage,
             "not_local" => Exit::Denied,
             "timed_out" => Exit::TimedOut,

@@ -10,6 +10,7 @@ mod env;
 mod failure;
 mod logs;
 mod output;
+mod post;
 mod quantity;
 mod verbs;
 

@@ -29,7 +29,7 @@ mod tests;
 pub use notice::{News, Notice};
 pub use replay::{Firing, Moment, Told, would_have_fired};
 pub use schedule::{Days, Schedule, Weekday, Window, Zone};
-pub use state::{MapFacts, Observed, Reach, RuleEffect, RuleState};
+pub use state::{Deeds, MapFacts, Observed, Reach, RuleEffect, RuleState};
 
 use crate::{FaultClass, Fullness, MapName, Share, WallTime};
 use serde::{Deserialize, Serialize};
@@ -209,6 +209,34 @@ impl When {
             | When::DestinationUnreachable(time)
             | When::SourceUnreachable(time) => SETTLE_MIN.max(*time),
             When::FailedShare { .. } | When::QueueFull(_) | When::Schedule(_) => SETTLE_MIN,
+        }
+    }
+}
+
+/// In words for people: *10 errors within 15 min*.
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            When::Errors { classes: ErrorClasses::Any, count, within } => {
+                write!(f, "{count} errors within {}", Spell(*within))
+            }
+            When::Errors { classes: ErrorClasses::Only(classes), count, within } => {
+                let classes: Vec<String> = classes.iter().map(ToString::to_string).collect();
+                write!(f, "{count} errors ({}) within {}", classes.join(", "), Spell(*within))
+            }
+            When::FailedShare { ratio, of_last } => write!(f, "{ratio} of the last {of_last} records failed"),
+            When::QueueFull(share) => write!(f, "the queue is {share} full"),
+            When::Lag(time) => write!(f, "{} behind", Spell(*time)),
+            When::DestinationUnreachable(time) => write!(f, "destination away for {}", Spell(*time)),
+            When::SourceUnreachable(time) => write!(f, "source away for {}", Spell(*time)),
+            When::Schedule(schedule) => write!(
+                f,
+                "from {:02}:{:02} {} for {}",
+                schedule.start_minute / 60,
+                schedule.start_minute % 60,
+                schedule.zone.name(),
+                Spell(schedule.lasting)
+            ),
         }
     }
 }

@@ -97,6 +97,17 @@ pub enum RuleEffect {
     Notify(Notice),
 }
 
+/// What a rule has done to a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deeds<'a> {
+    /// The map.
+    pub map: &'a MapName,
+    /// When it fired for it last.
+    pub fired_at: Option<WallTime>,
+    /// How often it took its hold off within the last hour.
+    pub lifted_within_hour: usize,
+}
+
 /// What was seen under a rule. Can be stored and taken up again; grows with the number of maps and no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleState {
@@ -200,6 +211,27 @@ impl RuleState {
         effects
     }
 
+    /// What the rule has done to each map that it has done anything to.
+    pub fn deeds(&self, now: WallTime) -> impl Iterator<Item = Deeds<'_>> {
+        self.maps.iter().filter(|(_, watch)| watch.fired_at.is_some() || !watch.lifted_at.is_empty()).map(
+            move |(map, watch)| Deeds {
+                map,
+                fired_at: watch.fired_at,
+                lifted_within_hour: watch.lifted_at.iter().filter(|at| now.since(**at) < HOUR).count(),
+            },
+        )
+    }
+
+    /// Forgets what was seen, because the rule was declared anew. How often it resumed is kept: that is about the
+    /// map and its apps.
+    pub fn renew(&mut self, rule: &Rule) {
+        self.when = rule.when.clone();
+        for watch in self.maps.values_mut() {
+            let lifted_at = std::mem::take(&mut watch.lifted_at);
+            *watch = Watch { lifted_at, ..Watch::default() };
+        }
+    }
+
     /// What speaks for firing for a map now, whether or not the rule may fire.
     pub(super) fn trouble(&self, rule: &Rule, map: &MapName, facts: &MapFacts, now: WallTime) -> Option<Why> {
         self.maps.get(map).map_or_else(
@@ -208,15 +240,10 @@ impl RuleState {
         )
     }
 
-    /// Begins anew if the rule was changed. How often it resumed is kept: that is about the map and its apps.
+    /// Begins anew if the rule waits for something else now.
     fn follow(&mut self, rule: &Rule) {
-        if self.when == rule.when {
-            return;
-        }
-        self.when = rule.when.clone();
-        for watch in self.maps.values_mut() {
-            let lifted_at = std::mem::take(&mut watch.lifted_at);
-            *watch = Watch { lifted_at, ..Watch::default() };
+        if self.when != rule.when {
+            self.renew(rule);
         }
     }
 

@@ -75,6 +75,10 @@ impl Store for MemoryStore {
                         inner.errors =
                             others.into_iter().chain(moved).map(|e| ((e.flow, e.seq), e)).collect();
                     }
+                    Record::Rule(rule) => {
+                        drop(inner.saved.rules.insert(rule.declared.name.clone(), *rule));
+                    }
+                    Record::NoRule(name) => drop(inner.saved.rules.remove(&name)),
                     Record::Activity(mut entry) => {
                         entry.id = inner.activity.len() as u64 + 1;
                         numbers.push(entry.id);

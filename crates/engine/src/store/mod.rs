@@ -16,8 +16,10 @@ mod tests;
 use crate::view::{ActivityEntry, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tandem_core::lifecycle::{MapState, QueueFate};
 use tandem_core::map::{FlowSpec, TableMap};
+use tandem_core::rules::{Rule, RuleState};
 use tandem_core::{AppName, BarrierId, Epoch, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
 
 pub use crate::journal::FlowId;
@@ -94,6 +96,10 @@ pub enum Record {
         /// Whose they were.
         before: FlowId,
     },
+    /// What was seen under a rule.
+    Rule(Box<RuleRecord>),
+    /// A rule that is no longer declared.
+    NoRule(Arc<str>),
     /// Something to tell. Its number is given when it is saved.
     Activity(ActivityEntry),
 }
@@ -107,6 +113,8 @@ pub struct Saved {
     pub maps: BTreeMap<MapName, MapRecord>,
     /// The streams.
     pub streams: BTreeMap<StreamName, StreamRecord>,
+    /// The rules, by name.
+    pub rules: BTreeMap<Arc<str>, RuleRecord>,
     /// How many errors each flow has.
     pub errors: BTreeMap<FlowId, u64>,
 }
@@ -176,6 +184,43 @@ pub struct Skipped {
     pub actor: String,
     /// Why, in their words.
     pub reason: String,
+}
+
+/// A rule as it was declared, whether a person has switched it, and what was seen under it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRecord {
+    /// What was declared.
+    pub declared: Rule,
+    /// Whether a person has switched it on or off since, whatever was declared.
+    pub switched: Option<bool>,
+    /// What was seen under it, and what it did.
+    pub state: RuleState,
+}
+
+impl RuleRecord {
+    /// A rule under which nothing was seen yet.
+    pub fn new(declared: Rule) -> Self {
+        Self { state: RuleState::new(&declared), declared, switched: None }
+    }
+
+    /// The rule as it is in force.
+    pub fn in_force(&self) -> Rule {
+        Rule { enabled: self.switched.unwrap_or(self.declared.enabled), ..self.declared.clone() }
+    }
+
+    /// The same rule as it is declared now. One that was changed begins anew. What a person switched by hand stays
+    /// so, unless the declaration says otherwise than it did: that is the newer word.
+    #[must_use]
+    pub fn declared_as(mut self, rule: Rule) -> Self {
+        if self.declared.enabled != rule.enabled {
+            self.switched = None;
+        }
+        if (Rule { enabled: rule.enabled, ..self.declared }) != rule {
+            self.state.renew(&rule);
+        }
+        self.declared = rule;
+        self
+    }
 }
 
 /// A flow of a map that was run.

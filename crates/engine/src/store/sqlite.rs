@@ -138,6 +138,10 @@ impl Store for SqliteStore {
                     .into_iter()
                     .map(|s| (s.stream.clone(), s))
                     .collect(),
+                rules: documents::<super::RuleRecord>(connection, "rule")?
+                    .into_iter()
+                    .map(|rule| (rule.declared.name.clone(), rule))
+                    .collect(),
                 errors: Default::default(),
             };
             let mut statement = connection.prepare("SELECT flow, count(*) FROM error GROUP BY flow")?;
@@ -182,6 +186,12 @@ impl Store for SqliteStore {
  remove("stream", &stream.to_string())?;
 }
                         Record::Error(error) => note(&transaction, error)?,
+                        Record::Rule(rule) => {
+                            put("rule", &rule.declared.name, serde_json::to_string(rule)?)?;
+                        }
+                        Record::NoRule(name) => {
+                            remove("rule", name)?;
+                        }
                         Record::NoErrorsAbove(above) => {
                             for (flow, seq) in above {
                                 transaction

@@ -15,7 +15,7 @@ mod tidying;
 use super::batch::Member;
 use super::journal::JournalHandle;
 use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress};
-use super::plan::{FlowStatus, Place, StreamPlan, StreamStatus};
+use super::plan::{ByClass, FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
 use crate::failpoint::Mistake;
@@ -75,7 +75,9 @@ pub(crate) struct StreamActor {
     retired: Vec<LaneId>,
     tidied: Duration,
     /// What lanes that are no more have applied and set aside.
-    counted_before: BTreeMap<FlowId, (u64, u64)>,
+    counted_before: BTreeMap<FlowId, (u64, ByClass)>,
+    /// Attempts that failed, per flow that they were made for.
+    attempts: BTreeMap<FlowId, ByClass>,
 }
 
 /// What is in memory of a lane.
@@ -147,6 +149,7 @@ impl StreamActor {
             retired: Vec::new(),
             tidied: Duration::ZERO,
             counted_before: BTreeMap::new(),
+            attempts: BTreeMap::new(),
         }
     }
 
@@ -351,10 +354,25 @@ impl StreamActor {
         .is_some()
     }
 
+    /// Counts an attempt that failed, for the flows that it was made for. What is about a record is counted when the
+    /// record is set aside: until then it may only wait for another.
+    fn note_attempt(&mut self, flows: impl IntoIterator<Item = FlowId>, class: FaultClass) {
+        if class.is_about_record() {
+            return;
+        }
+        for flow in flows {
+            self.attempts.entry(flow).or_default().add(class, 1);
+        }
+    }
+
     /// Notes how a run ended.
     fn note_end(&mut self, ended: Ended) {
         let now = self.parts.env.now();
         let stream = self.parts.record.stream.to_string();
+        if let Some((_, LaneEnd::Failed(LaneFault { fault, flows, .. }))) = &ended.outcome {
+            let made_for = if flows.is_empty() { self.members(ended.lane) } else { flows.clone() };
+            self.note_attempt(made_for, fault.class);
+        }
         let Some(slot) = self.lanes.get_mut(&ended.lane) else { return };
         slot.run = None;
         let progress = slot.progress.borrow().clone();
@@ -472,7 +490,7 @@ impl StreamActor {
             self.counted_before.entry(*flow).or_default().0 += n;
         }
         for (flow, n) in &progress.refused {
-            self.counted_before.entry(*flow).or_default().1 += n;
+            self.counted_before.entry(*flow).or_default().1.add_all(n);
         }
     }
 
@@ -501,11 +519,11 @@ impl StreamActor {
         for (flow, wanted) in &plan.flows {
             let lane = self.parts.record.lane_of(*flow).map(|lane| lane.lane);
             let slot = lane.and_then(|lane| self.lanes.get(&lane));
-            let (mut applied, mut refused) = self.counted_before.get(flow).copied().unwrap_or_default();
+            let (mut applied, mut refused) = self.counted_before.get(flow).cloned().unwrap_or_default();
             for slot in self.lanes.values() {
                 let progress = slot.progress.borrow();
                 applied += progress.applied.get(flow).copied().unwrap_or_default();
-                refused += progress.refused.get(flow).copied().unwrap_or_default();
+                progress.refused.get(flow).into_iter().for_each(|more| refused.add_all(more));
             }
             flows.insert(
                 *flow,
@@ -519,6 +537,7 @@ impl StreamActor {
                     cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
                     applied,
                     refused,
+                    attempts: self.attempts.get(flow).cloned().unwrap_or_default(),
                     stalled: slot.filter(|slot| slot.stalled).and_then(|slot| slot.retry.fault().cloned()),
                 },
             );

@@ -9,6 +9,7 @@
 use super::batch::{Batch, Member};
 use super::journal::JournalHandle;
 use super::pace::Pace;
+use super::plan::ByClass;
 use super::trial::Trial;
 use crate::env::Env;
 use crate::failpoint::FailPoint;
@@ -56,7 +57,7 @@ pub(super) struct Progress {
     /// Changes applied, per flow, since the engine started.
     pub(super) applied: BTreeMap<FlowId, u64>,
     /// Changes set aside, per flow, since the engine started.
-    pub(super) refused: BTreeMap<FlowId, u64>,
+    pub(super) refused: BTreeMap<FlowId, ByClass>,
 }
 
 /// Why a run ended.

@@ -29,4 +29,4 @@ mod trial;
 
 pub(crate) use actor::{StreamActor, StreamParts};
 pub(crate) use journal::JournalHandle;
-pub(crate) use plan::{FlowPlan, Place, StreamPlan, StreamStatus};
+pub(crate) use plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};

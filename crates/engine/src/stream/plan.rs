@@ -8,7 +8,7 @@ use crate::store::FlowId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Projection};
-use tandem_core::{Fault, Seq, Target};
+use tandem_core::{Fault, FaultClass, Seq, Target};
 
 /// What is wanted of a stream.
 #[derive(Debug, Clone, Default)]
@@ -87,9 +87,38 @@ pub(crate) struct FlowStatus {
     /// Changes applied since the engine started.
     pub(crate) applied: u64,
     /// Changes set aside since the engine started.
-    pub(crate) refused: u64,
+    pub(crate) refused: ByClass,
+    /// Attempts that failed since the engine started, for what is no fault of a change.
+    pub(crate) attempts: ByClass,
     /// What stands in its way, if it was given a lane of its own for that.
     pub(crate) stalled: Option<Fault>,
+}
+
+/// How often something failed, by the class of the fault.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ByClass(BTreeMap<FaultClass, u64>);
+
+impl ByClass {
+    /// It failed so often more.
+    pub(crate) fn add(&mut self, class: FaultClass, times: u64) {
+        *self.0.entry(class).or_default() += times;
+    }
+
+    /// What another has counted counts here as well.
+    pub(crate) fn add_all(&mut self, other: &ByClass) {
+        other.0.iter().for_each(|(class, times)| self.add(*class, *times));
+    }
+
+    /// How often it failed in all.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// How much more often than `before`, by class.
+    pub(crate) fn since(&self, before: &ByClass) -> impl Iterator<Item = (FaultClass, u64)> {
+        let known = |class: &FaultClass| before.0.get(class).copied().unwrap_or_default();
+        self.0.iter().map(move |(class, times)| (*class, times.saturating_sub(known(class))))
+    }
 }
 
 /// Where a flow is.

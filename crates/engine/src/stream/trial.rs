@@ -150,7 +150,9 @@ impl LaneRun {
         let records: Vec<Record> = errors.iter().cloned().map(Record::Error).collect();
         self.context.store.save(&records).map_err(LaneEnd::Forgetful)?;
         self.progress.send_modify(|progress| {
-            errors.iter().for_each(|error| *progress.refused.entry(error.flow).or_default() += 1);
+            for error in errors {
+                progress.refused.entry(error.flow).or_default().add(error.fault.class, 1);
+            }
         });
         for error in errors {
             tracing::warn!(map = %error.map, seq = %error.seq, class = %error.fault.class, code = error.fault.code, "record set aside: {}", error.fault);

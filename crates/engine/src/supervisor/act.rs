@@ -185,7 +185,7 @@ impl Supervisor {
         in_order(events)
     }
 
-    fn dependents_held_by(&self, parent: &MapName) -> Vec<MapName> {
+    pub(super) fn dependents_held_by(&self, parent: &MapName) -> Vec<MapName> {
         let hold = Hold::Parent(parent.clone());
         let held = self.maps.values().filter(|record| record.state.holds.contains_key(&hold));
         held.map(|record| record.map.name.clone()).collect()

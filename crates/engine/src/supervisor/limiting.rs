@@ -1,13 +1,13 @@
 //! Limits: looked at with each turn, and acted on.
 //!
 //! What follows from a limit is decided in `tandem_core::limits`. Here a queue is measured, a map is held with
-//! everything that depends on it, and what must outlast the moment is remembered: that the source refuses writes,
-//! until a person has resumed the map and it has caught up, or has skipped or stopped it.
+//! everything that depends on it (see `holding`), and what must outlast the moment is remembered: that the source
+//! refuses writes, until a person has resumed the map and it has caught up, or has skipped or stopped it.
 
 use super::Supervisor;
-use crate::store::{MapRecord, Record, StoreError};
-use std::collections::BTreeMap;
-use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
+use super::holding::{Changes, Told};
+use crate::store::{MapRecord, StoreError};
+use tandem_core::lifecycle::{Hold, Phase};
 use tandem_core::limits::{ArrivalRate, Demand, Judgement, Level, LimitKind, Reached, Usage, judge};
 use tandem_core::{MapName, WallTime};
 
@@ -61,52 +61,16 @@ impl Supervisor {
 
     fn limit_reached(&mut self, name: &MapName, what: Reached, block: bool) -> Result<(), StoreError> {
         let reason = format!("{} is reached: {}", what.limit, amount(what));
-        let note = HoldNote { since: self.now(), actor: "tandem".into(), reason: reason.as_str().into() };
-        let mut events = vec![(name.clone(), Event::Hold(Hold::Limit, note.clone()))];
-        let dependents = self.dependents.dependents(name);
-        events.extend(
-            dependents
-                .into_iter()
-                .map(|other| (other, Event::Hold(Hold::Parent(name.clone()), note.clone()))),
-        );
-        let (mut records, mut changed) = (Vec::new(), BTreeMap::new());
-        for (map, event) in events {
-            let Some(record) = self.maps.get(&map) else { continue };
-            let mut next = record.clone();
-            if block && map == *name {
-                next.blocked = Some(self.now());
+        let detail = if block { "further writes are refused in the source" } else { "" };
+        let told = Told { event: "map.limit_reached", actor: "tandem", reason: &reason, detail };
+        let mut changes = Changes::default();
+        let now = self.now();
+        self.hold(&mut changes, name, Hold::Limit, &told, |record| {
+            if block {
+                record.blocked = Some(now);
             }
-            // One that is in another state is left as it is.
-            if let Ok(state) = step(&next.state, event, self.now()) {
-                next.state = state;
-            }
-            if next != *record {
-                let mut entry = self.note("map.limit_reached", &map, "tandem", &reason);
-                entry.from = Some(record.state.phase.to_string());
-                entry.to = Some(next.state.phase.to_string());
-                if map != *name {
-                    entry.detail = format!("goes along with {name}");
-                } else if block {
-                    entry.detail = "further writes are refused in the source".to_owned();
-                }
-                tracing::warn!(%map, "{reason}");
-                records.push(Record::Activity(entry));
-                records.push(Record::Map(Box::new(next.clone())));
-                changed.insert(map, next);
-            }
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        self.save(&records)?;
-        for (map, record) in changed {
-            self.asked.insert(map.clone(), self.version + 1);
-            self.maps.insert(map, record);
-        }
-        if let Err(error) = self.push_plans() {
-            tracing::error!("a stream could not be opened: {error}");
-        }
-        Ok(())
+        });
+        self.carry_out(changes)
     }
 }
 

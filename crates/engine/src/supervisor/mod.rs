@@ -7,8 +7,11 @@
 
 mod absorb;
 mod act;
+mod holding;
 mod limiting;
 mod plans;
+mod reach;
+mod ruling;
 mod skip;
 mod snapshot;
 
@@ -21,14 +24,17 @@ use crate::journal::{Identity, Journal, JournalError, Settings as JournalSetting
 use crate::request::{Accepted, Planned, Rejected, Request};
 use crate::store::{EngineRecord, FlowId, MapRecord, Record, Saved, Store, StoreError, StreamRecord};
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
-use crate::view::{ActivityEntry, Condition, ConditionKind, Snapshot};
+use crate::telling::{Tell, Telling};
+use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
 use limiting::Watched;
+use ruling::Ruling;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Connector, Owner};
 use tandem_core::limits::Limits;
 use tandem_core::map::FlowSpec;
+use tandem_core::rules::Rule;
 use tandem_core::{AppName, Dependents, MapName, Seq, StreamName, WallTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -55,10 +61,29 @@ impl Default for Tuning {
 
 /// What is asked of the supervisor.
 pub(crate) enum Command {
-    Act { request: Request, prepared: Prepared, reply: oneshot::Sender<Result<Accepted, Rejected>> },
-    Plan { request: Request, reply: oneshot::Sender<Result<Planned, Rejected>> },
-    Locate { map: MapName, reply: oneshot::Sender<Result<Vec<Located>, Rejected>> },
-    Shutdown { reply: oneshot::Sender<()> },
+    Act {
+        request: Request,
+        prepared: Prepared,
+        reply: oneshot::Sender<Result<Accepted, Rejected>>,
+    },
+    Plan {
+        request: Request,
+        reply: oneshot::Sender<Result<Planned, Rejected>>,
+    },
+    Locate {
+        map: MapName,
+        reply: oneshot::Sender<Result<Vec<Located>, Rejected>>,
+    },
+    SwitchRule {
+        rule: String,
+        enabled: bool,
+        actor: String,
+        reason: String,
+        reply: oneshot::Sender<Result<RuleView, Rejected>>,
+    },
+    Shutdown {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Where a flow's queue is.
@@ -76,6 +101,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) apps: BTreeMap<AppName, Arc<dyn Connector>>,
     pub(crate) limits: BTreeMap<MapName, Limits>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) tell: Arc<dyn Tell>,
     pub(crate) tuning: Tuning,
 }
 
@@ -98,6 +125,8 @@ pub(crate) struct Supervisor {
     conditions: BTreeMap<(MapName, ConditionKind), Condition>,
     errors: BTreeMap<FlowId, u64>,
     watched: BTreeMap<MapName, Watched>,
+    ruling: Ruling,
+    telling: Telling,
 }
 
 struct StreamHandle {
@@ -123,7 +152,11 @@ impl Supervisor {
     ) -> Self {
         let dependents =
             Dependents::new(saved.maps.iter().map(|(name, map)| (name, map.map.depends_on.as_slice())));
+        let ruling = Ruling::new(&world.rules, &saved.rules);
+        let telling = Telling::new(world.env.clone(), world.tell.clone());
         Self {
+            ruling,
+            telling,
             world,
             engine,
             maps: saved.maps,
@@ -178,6 +211,9 @@ impl Supervisor {
                     let _ = reply.send(self.act(request, prepared));
                 }
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
+                Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
+                    let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
+                }
                 Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
                 Some(Command::Shutdown { reply }) => {
                     self.shut_down().await;
@@ -191,6 +227,9 @@ impl Supervisor {
             }
             if let Err(error) = self.enforce_limits() {
                 tracing::error!("that a limit is reached could not be saved: {error}");
+            }
+            if let Err(error) = self.follow_rules() {
+                tracing::error!("what a rule has seen or done could not be saved: {error}");
             }
             self.show();
         }

@@ -115,7 +115,7 @@ impl Supervisor {
         for record in saved {
             let Record::ErrorsOf { now, before } = record else { continue };
             let noted = |handle: &super::StreamHandle| {
-                handle.status.borrow().flows.get(before).map_or(0, |status| status.refused)
+                handle.status.borrow().flows.get(before).map_or(0, |status| status.refused.total())
             };
             let noted: u64 = self.streams.values().map(noted).sum();
             let known = self.errors.remove(before).unwrap_or_default();

@@ -58,7 +58,7 @@ impl Supervisor {
             let fault = status.broken.or(status.fault).or(status.entering).or(apply.flatten());
             AppView { app: app.clone(), fault, capturing: status.capturing, guards: status.guards }
         });
-        let snapshot = Snapshot { maps, apps: apps.collect() };
+        let snapshot = Snapshot { maps, apps: apps.collect(), rules: self.rule_views() };
         self.snapshots.send_if_modified(|shown| {
             let changed = **shown != snapshot;
             if changed {
@@ -82,7 +82,7 @@ impl Supervisor {
         if let Some(status) = handle.status.borrow().flows.get(&flow.flow) {
             view.applied_seq = status.cursor.max(start);
             view.applied = status.applied;
-            view.errors += status.refused;
+            view.errors += status.refused.total();
         }
         view.head_seq = handle.journal.with(|journal| journal.durable()).max(view.applied_seq);
         if flow.start.is_some() {

@@ -13,7 +13,7 @@ use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
-use tandem_engine::{Engine, Rejected, Request, Setup, Tuning};
+use tandem_engine::{Engine, Rejected, Request, Setup, TellNobody, Tuning};
 
 /// Maps: a parent, its child, and one beside them.
 pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
@@ -186,6 +186,8 @@ impl World {
         let deletes = if self.weather.guards { Deletes::Reject } else { Deletes::Queue };
         let apps = [("left", &self.left), ("right", &self.right)];
         let setup = Setup {
+            rules: Vec::new(),
+            tell: Arc::new(TellNobody),
             data_dir: "unused".into(),
             apps: apps
                 .into_iter()

@@ -7,3 +7,4 @@ pub(crate) mod errors;
 pub(crate) mod health;
 pub(crate) mod maps;
 pub(crate) mod queue;
+pub(crate) mod rules;

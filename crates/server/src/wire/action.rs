@@ -169,7 +169,7 @@ pub struct MapState {
 }
 
 /// The longest text that a person may send along: a reason, a name.
-const TEXT_MAX: usize = 1_000;
+pub(crate) const TEXT_MAX: usize = 1_000;
 
 impl ActionRequest {
     /// What is asked of the engine, or what is wrong with the question.

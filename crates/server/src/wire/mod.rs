@@ -10,8 +10,10 @@ mod image;
 mod map;
 mod problem;
 mod queue;
+mod rule;
 mod value;
 
+pub(crate) use action::TEXT_MAX;
 pub use action::{
     Accepted, ActionRequest, MapState, PauseRequest, Plan, PlannedMap, ResumeRequest, RunRequest,
     SkipRequest, StopRequest,
@@ -24,6 +26,7 @@ pub use image::{Image, Unwritable};
 pub use map::{Column, Condition, Flow, Hold, Map, Side};
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
+pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

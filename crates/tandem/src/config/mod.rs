@@ -126,7 +126,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
         return Err(ConfigErrors(errors));
     }
     let mut config = Config { listen, data_dir, base, apps, maps, limits, rules, notify, notes: Vec::new() };
-    config.notes = limits_and_rules_notes(&config);
+    config.notes = limits_notes(&config);
     Ok(config)
 }
 
@@ -150,19 +150,11 @@ fn settled_limits(
     .collect()
 }
 
-/// What a person should know of limits and rules: what is asked for and not done yet. To pass over it in silence would
+/// What a person should know of limits: what is asked for and not done yet. To pass over it in silence would
 /// be worse than not to know it.
-fn limits_and_rules_notes(config: &Config) -> Vec<Finding> {
+fn limits_notes(config: &Config) -> Vec<Finding> {
     let lossy = config.limits.iter().filter_map(|(map, limits)| limits::not_lost_note(map.as_str(), limits));
-    let mut notes: Vec<Finding> = lossy.collect();
-    if !config.rules.is_empty() {
-        notes.push(Finding::warning(
-            "rules_not_followed",
-            "rules",
-            "they are read and checked, and not followed by this version: nobody is told, and no map is paused",
-        ));
-    }
-    notes
+    lossy.collect()
 }
 
 fn read(path: &Path) -> Result<String, ConfigErrors> {

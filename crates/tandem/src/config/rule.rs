@@ -107,7 +107,7 @@ fn one(raw: &RawRule, known: &Known<'_>, reader: &mut Reader<'_>) -> Option<Rule
             reader.refuse(place, why.to_string(), "take resume out; a person resumes such a map");
         }
         Err(why @ BadRule::Idle) => {
-            let fix = "write action = \"pause\" or \"stop\", or notify = [\"ops\"] with [notify.ops]";
+            let fix = "write action = \"pause\", or notify = [\"ops\"] with [notify.ops]";
             reader.refuse(raw.then.span(), why.to_string(), fix);
         }
     }
@@ -238,11 +238,12 @@ fn then(given: &Spanned<RawThen>, known: &Known<'_>, reader: &mut Reader<'_>) ->
         }
         notify.push(name.as_str().into());
     }
-    let actions = [
-        ("none", RuleAction::Nothing),
-        ("pause", RuleAction::Pause(ResumeBy::Hand)),
-        ("stop", RuleAction::Stop),
-    ];
+    let actions = [("none", RuleAction::Nothing), ("pause", RuleAction::Pause(ResumeBy::Hand))];
+    if let Some(stop) = raw.action.as_ref().filter(|action| action.get_ref() == "stop") {
+        let why = "this version cannot keep a queue beyond a stop yet, so no rule may stop a map";
+        reader.refuse(stop.span(), why, "write action = \"pause\"");
+        return None;
+    }
     let action = match &raw.action {
         Some(action) => reader.word("action", action, &actions)?,
         None => RuleAction::Nothing,

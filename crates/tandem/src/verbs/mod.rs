@@ -10,10 +10,11 @@ mod guard;
 mod map;
 mod queue;
 mod record;
+mod rule;
 mod serve;
 mod version;
 
-use crate::args::{AppVerb, Args, ErrorVerb, GuardVerb, MapVerb, QueueVerb, Verb};
+use crate::args::{AppVerb, Args, ErrorVerb, GuardVerb, MapVerb, QueueVerb, RuleVerb, Verb};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use tandem_server::Client;
@@ -54,6 +55,10 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Queue(QueueVerb::Export(asked)) => queue::export(&desk()?, asked).await,
         Verb::Error(ErrorVerb::List(asked)) => error::list(&desk()?, asked).await,
         Verb::Error(ErrorVerb::Show(asked)) => error::show(&desk()?, asked).await,
+        Verb::Rule(RuleVerb::List) => rule::list(&desk()?).await,
+        Verb::Rule(RuleVerb::Enable(asked)) => rule::enable(&desk()?, asked).await,
+        Verb::Rule(RuleVerb::Disable(asked)) => rule::disable(&desk()?, asked).await,
+        Verb::Rule(RuleVerb::Test(asked)) => rule::test(&desk()?, asked).await,
         Verb::Activity(asked) => activity::activity(&desk()?, asked).await,
         Verb::Version => Ok(version::version(output)),
         Verb::Completion { shell } => Ok(completion::completion(shell, output)),

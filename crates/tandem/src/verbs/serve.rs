@@ -8,6 +8,7 @@ use super::Outcome;
 use crate::args::Serve as Asked;
 use crate::env::Surroundings;
 use crate::failure::{Exit, Failure};
+use crate::post::Post;
 use crate::{config, connectors, logs};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +24,7 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(asked: Asked) -> Outcome {
     let config = config::load(&asked.config)?;
     let apps = connectors::connect_all(&config)?;
-    // Nobody is told anything yet; an address that could not work is refused now all the same.
-    connectors::notifiers(&config)?;
+    let tell = Arc::new(Post::new(connectors::notifiers(&config)?));
     logs::to_stderr(asked.log_format);
     for note in &config.notes {
         tracing::warn!(code = note.code, place = note.place, "{}", note.message);
@@ -36,6 +36,8 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
         apps,
         maps: config.maps,
         limits: config.limits,
+        rules: config.rules,
+        tell,
         env: Arc::new(Surroundings::here()),
     };
     let engine = Engine::start(setup).await?;

@@ -10,6 +10,7 @@ mod http;
 mod inspect;
 mod maintenance;
 mod postgres;
+mod rules;
 mod seeds;
 mod story;
 mod usage;

@@ -4,7 +4,7 @@ use super::{PAUSE_TIMEOUT, StreamActor};
 use crate::env::within;
 use crate::failpoint::{FailPoint, Mistake};
 use crate::retry::Retry;
-use crate::store::{Record, StoreError};
+use crate::store::{FlowId, Record, StoreError};
 use crate::stream::plan::StreamPlan;
 use crate::stream::settle::{Lost, Unknowable};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use tandem_core::{Epoch, Fault, FaultClass, LaneId, Seq};
 impl StreamActor {
     /// Makes sure that every older connection is fenced and every outcome settled, before any new one is made.
     pub(super) async fn connect(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
-        let wanted = plan.flows.values().any(|flow| flow.follow && flow.start.is_some());
+        let wanted = following(plan).next().is_some();
         let now = self.parts.env.now();
         if self.fenced.is_some() || !wanted || !self.connect.is_due(now) {
             return Ok(());
@@ -69,6 +69,7 @@ impl StreamActor {
                     if self.connect.fault().is_none() {
                         tracing::warn!(%stream, class = %fault.class, "the destination does not answer: {fault}");
                     }
+                    self.note_attempt(following(plan), fault.class);
                     self.connect.failed(fault, now);
                 }
             }
@@ -155,7 +156,7 @@ impl StreamActor {
         let open = async {
             let mut connection = destination.open_apply(owner, &stream).await?;
             let marks = connection.fence().await?;
-            Ok((connection, marks))
+            Ok::<_, Fault>((connection, marks))
         };
         let opened = tokio::select! {
             biased;
@@ -176,6 +177,7 @@ impl StreamActor {
                 true
             }
             Err(fault) => {
+                self.note_attempt(self.members(lane), fault.class);
                 self.connect.failed(fault, now);
                 self.fenced = None;
                 false
@@ -217,4 +219,9 @@ impl StreamActor {
             None => tracing::warn!(%stream, "watermarks were left in the destination: it did not answer"),
         }
     }
+}
+
+/// The flows that are to be in a lane, and have entered capture.
+fn following(plan: &StreamPlan) -> impl Iterator<Item = FlowId> + '_ {
+    plan.flows.values().filter(|flow| flow.follow && flow.start.is_some()).map(|flow| flow.flow)
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::MapName;
 use tandem_core::lifecycle::{Action, Phase};
-use tandem_engine::{Engine, Request, Setup};
+use tandem_engine::{Engine, Request, Setup, TellNobody};
 use tokio::net::TcpListener;
 use traffic::Traffic;
 use view::View;
@@ -52,6 +52,8 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
         apps: connectors::connect_all(&config)?,
         maps: config.maps,
         limits: config.limits,
+        rules: Vec::new(),
+        tell: Arc::new(TellNobody),
         env: Arc::new(Surroundings::here()),
     };
     let engine = Engine::start(setup).await?;

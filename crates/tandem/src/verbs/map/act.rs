@@ -54,7 +54,7 @@ async fn wait(
 }
 
 /// Who asks, for the activity log.
-fn actor() -> String {
+pub(crate) fn actor() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     format!("cli:{}", user.unwrap_or_else(|_| "unknown".to_owned()))
 }

@@ -11,7 +11,7 @@ mod skip;
 mod stop;
 mod wait;
 
-pub(super) use act::act;
+pub(super) use act::{act, actor};
 pub(crate) use list::list;
 pub(crate) use pause::pause;
 pub(crate) use plan::plan;

@@ -1,0 +1,110 @@
+//! What is declared against what is saved, at each start: maps and rules begin as they are declared now and go on
+//! where they were.
+
+use crate::store::{MapRecord, Record, RuleRecord};
+use crate::supervisor::World;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tandem_core::lifecycle::{Event, Hold, HoldNote, MapState, Phase, step};
+use tandem_core::map::TableMap;
+use tandem_core::rules::Rule;
+use tandem_core::{Finding, MapName, WallTime};
+
+/// Brings the saved maps in line with the declared ones. A map that runs cannot be changed or left out.
+pub(crate) fn reconcile_maps(
+    saved: &mut BTreeMap<MapName, MapRecord>,
+    declared: Vec<TableMap>,
+    world: &World,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for map in &declared {
+        for side in [&map.left, &map.right] {
+            if !world.apps.contains_key(&side.app) {
+                findings.push(Finding::error(
+                    "app_unknown",
+                    format!("map {}", map.name),
+                    format!("there is no app {}", side.app),
+                ));
+            }
+        }
+        if map.direction == tandem_core::map::Direction::Both {
+            findings.push(
+                Finding::error(
+                    "not_supported",
+                    format!("map {}", map.name),
+                    "this version cannot keep both directions in step",
+                )
+                .fix("use direction = \"to_right\" or \"to_left\""),
+            );
+        }
+    }
+    for (name, record) in saved.iter().filter(|(_, record)| record.state.phase != Phase::NotRunning) {
+        let same = declared.iter().find(|map| map.name == *name);
+        let what = match same {
+            None => "it is no longer declared",
+            Some(map) if *map != record.map && !may_become(record, map) => "it was declared differently",
+            Some(_) => continue,
+        };
+        let message = format!("{what}, but it is {}", record.state.phase);
+        let fix = "declare it as it was and start; a map may be edited while it is paused, all of it while it is stopped";
+        findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
+    }
+    let now = world.env.wall();
+    let mut next = BTreeMap::new();
+    for map in declared {
+        let record = saved.remove(&map.name).filter(|record| record.state.phase != Phase::NotRunning);
+        let record = record.map(|record| edited(record, &map, now));
+        let record = record.unwrap_or_else(|| MapRecord {
+            map: map.clone(),
+            state: MapState::new(now),
+            flows: Vec::new(),
+            blocked: None,
+            skipped: Vec::new(),
+        });
+        next.insert(map.name.clone(), record);
+    }
+    *saved = next;
+    findings
+}
+
+/// Whether a map that is not stopped may be declared so now: while it is paused, everything may change but what its
+/// queue was captured by.
+fn may_become(record: &MapRecord, map: &TableMap) -> bool {
+    let sources =
+        |map: &TableMap| map.flows().into_iter().map(|(source, _)| source.clone()).collect::<Vec<_>>();
+    let apps = |map: &TableMap| [map.left.app.clone(), map.right.app.clone()];
+    record.state.phase == Phase::Paused
+        && record.map.direction == map.direction
+        && apps(&record.map) == apps(map)
+        && sources(&record.map) == sources(map)
+}
+
+/// A map as it is declared now. One that was edited is checked when a person resumes it, and by nobody else.
+fn edited(mut record: MapRecord, map: &TableMap, now: WallTime) -> MapRecord {
+    if record.map != *map {
+        let hold = Hold::System("edited".into());
+        let note = HoldNote { since: now, actor: "config".into(), reason: "the map was edited".into() };
+        if let Ok(state) = step(&record.state, Event::Hold(hold, note), now) {
+            record.state = state;
+        }
+        record.map = map.clone();
+    }
+    record
+}
+
+/// Brings the saved rules in line with the declared ones, and says what is to be saved. A hold of a rule that is no
+/// longer declared stays until a person resumes the map.
+pub(crate) fn reconcile_rules(saved: &mut BTreeMap<Arc<str>, RuleRecord>, declared: &[Rule]) -> Vec<Record> {
+    let mut before = std::mem::take(saved);
+    let mut records = Vec::new();
+    for rule in declared {
+        let record = match before.remove(&rule.name) {
+            Some(record) => record.declared_as(rule.clone()),
+            None => RuleRecord::new(rule.clone()),
+        };
+        records.push(Record::Rule(Box::new(record.clone())));
+        saved.insert(rule.name.clone(), record);
+    }
+    records.extend(before.into_keys().map(Record::NoRule));
+    records
+}

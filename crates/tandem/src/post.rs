@@ -1,0 +1,48 @@
+//! Who brings notices to people: the notifiers of the config, by the names that rules use for them.
+
+use crate::env::Surroundings;
+use std::collections::BTreeMap;
+use tandem_connectors::notify::{Notification, Notifier};
+use tandem_core::connect::BoxFuture;
+use tandem_core::rules::Notice;
+use tandem_core::{Fault, FaultClass};
+use tandem_engine::Tell;
+use tandem_engine::env::Env;
+
+/// See the module.
+pub(crate) struct Post {
+    notifiers: BTreeMap<String, Notifier>,
+    surroundings: Surroundings,
+}
+
+impl Post {
+    pub(crate) fn new(notifiers: BTreeMap<String, Notifier>) -> Self {
+        Self { notifiers, surroundings: Surroundings::here() }
+    }
+}
+
+impl Tell for Post {
+    fn tell<'a>(
+        &'a self,
+        target: &'a str,
+        id: &'a str,
+        notice: &'a Notice,
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let Some(notifier) = self.notifiers.get(target) else {
+                // The config is read as a whole: this is a rule of another one.
+                let fault = Fault::new(FaultClass::Setup, format!("notify {target}"), "nobody has that name");
+                return Err(fault.fix(format!("add [notify.{target}] to the config")));
+            };
+            let notification = Notification {
+                id: id.to_owned(),
+                subject: notice.subject(),
+                lines: notice.lines(),
+                map: notice.map().cloned(),
+                rule: Some(notice.rule.clone()),
+                at: notice.at,
+            };
+            notifier.send(&notification, self.surroundings.wall()).await
+        })
+    }
+}
