@@ -13,6 +13,11 @@ pub(crate) fn key(parts: Option<&Vec<Json>>) -> String {
     parts.map_or_else(|| "?".to_owned(), |parts| parts.iter().map(value).collect::<Vec<_>>().join("|"))
 }
 
+/// A name, or a dash for a source that gives none.
+pub(crate) fn or_dash(name: &str) -> String {
+    if name.is_empty() { "-".to_owned() } else { name.to_owned() }
+}
+
 /// Names and values, a line each.
 pub(crate) fn facts(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

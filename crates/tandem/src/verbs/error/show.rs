@@ -24,13 +24,13 @@ fn text(found: &RecordErrorInFull) -> String {
         ("map", error.map.clone()),
         ("class", format!("{}{code}", error.class)),
         ("message", format!("{}: {}", error.operation, printable(&error.message))),
-        ("fix", error.fix.as_deref().map_or_else(|| "-".to_owned(), printable)),
+        ("fix", printable(error.fix.as_deref().unwrap_or("-"))),
         ("refused", tried),
         ("seq", error.seq.to_string()),
         ("op", error.op.clone().unwrap_or_else(|| "?".to_owned())),
         ("key", record::key(error.key.as_ref())),
         ("table", error.table.clone().unwrap_or_else(|| "?".to_owned())),
-        ("transaction", error.transaction.clone()),
+        ("transaction", record::or_dash(&error.transaction)),
     ];
     let Some(committed) = error.committed_at else {
         lines.push(("record", "not kept: an older version noted this error".to_owned()));

@@ -19,7 +19,7 @@ fn text(found: &QueuedRecordInFull) -> String {
         ("op", queued.op.clone()),
         ("key", record::key(queued.key.as_ref())),
         ("table", queued.table.clone()),
-        ("transaction", queued.transaction.clone()),
+        ("transaction", record::or_dash(&queued.transaction)),
         ("committed", moment(queued.committed_at)),
         ("captured", moment(queued.captured_at)),
         ("size", bytes(u64::from(queued.bytes))),
