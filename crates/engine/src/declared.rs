@@ -108,3 +108,57 @@ pub(crate) fn reconcile_rules(saved: &mut BTreeMap<Arc<str>, RuleRecord>, declar
     records.extend(before.into_keys().map(Record::NoRule));
     records
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tandem_core::WallTime;
+    use tandem_core::rules::{ErrorClasses, MapSelection, Observed, ResumeBy, RuleAction, Then, When};
+
+    fn rule(count: u32, enabled: bool) -> Rule {
+        Rule {
+            name: "watch".into(),
+            maps: MapSelection::All,
+            when: When::Errors { classes: ErrorClasses::Any, count, within: Duration::from_secs(60) },
+            then: Then { notify: Vec::new(), action: RuleAction::Pause(ResumeBy::Hand) },
+            cooldown: Duration::from_secs(60),
+            enabled,
+        }
+    }
+
+    /// A rule that a person has switched off, and that has seen something.
+    fn saved() -> BTreeMap<Arc<str>, RuleRecord> {
+        let mut record = RuleRecord::new(rule(2, true));
+        let seen = Observed::Failed { class: tandem_core::FaultClass::Application };
+        record.state.observe(&record.declared, &"a".into(), seen, WallTime(0));
+        record.switched = Some(false);
+        BTreeMap::from([("watch".into(), record)])
+    }
+
+    fn declared_as(rule: Rule) -> RuleRecord {
+        let mut saved = saved();
+        reconcile_rules(&mut saved, &[rule]);
+        saved.remove("watch").unwrap()
+    }
+
+    #[test]
+    fn a_rule_goes_on_where_it_was_and_begins_anew_when_it_is_declared_differently() {
+        let before = saved().remove("watch").unwrap();
+        assert_eq!(declared_as(rule(2, true)), before);
+        assert!(!declared_as(rule(2, true)).in_force().enabled, "switched off by hand");
+        let changed = declared_as(rule(3, true));
+        assert_ne!(changed.state, before.state, "what was seen was seen under another rule");
+        assert!(!changed.in_force().enabled, "still switched off by hand");
+        let newer = declared_as(rule(2, false));
+        assert_eq!((newer.switched, newer.state), (None, before.state), "the config's own word is newer");
+    }
+
+    #[test]
+    fn a_rule_that_is_no_longer_declared_is_forgotten() {
+        let mut saved = saved();
+        let records = reconcile_rules(&mut saved, &[]);
+        assert!(saved.is_empty());
+        assert!(matches!(records.as_slice(), [Record::NoRule(name)] if **name == *"watch"));
+    }
+}

@@ -43,6 +43,8 @@ pub struct RuleOnMap {
     pub fired_at: Option<Timestamp>,
     /// How often it took its hold off within the last hour.
     pub resumed_within_hour: u64,
+    /// How often it may still do so within this hour: at 0 a person resumes. Null if it never does by itself.
+    pub resumes_left: Option<u64>,
 }
 
 /// The body of `POST /rules/{rule}/enable` and `…/disable`.
@@ -103,20 +105,22 @@ impl From<&tandem_engine::RuleView> for Rule {
                 MapSelection::Only(maps) => Some(maps.iter().map(ToString::to_string).collect()),
             },
             cooldown_seconds: rule.cooldown.as_secs(),
-            maps: view.maps.iter().map(RuleOnMap::from).collect(),
+            maps: view.maps.iter().map(|on_map| RuleOnMap::new(on_map, resumes_per_hour)).collect(),
             told: view.told,
             untold: view.untold,
         }
     }
 }
 
-impl From<&tandem_engine::RuleOnMap> for RuleOnMap {
-    fn from(on_map: &tandem_engine::RuleOnMap) -> Self {
+impl RuleOnMap {
+    fn new(on_map: &tandem_engine::RuleOnMap, per_hour: Option<u32>) -> Self {
+        let resumed = on_map.lifted_within_hour as u64;
         Self {
             map: on_map.map.to_string(),
             holds: on_map.holds,
             fired_at: on_map.fired_at.map(moment),
-            resumed_within_hour: on_map.lifted_within_hour as u64,
+            resumed_within_hour: resumed,
+            resumes_left: per_hour.map(|per_hour| u64::from(per_hour).saturating_sub(resumed)),
         }
     }
 }

@@ -18,7 +18,10 @@ pub(crate) async fn list(desk: &Desk<'_>) -> Outcome {
 }
 
 fn row(rule: &Rule) -> [Cell; 6] {
-    let holds = rule.maps.iter().filter(|on_map| on_map.holds).map(|on_map| on_map.map.as_str());
+    let holds = rule.maps.iter().filter(|on_map| on_map.holds).map(|on_map| match on_map.resumes_left {
+        Some(0) => format!("{} (no resume left this hour)", on_map.map),
+        _ => on_map.map.clone(),
+    });
     let fired = rule.maps.iter().filter_map(|on_map| on_map.fired_at).max();
     let then = match (rule.action.as_str(), rule.resumes_per_hour) {
         ("none", _) => "tell".to_owned(),

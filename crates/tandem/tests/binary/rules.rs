@@ -146,7 +146,8 @@ fn insert(erp: &PostgresServer, from: u32, count: u32) {
 #[test]
 fn a_rule_pauses_when_the_destination_is_gone_and_resumes_when_it_is_well() {
     let webhook = Webhook::start();
-    let rule = crm_down(Some(&webhook), ", resume = \"when_healthy\", resumes_per_hour = 1");
+    let rule =
+        crm_down(Some(&webhook), ", resume = \"when_healthy\", resumes_per_hour = 1") + "cooldown = \"1s\"\n";
     let (house, erp, mut crm) = two_servers(&rule);
     house.write("hook-secret", "0123456789abcdef0123456789abcdef");
     let tandem = run(&house);
@@ -187,6 +188,24 @@ fn a_rule_pauses_when_the_destination_is_gone_and_resumes_when_it_is_well() {
     let rules = tandem.ok(&["rule", "list"]);
     assert_eq!(rules["items"][0]["maps"][0]["resumed_within_hour"], 1, "{rules}");
     assert_eq!(rules["items"][0]["maps"][0]["holds"], false, "{rules}");
+
+    // It may do so once an hour: the next time it leaves the map to a person.
+    crm.stop();
+    insert(&erp, 31, 10);
+    let shown = tandem.until(&["map", "show", "customers"], |map| map["state"] == "paused");
+    assert_eq!(holds(&shown), ["rule crm-down"]);
+    crm.start();
+    let back = |log: &Json| {
+        let entries = log["items"].as_array().unwrap().iter();
+        entries.filter(|entry| entry["event"] == "map.destination_back").count() == 2
+    };
+    tandem.until(&["activity", "--map", "customers", "--limit", "200"], back);
+    let rules = tandem.ok(&["rule", "list"]);
+    let on_map = &rules["items"][0]["maps"][0];
+    assert_eq!((&on_map["holds"], &on_map["resumes_left"]), (&true.into(), &0.into()), "{rules}");
+    webhook.until_heard(3);
+    tandem.ok(&["map", "resume", "customers", "--wait"]);
+    until(&crm, "crm", "SELECT count(*), count(DISTINCT order_no) FROM orders", &["40|40"]);
 
     // What happened is what the test says would have happened.
     let tested = tandem.ok(&["rule", "test", "crm-down", "--since", "1h"]);
