@@ -179,12 +179,14 @@ impl Journal {
         self.shared.health.check("set flows")?;
         self.flows = flows.into_iter().map(Arc::new).collect();
         self.book.route_again(&self.flows);
-        let (sealed, fresh) = {
+        let (sealed, ended, fresh) = {
             let catalog = self.shared.look();
             let known = |spec: &&Arc<FlowSpec>| catalog.flows.get(&spec.flow) != Some(spec);
-            let fresh: Vec<_> = self.flows.iter().filter(known).cloned().collect();
+            let fresh = self.flows.iter().filter(known).cloned();
+            // A flow that has ended behind its last record is indexed as it was: a queue that is skipped may be large.
+            let (ended, fresh): (Vec<_>, Vec<_>) = fresh.partition(|spec| catalog.only_ended(spec));
             let shelved = catalog.shelves.values().flat_map(|shelf| &shelf.segments);
-            (catalog.sealed.iter().chain(shelved).cloned().collect::<Vec<_>>(), fresh)
+            (catalog.sealed.iter().chain(shelved).cloned().collect::<Vec<_>>(), ended, fresh)
         };
         for segment in &sealed {
             segment.ensure(&*self.shared.disk, &self.flows_of(segment))?;
@@ -200,6 +202,11 @@ impl Journal {
         catalog.flows = self.flows.iter().map(|spec| (spec.flow, Arc::clone(spec))).collect();
         catalog.active.index.flows.retain(|flow, _| self.flows.iter().any(|spec| spec.flow == *flow));
         catalog.active.index.flows.extend(index.flows);
+        for spec in ended {
+            if let Some(index) = catalog.active.index.flows.get_mut(&spec.flow) {
+                index.spec = spec;
+            }
+        }
         catalog.tallies.clear();
         self.flows.iter().for_each(|spec| catalog.count_again(spec.flow));
         drop(catalog);

@@ -5,7 +5,7 @@ use super::index::SegmentIndex;
 use super::segment::Sealed;
 use super::shelf::Shelf;
 use super::sync::{Health, Settled};
-use super::{Counts, FlowId, FlowSpec, Identity, JournalError, Settings};
+use super::{Counts, FlowId, FlowSpec, Identity, JournalError, Settings, Span};
 use crate::disk::{Disk, DiskFile};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -143,6 +143,14 @@ impl Catalog {
             Some(spec) if spec.span.from >= kept => Seq::ZERO,
             _ => kept,
         }
+    }
+
+    /// Whether a flow is as it is known, but for an end behind everything that the active segment has of it.
+    pub(crate) fn only_ended(&self, spec: &FlowSpec) -> bool {
+        let (Some(known), Some(until)) = (self.flows.get(&spec.flow), spec.span.until) else { return false };
+        let open = FlowSpec { span: Span::beyond(spec.span.from), ..spec.clone() };
+        let marks = self.active.index.flows.get(&spec.flow).map(|index| index.marks.last());
+        **known == open && marks.is_some_and(|last| last.is_none_or(|last| last.seq <= until))
     }
 
     pub(crate) fn count_again(&mut self, flow: FlowId) {
