@@ -5,31 +5,23 @@
 //! cannot be had is tried for again and again, with whoever holds it named meanwhile.
 
 use super::AppPlan;
+use super::line::Line;
 use crate::retry::Retry;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::{BoxFuture, Connector, Guards, Owner};
+use tandem_core::connect::{Connector, Guards, Owner};
 use tandem_core::{BarrierId, Fault, Guard, TableName};
 
 /// The guards of one app.
 #[derive(Default)]
 pub(super) struct Guarding {
-    connection: Connection,
+    line: Line<Box<dyn Guards>, Ended>,
     /// What the app says that stands; `None` until it was asked.
     standing: Option<Vec<Guard>>,
     retry: Retry,
     /// How many barriers were written since the start.
     barriers: u32,
-}
-
-/// The connection, or what is being done with it.
-#[derive(Default)]
-enum Connection {
-    #[default]
-    Closed,
-    Idle(Box<dyn Guards>),
-    Busy(BoxFuture<'static, Ended>),
 }
 
 /// A job that has ended.
@@ -55,16 +47,12 @@ impl Guarding {
         (connector, owner): (&Arc<dyn Connector>, Owner),
         now: Duration,
     ) {
-        if matches!(self.connection, Connection::Busy(_)) || !self.retry.is_due(now) {
+        if self.line.is_busy() || !self.retry.is_due(now) {
             return;
         }
         let Some(job) = captured.and_then(|captured| self.next(plan, captured, owner)) else { return };
-        let guards = match std::mem::take(&mut self.connection) {
-            Connection::Idle(guards) => Some(guards),
-            Connection::Closed | Connection::Busy(_) => None,
-        };
         let connector = connector.clone();
-        self.connection = Connection::Busy(Box::pin(async move {
+        self.line.begin(|guards| async move {
             let mut guards = match guards {
                 Some(guards) => guards,
                 None => match connector.open_guards(owner).await {
@@ -78,7 +66,7 @@ impl Guarding {
                 Job::Disarm(guard) => guards.disarm(guard).await.map(|()| Vec::new()),
             };
             Ended { guards: Some(guards), job, done }
-        }));
+        });
     }
 
     fn next(&mut self, plan: &AppPlan, captured: &BTreeSet<TableName>, owner: Owner) -> Option<Job> {
@@ -100,16 +88,13 @@ impl Guarding {
 
     /// Waits for what is being done. Dropping the future leaves it where it is.
     pub(super) async fn ended(&mut self) -> Ended {
-        match &mut self.connection {
-            Connection::Busy(job) => job.await,
-            Connection::Closed | Connection::Idle(_) => std::future::pending().await,
-        }
+        self.line.ended().await
     }
 
     /// Notes what came of it.
     pub(super) fn note(&mut self, ended: Ended, now: Duration) {
         let keep = ended.done.as_ref().err().is_none_or(|fault| !fault.class.breaks_connection());
-        self.connection = ended.guards.filter(|_| keep).map_or(Connection::Closed, Connection::Idle);
+        self.line = Line::behind(ended.guards.filter(|_| keep));
         let found = match ended.done {
             Ok(found) => found,
             Err(fault) => {

@@ -9,6 +9,7 @@
 
 mod actor;
 mod guarding;
+mod line;
 mod place;
 mod route;
 mod source;

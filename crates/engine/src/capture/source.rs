@@ -1,31 +1,23 @@
 //! What is done in the source beside reading: tables enter capture and leave it, one job at a time.
 
 use super::AppPlan;
+use super::line::Line;
 use crate::retry::Retry;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::{BoxFuture, Connector, Owner, Source};
+use tandem_core::connect::{Connector, Owner, Source};
 use tandem_core::{BarrierId, Fault, Position, TableName};
 
 /// The jobs of one app.
 #[derive(Default)]
 pub(super) struct Jobs {
-    connection: Connection,
+    line: Line<Box<dyn Source>, Ended>,
     /// Tables known to be in capture; `None` until the source was asked.
     captured: Option<BTreeSet<TableName>>,
     /// Barriers that were written into the log.
     written: BTreeSet<BarrierId>,
     retry: Retry,
-}
-
-/// The connection, or what is being done with it.
-#[derive(Default)]
-enum Connection {
-    #[default]
-    Closed,
-    Idle(Box<dyn Source>),
-    Busy(BoxFuture<'static, Ended>),
 }
 
 /// A job that has ended.
@@ -57,16 +49,12 @@ impl Jobs {
         (connector, owner): (&Arc<dyn Connector>, Owner),
         now: Duration,
     ) {
-        if matches!(self.connection, Connection::Busy(_)) || !self.retry.is_due(now) {
+        if self.line.is_busy() || !self.retry.is_due(now) {
             return;
         }
         let Some(job) = self.next(plan, seen) else { return };
-        let source = match std::mem::take(&mut self.connection) {
-            Connection::Idle(source) => Some(source),
-            Connection::Closed | Connection::Busy(_) => None,
-        };
         let connector = connector.clone();
-        self.connection = Connection::Busy(Box::pin(async move {
+        self.line.begin(|source| async move {
             let mut source = match source {
                 Some(source) => source,
                 None => match connector.open_source(owner).await {
@@ -80,7 +68,7 @@ impl Jobs {
                 Job::Leave(tables) => source.leave(tables).await.map(|()| Done::Left),
             };
             Ended { source: Some(source), job, done }
-        }));
+        });
     }
 
     fn next(&self, plan: &AppPlan, seen: impl Fn(&BarrierId) -> bool) -> Option<Job> {
@@ -96,16 +84,13 @@ impl Jobs {
 
     /// Waits for the job that is being done. Dropping the future leaves the job where it is.
     pub(super) async fn ended(&mut self) -> Ended {
-        match &mut self.connection {
-            Connection::Busy(job) => job.await,
-            Connection::Closed | Connection::Idle(_) => std::future::pending().await,
-        }
+        self.line.ended().await
     }
 
     /// Notes what came of a job. Returns where a capture begins that has no position yet, if a table has entered.
     pub(super) fn note(&mut self, ended: Ended, now: Duration) -> Result<Option<Position>, Fault> {
         let keep = ended.done.as_ref().err().is_none_or(|fault| !fault.class.breaks_connection());
-        self.connection = ended.source.filter(|_| keep).map_or(Connection::Closed, Connection::Idle);
+        self.line = Line::behind(ended.source.filter(|_| keep));
         let done = match ended.done {
             Ok(done) => done,
             Err(fault) => {
