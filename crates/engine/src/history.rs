@@ -6,7 +6,7 @@
 use crate::store::{ActivityFrom, ErrorQuery, SetAside, Store, StoreError};
 use crate::view::{ActivityEntry, RuleTest};
 use std::collections::BTreeMap;
-use tandem_core::lifecycle::{Initializing, Phase};
+use tandem_core::lifecycle::Phase;
 use tandem_core::rules::{
     MapFacts, Moment, Observed, Reach, ResumeBy, Rule, RuleAction, Told, When, would_have_fired,
 };
@@ -87,7 +87,7 @@ pub(crate) fn test(rule: &Rule, recorded: &Recorded, since: WallTime, until: Wal
             continue;
         };
         let before = known.clone();
-        if let Some(phase) = entry.to.as_deref().and_then(phase_named) {
+        if let Some(phase) = entry.to.as_deref().and_then(Phase::named) {
             known.phase = phase;
         }
         match entry.event.as_str() {
@@ -122,7 +122,7 @@ pub(crate) fn test(rule: &Rule, recorded: &Recorded, since: WallTime, until: Wal
 fn beginnings(recorded: &Recorded, since: WallTime) -> Vec<Moment> {
     let began = |map: &MapName, now: Phase| {
         let about = recorded.activity.iter().filter(|entry| entry.map.as_ref() == Some(map));
-        about.filter_map(|entry| entry.from.as_deref()).find_map(phase_named).unwrap_or(now)
+        about.filter_map(|entry| entry.from.as_deref()).find_map(Phase::named).unwrap_or(now)
     };
     let moments = recorded.now.iter().map(|(map, now)| {
         let facts = MapFacts {
@@ -137,18 +137,6 @@ fn beginnings(recorded: &Recorded, since: WallTime) -> Vec<Moment> {
         Moment { at: since, map: map.clone(), told: Told::Became(facts) }
     });
     moments.collect()
-}
-
-/// The phase that the log shows under a name.
-fn phase_named(name: &str) -> Option<Phase> {
-    let phases = [
-        Phase::NotRunning,
-        Phase::Initializing(Initializing::Entering),
-        Phase::Running,
-        Phase::Paused,
-        Phase::Resuming,
-    ];
-    phases.into_iter().find(|phase| phase.name() == name)
 }
 
 fn unknown(rule: &Rule, recorded: &Recorded) -> Vec<String> {

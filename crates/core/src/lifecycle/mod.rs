@@ -115,6 +115,20 @@ impl MapState {
 }
 
 impl Phase {
+    /// One phase of each name: how far an initializing map has come plays no part.
+    pub const NAMED: [Phase; 5] = [
+        Phase::NotRunning,
+        Phase::Initializing(Initializing::Entering),
+        Phase::Running,
+        Phase::Paused,
+        Phase::Resuming,
+    ];
+
+    /// Reads [`Phase::name`].
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|phase| phase.name() == name)
+    }
+
     /// Its name, the same on every surface.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@
 use super::Supervisor;
 use super::holding::{Changes, Told};
 use crate::store::{MapRecord, StoreError};
+use std::time::Duration;
 use tandem_core::lifecycle::{Hold, Phase};
 use tandem_core::limits::{ArrivalRate, Demand, Judgement, Level, LimitKind, Reached, Usage, judge};
 use tandem_core::{MapName, WallTime};
@@ -83,7 +84,10 @@ pub(super) fn amount(reached: Reached) -> String {
     let (used, max) = (reached.full.used, reached.full.max);
     match reached.limit {
         LimitKind::Bytes => format!("{} of {}", bytes(used), bytes(max)),
-        LimitKind::Age => format!("{} of {}", span(used), span(max)),
+        LimitKind::Age => {
+            let [used, max] = [used, max].map(Duration::from_micros);
+            format!("{} of {}", span(used), span(max))
+        }
     }
 }
 
@@ -95,9 +99,9 @@ fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Microseconds, in the largest two units.
-pub(super) fn span(micros: u64) -> String {
-    let seconds = micros / 1_000_000;
+/// A time, in its largest two units.
+pub(super) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -115,7 +119,7 @@ mod tests {
     fn amounts_are_shown_as_people_read_them() {
         let shown = [0, 999, 1_500, 2_000_000, 1_000_000_000].map(bytes);
         assert_eq!(shown, ["0 B", "999 B", "1.5 kB", "2.0 MB", "1.0 GB"]);
-        let shown = [5, 65, 3_700, 90_000].map(|seconds| span(seconds * 1_000_000));
+        let shown = [5, 65, 3_700, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
         assert_eq!(shown, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
     }
 }

@@ -95,24 +95,30 @@ pub(super) fn app_sinks(
 /// What each app is to refuse.
 pub(super) fn guards(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, Vec<Guard>> {
     let mut apps: BTreeMap<AppName, Vec<Guard>> = BTreeMap::new();
-    for record in maps.values() {
-        let held = duties(&record.state).refuse_deletes && record.map.deletes == Deletes::Reject;
-        let since = record.state.holds.values().map(|note| note.since).min();
-        let deletes = held.then_some((Refusal::Deletes, since.unwrap_or(record.state.since)));
-        let writes = record.blocked.map(|since| (Refusal::Writes, since));
-        for flow in &record.flows {
-            for (refuses, since) in deletes.into_iter().chain(writes) {
-                apps.entry(flow.stream.source.clone()).or_default().push(Guard {
-                    table: flow.spec.source.clone(),
-                    map: record.map.name.clone(),
-                    refuses,
-                    key: flow.spec.source_key.clone(),
-                    since,
-                });
-            }
-        }
+    for (app, guard) in maps.values().flat_map(guards_of) {
+        apps.entry(app.clone()).or_default().push(guard);
     }
     apps
+}
+
+/// What apps are to refuse on behalf of one map.
+pub(super) fn guards_of(record: &MapRecord) -> impl Iterator<Item = (&AppName, Guard)> {
+    let held = duties(&record.state).refuse_deletes && record.map.deletes == Deletes::Reject;
+    let since = record.state.holds.values().map(|note| note.since).min();
+    let deletes = held.then_some((Refusal::Deletes, since.unwrap_or(record.state.since)));
+    let writes = record.blocked.map(|since| (Refusal::Writes, since));
+    record.flows.iter().flat_map(move |flow| {
+        deletes.into_iter().chain(writes).map(|(refuses, since)| {
+            let guard = Guard {
+                table: flow.spec.source.clone(),
+                map: record.map.name.clone(),
+                refuses,
+                key: flow.spec.source_key.clone(),
+                since,
+            };
+            (&flow.stream.source, guard)
+        })
+    })
 }
 
 /// The tables that are to enter capture, per app.

@@ -4,7 +4,7 @@ use super::limiting::{amount, span};
 use super::{Supervisor, plans};
 use crate::store::{FlowRecord, MapRecord};
 use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tandem_core::lifecycle::allowed;
 use tandem_core::limits::Level;
@@ -145,48 +145,28 @@ impl Supervisor {
 
     /// Whether the source refuses what it is to refuse.
     fn guard_facts(&self, record: &MapRecord) -> Vec<Fact> {
-        let wanted = plans::guards(&BTreeMap::from([(record.map.name.clone(), record.clone())]));
         let mut facts = Vec::new();
-        for (app, guards) in wanted {
-            let Some(handle) = self.apps.get(&app) else { continue };
+        for (app, guard) in plans::guards_of(record) {
+            let Some(handle) = self.apps.get(app) else { continue };
             let status = handle.status.borrow();
-            for guard in guards {
-                let stands = status.guards.iter().any(|other| other.is_same(&guard));
-                let (table, refused, since) = (&guard.table, guard.refuses.name(), guard.since);
-                if guard.refuses == Refusal::Writes {
-                    let reason = format!(
-                        "writes to {table} are refused in the source since {since}: the queue is full"
-                    );
-                    let fix =
-                        format!("tandem map resume {}: when it has caught up, writes pass again", guard.map);
-                    facts.push(Fact {
-                        kind: ConditionKind::WritesBlocked,
-                        status: stands,
-                        reason,
-                        fix: Some(fix),
-                    });
-                }
-                let fact = match &status.guard_fault {
-                    _ if stands => {
-                        let reason = format!("{refused} on {table} are refused in the source");
-                        Fact { kind: ConditionKind::GuardArmed, status: true, reason, fix: None }
-                    }
-                    Some(fault) => {
-                        let reason = format!("{refused} on {table} are queued meanwhile: {fault}");
-                        Fact {
-                            kind: ConditionKind::GuardArmed,
-                            status: false,
-                            reason,
-                            fix: fault.fix.clone(),
-                        }
-                    }
-                    None => {
-                        let reason = format!("{refused} on {table} are about to be refused");
-                        Fact { kind: ConditionKind::GuardArmed, status: false, reason, fix: None }
-                    }
-                };
-                facts.push(fact);
+            let stands = status.guards.iter().any(|other| other.is_same(&guard));
+            let (table, refused, since) = (&guard.table, guard.refuses.name(), guard.since);
+            if guard.refuses == Refusal::Writes {
+                let reason =
+                    format!("writes to {table} are refused in the source since {since}: the queue is full");
+                let fix =
+                    format!("tandem map resume {}: when it has caught up, writes pass again", guard.map);
+                let kind = ConditionKind::WritesBlocked;
+                facts.push(Fact { kind, status: stands, reason, fix: Some(fix) });
             }
+            let (reason, fix) = match &status.guard_fault {
+                _ if stands => (format!("{refused} on {table} are refused in the source"), None),
+                Some(fault) => {
+                    (format!("{refused} on {table} are queued meanwhile: {fault}"), fault.fix.clone())
+                }
+                None => (format!("{refused} on {table} are about to be refused"), None),
+            };
+            facts.push(Fact { kind: ConditionKind::GuardArmed, status: stands, reason, fix });
         }
         facts
     }
@@ -198,8 +178,7 @@ impl Supervisor {
             Level::Below => return None,
             Level::Soft(reached) => {
                 let first = judged.forecast.first();
-                let when =
-                    first.map(|(limit, left)| format!("; {limit} is reached in {}", span(micros(left))));
+                let when = first.map(|(limit, left)| format!("; {limit} is reached in {}", span(left)));
                 (reached, when.unwrap_or_default())
             }
             Level::Hard { reached, .. } => (reached, ", which is all of it".to_owned()),
@@ -240,10 +219,6 @@ impl Supervisor {
 
 /// What mends it that another engine is at work, if the app says nothing better.
 const END_THE_OTHER: &str = "end the other engine that works on this app, then start this one again";
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
 
 fn gap_fix(map: &MapName, class: FaultClass) -> String {
     match class {

@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use std::time::Duration;
 use tandem_core::MapName;
-use tandem_core::lifecycle::{Initializing, Phase};
+use tandem_core::lifecycle::Phase;
 use tandem_engine::Engine;
 
 /// The query of `GET /maps`.
@@ -75,17 +75,10 @@ pub(crate) fn find(engine: &Engine, name: &str) -> Result<Map, Refusal> {
 
 /// The engine waits for a phase by its name, so how far an initializing map has come plays no part.
 fn phase(name: &str) -> Result<Phase, Refusal> {
-    let phases = [
-        Phase::NotRunning,
-        Phase::Initializing(Initializing::Entering),
-        Phase::Running,
-        Phase::Paused,
-        Phase::Resuming,
-    ];
-    phases.into_iter().find(|phase| phase.name() == name).ok_or_else(|| {
+    Phase::named(name).ok_or_else(|| {
         Refusal::bad_request(format!(
             "there is no state '{name}'; there are {}",
-            phases.map(Phase::name).join(", ")
+            Phase::NAMED.map(Phase::name).join(", ")
         ))
     })
 }

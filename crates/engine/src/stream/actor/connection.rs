@@ -8,7 +8,7 @@ use crate::store::{FlowId, Record, StoreError};
 use crate::stream::plan::StreamPlan;
 use crate::stream::settle::{Lost, Unknowable};
 use std::collections::BTreeMap;
-use tandem_core::connect::{Apply, Owner, Watermark};
+use tandem_core::connect::{Apply, Connector, Owner, Watermark};
 use tandem_core::{Epoch, Fault, FaultClass, LaneId, Seq};
 
 impl StreamActor {
@@ -28,21 +28,8 @@ impl StreamActor {
         FailPoint::EpochSaved.pass();
         let owner = Owner { journal: self.parts.journal_id, epoch: self.parts.record.epoch };
         let stream = self.parts.record.stream.to_string();
-        let destination = self.parts.destination.clone();
-        let fence = async {
-            let mut connection = destination.open_apply(owner, &stream).await?;
-            let marks = connection.fence().await?;
-            Ok((connection, marks))
-        };
-        let fenced = tokio::select! {
-            biased;
-            // A pause must not wait for a destination that does not answer.
-            _ = self.parts.plan.changed() => {
-                self.parts.plan.mark_changed();
-                return Ok(());
-            }
-            fenced = fence => fenced,
-        };
+        // A pause must not wait for a destination that does not answer.
+        let Some(fenced) = self.open_fenced(owner).await else { return Ok(()) };
         match fenced.and_then(|(connection, marks)| self.settle(&marks, plan).map(|()| connection)) {
             Ok(mut connection) => {
                 FailPoint::FencedUnsaved.pass();
@@ -149,23 +136,9 @@ impl StreamActor {
             return true;
         }
         let owner = Owner { journal: self.parts.journal_id, epoch };
-        let stream = self.parts.record.stream.to_string();
-        let destination = self.parts.destination.clone();
         self.note_progress();
         let known = self.parts.record.known_marks();
-        let open = async {
-            let mut connection = destination.open_apply(owner, &stream).await?;
-            let marks = connection.fence().await?;
-            Ok::<_, Fault>((connection, marks))
-        };
-        let opened = tokio::select! {
-            biased;
-            _ = self.parts.plan.changed() => {
-                self.parts.plan.mark_changed();
-                return false;
-            }
-            opened = open => opened,
-        };
+        let Some(opened) = self.open_fenced(owner).await else { return false };
         match opened {
             Ok((connection, marks)) => {
                 let is_there = |(lane, seq)| marks.iter().any(|mark| mark.lane == lane && mark.seq >= seq);
@@ -182,6 +155,20 @@ impl StreamActor {
                 self.fenced = None;
                 false
             }
+        }
+    }
+
+    /// Makes a connection that has fenced older ones, with the watermarks that it read; `None` if the plan changed
+    /// meanwhile, which is looked at first.
+    async fn open_fenced(&mut self, owner: Owner) -> Option<Result<(Box<dyn Apply>, Vec<Watermark>), Fault>> {
+        let (destination, stream) = (self.parts.destination.clone(), self.parts.record.stream.to_string());
+        tokio::select! {
+            biased;
+            _ = self.parts.plan.changed() => {
+                self.parts.plan.mark_changed();
+                None
+            }
+            opened = fence(&*destination, owner, &stream) => Some(opened),
         }
     }
 
@@ -209,8 +196,7 @@ impl StreamActor {
         let destination = self.parts.destination.clone();
         let env = self.parts.env.clone();
         let retire = async {
-            let mut connection = destination.open_apply(owner, &stream).await?;
-            connection.fence().await?;
+            let (mut connection, _) = fence(&*destination, owner, &stream).await?;
             connection.retire(&lanes).await
         };
         match within(&*env, PAUSE_TIMEOUT, retire).await {
@@ -224,4 +210,15 @@ impl StreamActor {
 /// The flows that are to be in a lane, and have entered capture.
 fn following(plan: &StreamPlan) -> impl Iterator<Item = FlowId> + '_ {
     plan.flows.values().filter(|flow| flow.follow && flow.start.is_some()).map(|flow| flow.flow)
+}
+
+/// Makes a connection, and fences every older one before anything is written.
+async fn fence(
+    destination: &dyn Connector,
+    owner: Owner,
+    stream: &str,
+) -> Result<(Box<dyn Apply>, Vec<Watermark>), Fault> {
+    let mut connection = destination.open_apply(owner, stream).await?;
+    let marks = connection.fence().await?;
+    Ok((connection, marks))
 }
