@@ -5,7 +5,7 @@ use crate::store::{MapRecord, Record, RuleRecord};
 use crate::supervisor::World;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tandem_core::lifecycle::{Event, Hold, HoldNote, MapState, Phase, step};
+use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
 use tandem_core::map::TableMap;
 use tandem_core::rules::Rule;
 use tandem_core::{Finding, MapName, WallTime};
@@ -49,18 +49,25 @@ pub(crate) fn reconcile_maps(
         let fix = "declare it as it was and start; a map may be edited while it is paused, all of it while it is stopped";
         findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
     }
+    let gone = |name: &MapName| !declared.iter().any(|map| map.name == *name);
+    for (name, record) in saved.iter().filter(|(name, _)| gone(name)) {
+        if record.state.phase == Phase::NotRunning && !record.skipped.is_empty() {
+            let message = "it is no longer declared, but a queue of it is preserved as errors";
+            let fix = "declare it as it was, then retry or delete its errors: tandem error delete MAP --all";
+            findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
+        }
+    }
     let now = world.env.wall();
     let mut next = BTreeMap::new();
     for map in declared {
-        let record = saved.remove(&map.name).filter(|record| record.state.phase != Phase::NotRunning);
-        let record = record.map(|record| edited(record, &map, now));
-        let record = record.unwrap_or_else(|| MapRecord {
-            map: map.clone(),
-            state: MapState::new(now),
-            flows: Vec::new(),
-            blocked: None,
-            skipped: Vec::new(),
-        });
+        let record = match saved.remove(&map.name) {
+            Some(record) if record.state.phase != Phase::NotRunning => edited(record, &map, now),
+            // A map that is stopped begins anew, but what it has left behind is still there.
+            Some(MapRecord { skipped, retries, .. }) => {
+                MapRecord { skipped, retries, ..MapRecord::new(map.clone(), now) }
+            }
+            None => MapRecord::new(map.clone(), now),
+        };
         next.insert(map.name.clone(), record);
     }
     *saved = next;

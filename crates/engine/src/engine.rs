@@ -3,7 +3,7 @@
 mod errors;
 mod queue;
 
-pub use errors::ErrorInFull;
+pub use errors::{ErrorInFull, ErrorPage};
 pub use queue::{QueueFilter, QueueQuery, RecordInFull};
 
 use crate::declared::{reconcile_maps, reconcile_rules};

@@ -53,6 +53,18 @@ fail_points! {
     CommitInFlight = "commit.in_flight",
     /// The destination has committed, and we have not taken note.
     CommitUnnoted = "commit.unnoted",
+    /// What is asked of errors is decided, and not recorded.
+    ErrorsUnrecorded = "errors.unrecorded",
+    /// What is asked of errors is recorded, and nothing is done yet.
+    ErrorsRecorded = "errors.recorded",
+    /// A retry has ended, and that is not saved.
+    RetryUnsaved = "retry.unsaved",
+    /// It is saved that a retry has ended.
+    RetrySaved = "retry.saved",
+    /// A queue was let go of for good, and what becomes of it is not saved.
+    SkipUnsaved = "skip.unsaved",
+    /// What becomes of a queue is saved, and it is still there.
+    SkipSaved = "skip.saved",
     /// Progress is known and not saved.
     ProgressUnsaved = "progress.unsaved",
     /// Progress is saved.

@@ -3,7 +3,7 @@
 //! That is not everything that a rule knows while it is at work. What is missing is said, rule by rule, so that
 //! *it would not have fired* is never read into *nothing is known*.
 
-use crate::store::{ActivityFrom, ErrorQuery, SetAside, Store, StoreError};
+use crate::store::{ActivityFrom, ErrorQuery, ErrorStatus, SetAside, Store, StoreError};
 use crate::view::{ActivityEntry, RuleTest};
 use std::collections::BTreeMap;
 use tandem_core::lifecycle::Phase;
@@ -54,10 +54,16 @@ impl Recorded {
         activity.reverse();
         let mut errors = Vec::new();
         for map in now.keys() {
-            let mut query = ErrorQuery { map: Some(map.clone()), limit: PAGE, ..ErrorQuery::default() };
+            let mut query = ErrorQuery {
+                map: Some(map.clone()),
+                statuses: ErrorStatus::ALL.to_vec(),
+                limit: PAGE,
+                ..ErrorQuery::default()
+            };
             loop {
                 let page = store.errors(&query)?;
-                errors.extend(page.items.into_iter().filter(|error| error.first_at >= since));
+                let was_refused = |error: &SetAside| error.attempts > 0 && error.first_at >= since;
+                errors.extend(page.items.into_iter().filter(was_refused));
                 match page.next {
                     Some(next) => query.after = next,
                     None => break,
@@ -233,6 +239,8 @@ mod tests {
             fault: Fault::new(FaultClass::Application, "apply", "refused"),
             first_at: at(seconds),
             last_at: at(seconds),
+            status: ErrorStatus::Open,
+            by: None,
         };
         let when = When::Errors { classes: ErrorClasses::Any, count: 2, within: Duration::from_secs(60) };
         assert_eq!(fired(&rule(when.clone()), Vec::new(), vec![error(10), error(200)]), [0_i64; 0]);

@@ -17,15 +17,17 @@ mod telling;
 mod view;
 
 pub use engine::{
-    ActivityFrom, ActivityQuery, Engine, ErrorInFull, QueueFilter, QueueQuery, RecordInFull, Setup,
-    StartError, check,
+    ActivityFrom, ActivityQuery, Engine, ErrorInFull, ErrorPage, QueueFilter, QueueQuery, RecordInFull,
+    Setup, StartError, check,
 };
 pub use failpoint::{FailPoint, Mistake};
-pub use request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
-pub use store::{ErrorQuery, KeptChange, SetAside};
+pub use request::{
+    Accepted, Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, Planned, PlannedMap, Rejected, Request,
+};
+pub use store::{Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, SetAside};
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};
 pub use view::{
-    ActivityEntry, AppView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats, QueuedRecord,
-    RuleOnMap, RuleTest, RuleView, Snapshot,
+    ActivityEntry, AppView, Condition, ConditionKind, ErrorStats, FlowView, MapView, Page, QueueStats,
+    QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot,
 };

@@ -1,5 +1,6 @@
 //! What is asked of the engine, and what it answers. The same types for a person, a rule and a test.
 
+use crate::store::{ErrorPick, FlowId};
 use serde::{Deserialize, Serialize};
 use tandem_core::lifecycle::{Action, Phase};
 use tandem_core::{Fault, Finding, MapName, Seq};
@@ -29,6 +30,64 @@ pub struct Accepted {
     pub maps: Vec<(MapName, Phase)>,
     /// What a person should know, such as checks that only warned.
     pub warnings: Vec<Finding>,
+}
+
+/// What is to be done with errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorVerb {
+    /// Try them again.
+    Retry,
+    /// Delete them: their changes will never be applied.
+    Delete,
+    /// Let be what is being tried again.
+    Cancel,
+}
+
+impl ErrorVerb {
+    /// What the activity log calls it.
+    pub(crate) fn event(self) -> &'static str {
+        match self {
+            ErrorVerb::Retry => "errors.retry",
+            ErrorVerb::Delete => "errors.deleted",
+            ErrorVerb::Cancel => "errors.retry_cancelled",
+        }
+    }
+}
+
+/// A request about the errors of a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorRequest {
+    /// What to do.
+    pub verb: ErrorVerb,
+    /// Of which map.
+    pub map: MapName,
+    /// Which errors: those that fit. The default is all of them. `None` if only records of preserved queues are meant
+    /// that are named one by one.
+    pub pick: Option<ErrorPick>,
+    /// Records of preserved queues, one by one.
+    pub kept: Vec<(FlowId, Seq)>,
+    /// Who asks.
+    pub actor: String,
+    /// Why, in their words; may be empty.
+    pub reason: String,
+    /// How many errors they saw: if it is another number now, nothing is done.
+    pub expected: Option<u64>,
+}
+
+impl ErrorRequest {
+    /// Whether it is about all errors of the map.
+    pub fn is_all(&self) -> bool {
+        self.pick.as_ref().is_some_and(ErrorPick::is_all)
+    }
+}
+
+/// What an accepted request about errors began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorsTaken {
+    /// Its number in the activity log.
+    pub id: u64,
+    /// How many errors it is about.
+    pub errors: u64,
 }
 
 /// What a request would do if it were made now. Nothing was changed.
@@ -67,7 +126,7 @@ pub enum Rejected {
     UnknownMap(MapName),
     /// There is no such error, or none any more.
     #[error("there is no error {0}")]
-    UnknownError(u64),
+    UnknownError(String),
     /// The map has no such record in its queue, or none any more.
     #[error("map {map} has no queued record {seq}: it was applied, or it is none of this map's")]
     UnknownRecord {

@@ -35,6 +35,10 @@ pub struct MapView {
     pub flows: Vec<FlowView>,
     /// Maps that depend on it, directly or not.
     pub dependents: Vec<MapName>,
+    /// Its errors.
+    pub errors: ErrorStats,
+    /// Its errors that are being tried again.
+    pub retries: Vec<RetryView>,
 }
 
 /// One direction of a map as it is now.
@@ -50,8 +54,43 @@ pub struct FlowView {
     pub queue: QueueStats,
     /// Changes applied since the engine started.
     pub applied: u64,
-    /// Changes set aside as errors, since the map was run.
+}
+
+/// The errors of a map that something is still to become of, exactly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorStats {
+    /// They can be tried again, or deleted; the records of preserved queues included.
+    pub open: u64,
+    /// They stand behind an older error of the same record.
+    pub waiting: u64,
+    /// They are being tried again.
+    pub retrying: u64,
+    /// Bytes that preserved queues take in the journal.
+    pub kept_bytes: u64,
+}
+
+impl ErrorStats {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.open + self.waiting + self.retrying
+    }
+}
+
+/// Errors that are being tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryView {
+    /// How many there were when it began.
     pub errors: u64,
+    /// How many are left.
+    pub left: u64,
+    /// How many were refused again, since the engine started.
+    pub refused: u64,
+    /// Since when.
+    pub since: WallTime,
+    /// Who asked.
+    pub actor: String,
+    /// It is about to end.
+    pub cancelled: bool,
 }
 
 /// The queue of a flow, exactly.

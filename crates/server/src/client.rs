@@ -3,8 +3,9 @@
 
 use crate::PAGE_MAX;
 use crate::wire::{
-    Accepted, ActionRequest, Activity, App, Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord,
-    QueuedRecordInFull, RecordError, RecordErrorInFull, Rule, RuleTest, SwitchRequest,
+    Accepted, ActionRequest, Activity, App, CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, Finding,
+    Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError, RecordErrorInFull,
+    Rule, RuleTest, SwitchRequest,
 };
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
@@ -55,6 +56,10 @@ pub struct ErrorSearch<'a> {
     pub class: Option<&'a str>,
     /// Of the record with this integration key.
     pub key: Option<&'a str>,
+    /// Of this source transaction.
+    pub transaction: Option<&'a str>,
+    /// That stand so: one or several with commas, or `all`.
+    pub status: Option<&'a str>,
 }
 
 /// Why there is no answer.
@@ -164,11 +169,13 @@ impl Client {
         after: Option<&str>,
         limit: Option<usize>,
     ) -> Result<Page<RecordError>, ClientError> {
-        let ErrorSearch { map, class, key } = search;
+        let ErrorSearch { map, class, key, transaction, status } = search;
         let query = [
             ("map", text(map)),
             ("class", text(class)),
             ("key", text(key)),
+            ("transaction", text(transaction)),
+            ("status", text(status)),
             ("after", text(after)),
             ("limit", text(limit)),
         ];
@@ -176,8 +183,28 @@ impl Client {
     }
 
     /// One record that was set aside, in full.
-    pub async fn error(&self, id: u64) -> Result<RecordErrorInFull, ClientError> {
-        self.get(&["errors", &id.to_string()], &[]).await
+    pub async fn error(&self, id: &str) -> Result<RecordErrorInFull, ClientError> {
+        self.get(&["errors", id], &[]).await
+    }
+
+    /// Errors grouped by their causes, of one map or of all.
+    pub async fn error_causes(&self, map: Option<&str>) -> Result<Page<ErrorCause>, ClientError> {
+        self.get(&["errors", "causes"], &[("map", text(map))]).await
+    }
+
+    /// Tries errors of a map again.
+    pub async fn retry_errors(&self, map: &str, asked: &ErrorsRequest) -> Result<ErrorsTaken, ClientError> {
+        self.send(Method::POST, &["maps", map, "errors", "retry"], &[], Some(asked), ANSWER_WITHIN).await
+    }
+
+    /// Deletes errors of a map.
+    pub async fn delete_errors(&self, map: &str, asked: &ErrorsRequest) -> Result<ErrorsTaken, ClientError> {
+        self.send(Method::POST, &["maps", map, "errors", "delete"], &[], Some(asked), ANSWER_WITHIN).await
+    }
+
+    /// Ends the retry of a map's errors, whatever is left.
+    pub async fn cancel_retry(&self, map: &str, asked: &CancelRequest) -> Result<ErrorsTaken, ClientError> {
+        self.send(Method::POST, &["maps", map, "errors", "cancel"], &[], Some(asked), ANSWER_WITHIN).await
     }
 
     /// The figures of a map's queue.

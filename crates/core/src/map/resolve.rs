@@ -34,6 +34,13 @@ impl FlowSpec {
         rows.into_iter().flatten().find_map(|row| self.key_in(&change.relation, row))
     }
 
+    /// The integration keys that a change touches: of the record that it leaves behind, and of the one before it. As
+    /// far as the log says them; both are the same unless it changes the key.
+    pub fn keys_of(&self, change: &Change) -> impl Iterator<Item = IntegrationKey> {
+        let rows = [change.op.new_row(), change.op.old_row()];
+        rows.into_iter().flatten().filter_map(|row| self.key_in(&change.relation, row))
+    }
+
     /// The integration key that a row of the source has, if the row names all of it.
     pub fn key_in(&self, relation: &Relation, row: &Row) -> Option<IntegrationKey> {
         let places = relation.places(self.source_key.iter().map(|name| &**name)).ok()?;

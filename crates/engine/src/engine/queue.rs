@@ -14,16 +14,16 @@ use crate::supervisor::{Command, Located};
 use crate::view::{Page, QueuedRecord};
 use std::collections::BTreeMap;
 use tandem_core::map::{FlowSpec, Projection, Refusal};
-use tandem_core::{Change, IntegrationKey, Kind, MapName, Seq, Value, Write};
+use tandem_core::{IntegrationKey, Kind, MapName, Seq, Value, Write};
 
 /// A page is full at so many bytes of records, whatever its limit.
 const PAGE_BYTES_MAX: u64 = 8 << 20;
 /// So many records are read at once while searching.
-const STRIDE: usize = 1_000;
+pub(super) const STRIDE: usize = 1_000;
 /// A search ends a page behind so many records, whatever it has found.
-const LOOKED_AT_MAX: usize = 50_000;
+pub(super) const LOOKED_AT_MAX: usize = 50_000;
 /// A search ends a page behind so many bytes of records, whatever it has found.
-const LOOKED_AT_BYTES_MAX: u64 = 64 << 20;
+pub(super) const LOOKED_AT_BYTES_MAX: u64 = 64 << 20;
 
 /// Which queued records to list.
 #[derive(Debug, Clone, Default)]
@@ -141,7 +141,7 @@ fn by_key(at: &Located, parts: &[String], after: Seq, limit: usize) -> Result<Lo
         for seq in records.find(at.flow, candidate.hash(), after, limit.saturating_add(1))? {
             // Two keys may share a hash: only the key itself decides.
             if let Some(record) = records.read(at.flow, seq)?
-                && keys_of(&at.spec, &record.change).any(|key| key == candidate)
+                && at.spec.keys_of(&record.change).any(|key| key == candidate)
             {
                 found.insert(seq, shown(record, &at.spec));
             }
@@ -165,7 +165,7 @@ fn by_prefix(at: &Located, prefix: &str, mut after: Seq, limit: usize) -> Result
         looked_at += found.len();
         looked_at_bytes += bytes_of(&found);
         for record in found {
-            if !keys_of(&at.spec, &record.change).any(|key| begins_with(&key, prefix)) {
+            if !at.spec.keys_of(&record.change).any(|key| begins_with(&key, prefix)) {
                 continue;
             }
             if items.len() >= limit {
@@ -186,20 +186,20 @@ fn begins_with(key: &IntegrationKey, prefix: &str) -> bool {
     key.values().first().is_some_and(|value| !value.is_null() && value.to_string().starts_with(prefix))
 }
 
-fn records(at: &Located) -> Records {
+pub(super) fn records(at: &Located) -> Records {
     at.journal.with(|journal| journal.records().clone())
 }
 
-fn stride(records: usize) -> ReadLimit {
+pub(super) fn stride(records: usize) -> ReadLimit {
     ReadLimit { records, bytes: PAGE_BYTES_MAX, through: Seq(u64::MAX) }
 }
 
-fn bytes_of(records: &[JournalRecord]) -> u64 {
+pub(super) fn bytes_of(records: &[JournalRecord]) -> u64 {
     records.iter().map(|record| u64::from(record.bytes)).sum()
 }
 
 /// What a key that was typed may be: each part as a number, as text, as a UUID.
-fn candidates(parts: &[String]) -> Vec<IntegrationKey> {
+pub(super) fn candidates(parts: &[String]) -> Vec<IntegrationKey> {
     let mut keys: Vec<Vec<Value>> = vec![Vec::new()];
     for part in parts.iter().take(8) {
         let mut values = vec![Value::from(part.as_str())];
@@ -213,12 +213,6 @@ fn candidates(parts: &[String]) -> Vec<IntegrationKey> {
             .collect();
     }
     keys.into_iter().map(IntegrationKey::from_values).collect()
-}
-
-/// The keys that a change is found by: the one after it, and the one before it.
-fn keys_of(spec: &FlowSpec, change: &Change) -> impl Iterator<Item = IntegrationKey> {
-    let rows = [change.op.new_row(), change.op.old_row()];
-    rows.into_iter().flatten().filter_map(|row| spec.key_in(&change.relation, row))
 }
 
 fn shown(record: JournalRecord, spec: &FlowSpec) -> QueuedRecord {

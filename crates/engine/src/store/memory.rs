@@ -1,10 +1,16 @@
 //! A store in memory, for the simulation: what was saved survives a simulated crash, since each save is durable.
 
-use super::{ActivityFrom, ErrorQuery, FlowId, Record, Saved, SetAside, Store, StoreError};
+mod errors;
+
+use super::{
+    ActivityFrom, Cause, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved, SetAside, StatusCounts, Store,
+    StoreError, Touching,
+};
 use crate::view::{ActivityEntry, Page};
-use std::collections::BTreeMap;
+use errors::Errors;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use tandem_core::{MapName, Seq};
+use tandem_core::{KeyHash, MapName, Seq};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
@@ -15,25 +21,8 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Inner {
     saved: Saved,
-    errors: BTreeMap<(FlowId, Seq), SetAside>,
-    /// How many errors there ever were.
-    noted: u64,
+    errors: Errors,
     activity: Vec<ActivityEntry>,
-}
-
-impl Inner {
-    fn note(&mut self, error: SetAside) {
-        match self.errors.get_mut(&(error.flow, error.seq)) {
-            Some(known) => {
-                known.attempts = known.attempts.saturating_add(error.attempts);
-                (known.fault, known.last_at) = (error.fault, error.last_at);
-            }
-            None => {
-                self.noted += 1;
-                drop(self.errors.insert((error.flow, error.seq), SetAside { id: self.noted, ..error }));
-            }
-        }
-    }
 }
 
 impl MemoryStore {
@@ -44,12 +33,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn load(&self) -> Result<Saved, StoreError> {
-        Ok(self.with(|inner| {
-            let mut saved = inner.saved.clone();
-            saved.errors.clear();
-            inner.errors.keys().for_each(|(flow, _)| *saved.errors.entry(*flow).or_default() += 1);
-            saved
-        }))
+        Ok(self.with(|inner| inner.saved.clone()))
     }
 
     fn save(&self, records: &[Record]) -> Result<Vec<u64>, StoreError> {
@@ -62,19 +46,6 @@ impl Store for MemoryStore {
                     Record::NoMap(name) => drop(inner.saved.maps.remove(&name)),
                     Record::Stream(stream) => drop(inner.saved.streams.insert(stream.stream.clone(), stream)),
                     Record::NoStream(stream) => drop(inner.saved.streams.remove(&stream)),
-                    Record::Error(error) => inner.note(error),
-                    Record::NoErrorsAbove(above) => inner.errors.retain(|(flow, seq), _| {
-                        !above.iter().any(|(other, last)| other == flow && seq > last)
-                    }),
-                    Record::NoErrors(flow) => inner.errors.retain(|(other, _), _| *other != flow),
-                    Record::ErrorsOf { now, before } => {
-                        let (theirs, others): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.errors)
-                            .into_values()
-                            .partition(|error| error.flow == before);
-                        let moved = theirs.into_iter().map(|error| SetAside { flow: now, ..error });
-                        inner.errors =
-                            others.into_iter().chain(moved).map(|e| ((e.flow, e.seq), e)).collect();
-                    }
                     Record::Rule(rule) => {
                         drop(inner.saved.rules.insert(rule.declared.name.clone(), *rule));
                     }
@@ -84,6 +55,7 @@ impl Store for MemoryStore {
                         numbers.push(entry.id);
                         inner.activity.push(entry);
                     }
+                    about_errors => inner.errors.save(about_errors),
                 }
             }
             numbers
@@ -112,24 +84,42 @@ impl Store for MemoryStore {
     }
 
     fn errors(&self, query: &ErrorQuery) -> Result<Page<SetAside>, StoreError> {
-        let wanted = |error: &&SetAside| {
-            error.id > query.after
-                && query.map.as_ref().is_none_or(|map| error.map == *map)
-                && query.class.is_none_or(|class| error.fault.class == class)
-                && (query.keys.is_empty()
-                    || error.key_parts().is_some_and(|parts| query.keys.contains(&parts)))
-        };
-        Ok(self.with(|inner| {
-            let mut items: Vec<SetAside> = inner.errors.values().filter(wanted).cloned().collect();
-            items.sort_by_key(|error| error.id);
-            let more = items.len() > query.limit;
-            items.truncate(query.limit);
-            let next = items.last().filter(|_| more).map(|error| error.id);
-            Page { items, next }
-        }))
+        Ok(self.with(|inner| inner.errors.page(query)))
     }
 
     fn error(&self, id: u64) -> Result<Option<SetAside>, StoreError> {
-        Ok(self.with(|inner| inner.errors.values().find(|error| error.id == id).cloned()))
+        Ok(self.with(|inner| inner.errors.one(id)))
+    }
+
+    fn error_at(&self, flow: FlowId, seq: Seq) -> Result<Option<SetAside>, StoreError> {
+        Ok(self.with(|inner| inner.errors.at(flow, seq)))
+    }
+
+    fn error_counts(&self) -> Result<BTreeMap<FlowId, StatusCounts>, StoreError> {
+        Ok(self.with(|inner| inner.errors.counts()))
+    }
+
+    fn picked(&self, flows: &[FlowId], pick: &ErrorPick) -> Result<Picked, StoreError> {
+        Ok(self.with(|inner| inner.errors.picked(flows, pick)))
+    }
+
+    fn any_touched(&self) -> bool {
+        self.with(|inner| !inner.errors.is_empty())
+    }
+
+    fn touching(&self, flows: &[FlowId], keys: &[KeyHash]) -> Result<Vec<Touching>, StoreError> {
+        Ok(self.with(|inner| inner.errors.touching(flows, keys)))
+    }
+
+    fn retrying(&self, retry: FlowId, after: Seq, limit: usize) -> Result<Page<SetAside>, StoreError> {
+        Ok(self.with(|inner| inner.errors.retrying(retry, after, limit)))
+    }
+
+    fn noted(&self, flow: FlowId, after: Seq, through: Seq) -> Result<BTreeSet<Seq>, StoreError> {
+        Ok(self.with(|inner| inner.errors.noted(flow, after, through)))
+    }
+
+    fn causes(&self, map: Option<&MapName>) -> Result<Vec<Cause>, StoreError> {
+        Ok(self.with(|inner| inner.errors.causes(map)))
     }
 }

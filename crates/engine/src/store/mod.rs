@@ -20,10 +20,14 @@ use std::sync::Arc;
 use tandem_core::lifecycle::{MapState, QueueFate};
 use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::rules::{Rule, RuleState};
-use tandem_core::{AppName, BarrierId, Epoch, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
+use tandem_core::{
+    AppName, BarrierId, Epoch, JournalId, KeyHash, LaneId, MapName, Seq, StreamName, WallTime,
+};
 
 pub use crate::journal::FlowId;
-pub use set_aside::{ErrorQuery, KeptChange, SetAside};
+pub use set_aside::{
+    Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside, StatusCounts,
+};
 
 /// The store failed. Nothing of what was to be saved was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,6 +72,56 @@ pub trait Store: Send + Sync {
 
     /// The error of that number, if there is one.
     fn error(&self, id: u64) -> Result<Option<SetAside>, StoreError>;
+
+    /// The entry of a change, if it has one.
+    fn error_at(&self, flow: FlowId, seq: Seq) -> Result<Option<SetAside>, StoreError>;
+
+    /// How many errors each flow has, by how they stand. Exact, and no matter how many there are.
+    fn error_counts(&self) -> Result<BTreeMap<FlowId, StatusCounts>, StoreError>;
+
+    /// The unresolved errors of these flows that a pick fits.
+    fn picked(&self, flows: &[FlowId], pick: &ErrorPick) -> Result<Picked, StoreError>;
+
+    /// Whether any error may touch a record: if not, none needs to be looked for.
+    fn any_touched(&self) -> bool;
+
+    /// Unresolved errors of these flows that touch records with one of these keys, by their hashes. Costs nothing
+    /// where there are none.
+    fn touching(&self, flows: &[FlowId], keys: &[KeyHash]) -> Result<Vec<Touching>, StoreError>;
+
+    /// A page of the errors that are to be tried again under a number, by rising Seq from beyond `after`; `next` is a
+    /// Seq.
+    fn retrying(&self, retry: FlowId, after: Seq, limit: usize) -> Result<Page<SetAside>, StoreError>;
+
+    /// The Seqs of a flow that have an entry, beyond `after` and up to `through`.
+    fn noted(&self, flow: FlowId, after: Seq, through: Seq) -> Result<BTreeSet<Seq>, StoreError>;
+
+    /// Unresolved errors grouped by map, class and code, the most frequent first.
+    fn causes(&self, map: Option<&MapName>) -> Result<Vec<Cause>, StoreError>;
+}
+
+/// The errors that a pick fits, in figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Picked {
+    /// How many.
+    pub errors: u64,
+    /// The largest of their numbers.
+    pub last_id: u64,
+    /// The largest of their Seqs.
+    pub last_seq: Seq,
+}
+
+/// An unresolved error that touches a record with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Touching {
+    /// The key's hash.
+    pub key: KeyHash,
+    /// The error's flow.
+    pub flow: FlowId,
+    /// Its Seq.
+    pub seq: Seq,
+    /// How it stands.
+    pub status: ErrorStatus,
 }
 
 /// What is saved.
@@ -83,8 +137,11 @@ pub enum Record {
     Stream(StreamRecord),
     /// A stream that has no flows any more.
     NoStream(StreamName),
-    /// A record that was set aside; it is numbered here. Saved again, it is the same one, refused once more.
+    /// A record that was set aside; it is numbered here. Saved again, it is the same one, refused once more, and
+    /// stands as it says now.
     Error(SetAside),
+    /// A record of a preserved queue that a person has chosen gets an entry. One that has got one meanwhile keeps it.
+    Adopted(SetAside),
     /// The errors of these flows with a Seq above are no more: what set them aside was never committed.
     NoErrorsAbove(Vec<(FlowId, Seq)>),
     /// The errors of a flow that is no more.
@@ -100,8 +157,74 @@ pub enum Record {
     Rule(Box<RuleRecord>),
     /// A rule that is no longer declared.
     NoRule(Arc<str>),
+    /// Errors that a later change has made pointless. It is saved before that change is committed.
+    Superseded {
+        /// Which; each has an entry.
+        errors: Vec<(FlowId, Seq)>,
+        /// The later change.
+        by: (FlowId, Seq),
+    },
+    /// What these later changes had superseded stands as before: they did not take effect.
+    NotSuperseded {
+        /// Whose changes.
+        by: FlowId,
+        /// The first.
+        from: Seq,
+        /// The last.
+        through: Seq,
+    },
+    /// Unresolved errors are to be tried again, with what waits behind them.
+    RetryBegun {
+        /// Under this number.
+        retry: FlowId,
+        /// Of these flows.
+        flows: Vec<FlowId>,
+        /// Which of them.
+        pick: Option<ErrorPick>,
+        /// With no larger number than this.
+        up_to: u64,
+        /// Entries that were made for it.
+        adopted: Vec<(FlowId, Seq)>,
+    },
+    /// What was tried again up to here took effect.
+    Retried {
+        /// Under which number.
+        retry: FlowId,
+        /// The last one.
+        through: Seq,
+    },
+    /// The destination has lost what was tried again beyond this: it is to be tried once more.
+    NotRetried {
+        /// Under which number.
+        retry: FlowId,
+        /// The last one that it has.
+        beyond: Seq,
+    },
+    /// What was not tried again stands as before.
+    RetryEnded {
+        /// Under which number.
+        retry: FlowId,
+        /// Of these flows.
+        flows: Vec<FlowId>,
+    },
+    /// A person deletes errors: their changes go, the entries stay.
+    ErrorsDeleted {
+        /// Of these flows.
+        flows: Vec<FlowId>,
+        /// Which of them.
+        pick: ErrorPick,
+        /// With no larger number than this.
+        up_to: u64,
+    },
     /// Something to tell. Its number is given when it is saved.
     Activity(ActivityEntry),
+}
+
+impl Record {
+    /// What a flow's changes beyond a Seq had superseded stands as before.
+    pub(crate) fn not_superseded_beyond(by: FlowId, seq: Seq) -> Self {
+        Record::NotSuperseded { by, from: seq.next(), through: Seq(u64::MAX) }
+    }
 }
 
 /// What was saved.
@@ -115,8 +238,6 @@ pub struct Saved {
     pub streams: BTreeMap<StreamName, StreamRecord>,
     /// The rules, by name.
     pub rules: BTreeMap<Arc<str>, RuleRecord>,
-    /// How many errors each flow has.
-    pub errors: BTreeMap<FlowId, u64>,
 }
 
 /// The engine's own numbers.
@@ -152,9 +273,30 @@ pub struct MapRecord {
     /// Queues that it has skipped and that are not gone yet.
     #[serde(default)]
     pub skipped: Vec<Skipped>,
+    /// Its errors that are being tried again, at most one retry for each of its streams.
+    #[serde(default)]
+    pub retries: Vec<RetryRecord>,
 }
 
 impl MapRecord {
+    /// A map that was never run.
+    pub fn new(map: TableMap, now: WallTime) -> Self {
+        let (flows, skipped, retries) = Default::default();
+        Self { map, state: MapState::new(now), flows, blocked: None, skipped, retries }
+    }
+
+    /// Its flows in a stream under which errors are noted: the one that goes on, and those whose queues it skipped.
+    pub fn family(&self, stream: &StreamName) -> Vec<FlowId> {
+        let skipped = self.skipped.iter().map(|skipped| &skipped.flow);
+        let flows = self.flows.iter().chain(skipped).filter(|flow| flow.stream == *stream);
+        flows.map(|flow| flow.flow).collect()
+    }
+
+    /// The queues that it has skipped and that are kept.
+    pub fn preserved(&self) -> impl Iterator<Item = &Skipped> {
+        self.skipped.iter().filter(|skipped| skipped.fate == QueueFate::Preserve)
+    }
+
     /// The flow behind whose queue another goes on, if it has skipped one.
     pub fn skipped_before(&self, flow: FlowId) -> Option<FlowId> {
         self.skipped.iter().find(|skipped| skipped.next == flow).map(|skipped| skipped.flow.flow)
@@ -184,6 +326,32 @@ pub struct Skipped {
     pub actor: String,
     /// Why, in their words.
     pub reason: String,
+    /// Set once it is known how far the flow was applied: what is left of it is then beyond its start.
+    #[serde(default)]
+    pub settled: bool,
+}
+
+/// Errors that are being tried again, in source order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRecord {
+    /// Its number: that of a flow, since it is in a lane like one.
+    pub retry: FlowId,
+    /// The stream of the errors.
+    pub stream: StreamName,
+    /// The queues that were preserved and are part of it, whole.
+    pub kept: Vec<FlowId>,
+    /// Nothing beyond this is part of it.
+    pub until: Seq,
+    /// How many errors were to be tried again when it began.
+    pub errors: u64,
+    /// When it began.
+    pub since: WallTime,
+    /// Who asked.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// It is to end, whatever is left.
+    pub cancelled: bool,
 }
 
 /// A rule as it was declared, whether a person has switched it, and what was seen under it.

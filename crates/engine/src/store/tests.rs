@@ -2,7 +2,10 @@
 
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
-use super::{ErrorQuery, FlowId, KeptChange, Record, SetAside, Store};
+use super::{
+    ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, Picked, Record, SetAside, StatusCounts, Store,
+    Touching,
+};
 use std::sync::Arc;
 use tandem_core::{
     Cell, Change, Fault, FaultClass, IntegrationKey, Kind, Op, Relation, RelationColumn, Row, Seq, TableName,
@@ -16,6 +19,10 @@ fn on_both(check: impl Fn(&dyn Store)) {
     check(&MemoryStore::default());
     let folder = TempDir::new().unwrap();
     check(&SqliteStore::open(&folder.path().join("tandem.db")).unwrap());
+}
+
+fn key_of(key: &str) -> IntegrationKey {
+    IntegrationKey::from_values(vec![key.into(), Value::Int(7)])
 }
 
 /// An error whose record has values of many kinds, one of which the log did not name.
@@ -39,14 +46,17 @@ fn error(map: &str, seq: u64, key: &str, class: FaultClass) -> SetAside {
         transaction_name: format!("tx{seq}"),
         kept: Some(KeptChange {
             change: Change { relation, op: Op::Update { old: Some(Row::of([Value::Null])), new } },
-            key: Some(IntegrationKey::from_values(vec![key.into(), Value::Int(7)])),
+            key: Some(key_of(key)),
             transaction: Seq(seq - 1),
             committed_at: WallTime(5),
+            touches: vec![key_of(key).hash()],
         }),
         fault: Fault::new(class, "write", "no").code("23514").table("t").fix("ALTER TABLE t"),
         attempts: 1,
         first_at: WallTime(100),
         last_at: WallTime(100),
+        status: ErrorStatus::Open,
+        by: None,
     }
 }
 
@@ -95,7 +105,12 @@ fn an_error_that_is_noted_again_is_the_same_one_refused_once_more() {
         save(store, &[again]);
         let expected = SetAside { id: 1, attempts: 2, fault, last_at: WallTime(200), ..first };
         assert_eq!(store.errors(&all()).unwrap().items, [expected]);
-        let of_class = |class| found(store, ErrorQuery { class: Some(class), ..all() });
+        let of_class = |class| {
+            found(
+                store,
+                ErrorQuery { pick: ErrorPick { class: Some(class), ..ErrorPick::default() }, ..all() },
+            )
+        };
         assert_eq!(of_class(FaultClass::Reference), [5]);
         assert!(of_class(FaultClass::Application).is_empty());
     });
@@ -114,10 +129,17 @@ fn errors_are_found_by_map_class_and_key_and_come_in_pages() {
             ],
         );
         let key = |parts: &[&str]| parts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let keys = |keys: &[&[&str]]| ErrorQuery { keys: keys.iter().map(|k| key(k)).collect(), ..all() };
+        let picked = |pick: ErrorPick| ErrorQuery { pick, ..all() };
+        let keys = |keys: &[&[&str]]| {
+            picked(ErrorPick { keys: keys.iter().map(|k| key(k)).collect(), ..ErrorPick::default() })
+        };
+        let transaction = ErrorPick { transaction: Some("tx4".to_owned()), ..ErrorPick::default() };
+        assert_eq!(found(store, picked(transaction)), [4]);
+        assert_eq!(found(store, picked(ErrorPick { ids: vec![2, 4, 9], ..ErrorPick::default() })), [2, 6]);
+        let reference = ErrorPick { class: Some(FaultClass::Reference), ..ErrorPick::default() };
         assert_eq!(found(store, all()), [9, 2, 4, 6]);
         assert_eq!(found(store, ErrorQuery { map: Some("a".into()), ..all() }), [9, 4, 6]);
-        assert_eq!(found(store, ErrorQuery { class: Some(FaultClass::Reference), ..all() }), [2, 4]);
+        assert_eq!(found(store, picked(reference)), [2, 4]);
         assert_eq!(found(store, keys(&[&["K1", "7"]])), [9, 2]);
         assert_eq!(found(store, keys(&[&["K|\"2", "7"], &["no"]])), [4]);
         assert!(found(store, keys(&[&["K1"]])).is_empty());
@@ -140,11 +162,138 @@ fn a_number_is_never_given_again_and_errors_go_with_what_made_them() {
         assert_eq!(found(store, all()), [1, 3]);
         store.save(&[Record::ErrorsOf { now: FlowId(3), before: FLOW }]).unwrap();
         assert_eq!(store.error(1).unwrap().unwrap().flow, FlowId(3));
-        assert_eq!(store.load().unwrap().errors, [(FlowId(2), 1), (FlowId(3), 1)].into());
+        let open = |flow| (flow, StatusCounts::from([(ErrorStatus::Open, 1)]));
+        assert_eq!(store.error_counts().unwrap(), [open(FlowId(2)), open(FlowId(3))].into());
         store.save(&[Record::NoErrors(FlowId(2)), Record::NoErrors(FlowId(3))]).unwrap();
         save(store, &[of(4, FLOW)]);
         let ids: Vec<u64> = store.errors(&all()).unwrap().items.iter().map(|error| error.id).collect();
         assert_eq!(ids, [4]);
+    });
+}
+
+fn statuses(store: &dyn Store) -> Vec<(u64, &'static str)> {
+    let query = ErrorQuery { statuses: ErrorStatus::ALL.to_vec(), ..all() };
+    store.errors(&query).unwrap().items.iter().map(|error| (error.seq.0, error.status.name())).collect()
+}
+
+#[test]
+fn errors_are_tried_again_with_what_waits_behind_them() {
+    on_both(|store| {
+        let waiting = |seq, key| SetAside {
+            status: ErrorStatus::Waiting,
+            ..error("a", seq, key, FaultClass::Application)
+        };
+        let open = |seq, key| error("a", seq, key, FaultClass::Application);
+        save(store, &[open(1, "K1"), waiting(2, "K1"), open(3, "K2"), waiting(4, "K2"), open(5, "K3")]);
+        let retry = FlowId(9);
+        let first = ErrorPick { ids: vec![1], ..ErrorPick::default() };
+        let picked = |flow| store.picked(&[flow], &ErrorPick::default()).unwrap();
+        assert_eq!(picked(FLOW), Picked { errors: 5, last_id: 5, last_seq: Seq(5) });
+        assert_eq!(picked(FlowId(2)), Picked::default());
+        let begun = |pick: Option<ErrorPick>, adopted: &[u64]| Record::RetryBegun {
+            retry,
+            flows: vec![FLOW],
+            pick,
+            up_to: 5,
+            adopted: adopted.iter().map(|seq| (FLOW, Seq(*seq))).collect(),
+        };
+        store.save(&[begun(Some(first), &[])]).unwrap();
+        let tried = |after, limit| {
+            let page = store.retrying(retry, Seq(after), limit).unwrap();
+            (page.items.iter().map(|error| error.seq.0).collect::<Vec<_>>(), page.next)
+        };
+        assert_eq!(tried(0, 1), (vec![1], Some(1)));
+        assert_eq!(tried(0, 2), (vec![1, 2], None));
+        assert_eq!(tried(1, 9), (vec![2], None));
+        store.save(&[Record::Retried { retry, through: Seq(1) }]).unwrap();
+        assert_eq!(statuses(store)[..2], [(1, "completed"), (2, "retrying")]);
+        store.save(&[Record::NotRetried { retry, beyond: Seq(0) }]).unwrap();
+        assert_eq!(tried(0, 9), (vec![1, 2], None));
+        // One is refused again, the other was not reached.
+        save(store, &[open(1, "K1")]);
+        store.save(&[Record::RetryEnded { retry, flows: vec![FLOW] }]).unwrap();
+        let stands = [(1, "open"), (2, "open"), (3, "open"), (4, "waiting"), (5, "open")];
+        assert_eq!(statuses(store), stands);
+        store.save(&[begun(None, &[5])]).unwrap();
+        assert_eq!(tried(0, 9), (vec![5], None));
+    });
+}
+
+#[test]
+fn what_waits_is_open_once_nothing_stands_before_it() {
+    on_both(|store| {
+        let waiting =
+            |seq| SetAside { status: ErrorStatus::Waiting, ..error("a", seq, "K1", FaultClass::Application) };
+        save(store, &[error("a", 1, "K1", FaultClass::Application), waiting(2), waiting(3)]);
+        let delete = |id| Record::ErrorsDeleted {
+            flows: vec![FLOW],
+            pick: ErrorPick { ids: vec![id], ..ErrorPick::default() },
+            up_to: 3,
+        };
+        store.save(&[delete(1)]).unwrap();
+        assert_eq!(statuses(store), [(1, "deleted"), (2, "open"), (3, "waiting")]);
+        let gone = store.error(1).unwrap().unwrap();
+        assert!(gone.kept.is_none(), "a deleted error keeps no value");
+        let counts = [(ErrorStatus::Open, 1), (ErrorStatus::Waiting, 1), (ErrorStatus::Deleted, 1)];
+        assert_eq!(store.error_counts().unwrap(), [(FLOW, StatusCounts::from(counts))].into());
+    });
+}
+
+#[test]
+fn what_is_superseded_stands_as_before_if_that_change_was_not_applied() {
+    on_both(|store| {
+        let kept = error("a", 1, "K1", FaultClass::Application);
+        let preserved = SetAside {
+            kept: None,
+            status: ErrorStatus::Superseded,
+            by: Some((FLOW, Seq(8))),
+            ..error("a", 2, "K2", FaultClass::Application)
+        };
+        save(store, &[kept]);
+        let of_k1 = |keys: &[&str]| {
+            let keys: Vec<_> = keys.iter().map(|key| key_of(key).hash()).collect();
+            store.touching(&[FLOW], &keys).unwrap()
+        };
+        let (flow, status) = (FLOW, ErrorStatus::Open);
+        let touching = Touching { key: key_of("K1").hash(), flow, seq: Seq(1), status };
+        assert_eq!(of_k1(&["K2", "K1"]), [touching]);
+        assert!(store.touching(&[FlowId(7)], &[key_of("K1").hash()]).unwrap().is_empty());
+        let by = (FLOW, Seq(8));
+        store
+            .save(&[Record::Superseded { errors: vec![(FLOW, Seq(1))], by }, Record::Error(preserved)])
+            .unwrap();
+        assert!(of_k1(&["K1"]).is_empty());
+        assert_eq!(store.noted(FLOW, Seq(0), Seq(9)).unwrap(), [Seq(1), Seq(2)].into());
+        assert_eq!(store.error_at(FLOW, Seq(1)).unwrap().unwrap().by, Some(by));
+        let undone =
+            |from, through| Record::NotSuperseded { by: FLOW, from: Seq(from), through: Seq(through) };
+        store.save(&[undone(9, u64::MAX), undone(0, 7)]).unwrap();
+        assert_eq!(statuses(store), [(1, "superseded"), (2, "superseded")]);
+        store.save(&[undone(8, 8)]).unwrap();
+        assert_eq!(statuses(store), [(1, "open")], "the other is in its queue, as it was");
+        assert_eq!(of_k1(&["K1"]), [touching]);
+    });
+}
+
+#[test]
+fn errors_are_grouped_by_their_causes() {
+    on_both(|store| {
+        save(
+            store,
+            &[
+                error("a", 1, "K1", FaultClass::Application),
+                SetAside { last_at: WallTime(300), ..error("a", 2, "K2", FaultClass::Application) },
+                error("b", 3, "K3", FaultClass::Reference),
+                SetAside { status: ErrorStatus::Completed, ..error("b", 4, "K3", FaultClass::Reference) },
+            ],
+        );
+        let shown = |map: Option<&str>| {
+            let causes = store.causes(map.map(Into::into).as_ref()).unwrap();
+            let one = |c: &super::Cause| (c.map.to_string(), c.errors, c.first.to_string(), c.last_at.0);
+            causes.iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(None), [("a".into(), 2, "1".into(), 300), ("b".into(), 1, "3".into(), 100)]);
+        assert_eq!(shown(Some("b")), [("b".into(), 1, "3".into(), 100)]);
     });
 }
 
@@ -196,9 +345,12 @@ fn a_store_of_the_version_before_opens_and_shows_its_errors() {
         attempts: 1,
         first_at: at,
         last_at: at,
+        status: ErrorStatus::Open,
+        by: None,
     };
     assert_eq!(store.errors(&all()).unwrap().items, [expected]);
-    assert_eq!(store.load().unwrap().errors, [(FLOW, 1)].into());
+    let open = StatusCounts::from([(ErrorStatus::Open, 1)]);
+    assert_eq!(store.error_counts().unwrap(), [(FLOW, open)].into());
     save(&store, &[error("a", 6, "K1", FaultClass::Application)]);
     assert_eq!(found(&store, ErrorQuery { after: 1, ..all() }), [6]);
 }
@@ -207,7 +359,7 @@ fn a_store_of_the_version_before_opens_and_shows_its_errors() {
 fn a_store_of_a_later_version_is_refused_in_words() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tandem.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 4").unwrap();
     let refused = SqliteStore::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("version 3") && refused.contains("newer"), "{refused}");
+    assert!(refused.contains("version 4") && refused.contains("newer"), "{refused}");
 }

@@ -12,10 +12,10 @@ mod joining;
 mod membership;
 mod tidying;
 
-use super::batch::Member;
+use super::batch::{KeptRange, Member};
 use super::journal::JournalHandle;
-use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress};
-use super::plan::{ByClass, FlowStatus, Place, StreamPlan, StreamStatus};
+use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress, RetryRun};
+use super::plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
 use crate::failpoint::Mistake;
@@ -230,6 +230,10 @@ impl StreamActor {
         let now = self.parts.env.now();
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let writes = !self.members(lane).is_empty();
+            // A retry that has come to its end waits for the plan to say so.
+            if self.is_over(lane, plan) {
+                continue;
+            }
             let slot = self.slot(lane);
             if slot.run.is_some() || slot.met || !slot.retry.is_due(now) || (writes && self.fenced.is_none())
             {
@@ -245,11 +249,28 @@ impl StreamActor {
     fn start(&mut self, lane: LaneId, plan: &StreamPlan, until: Option<Seq>) {
         self.note_progress();
         let Some(record) = self.parts.record.lane(lane) else { return };
-        let members: BTreeMap<FlowId, Member> = record
-            .members
-            .iter()
-            .filter_map(|(flow, from)| Some((*flow, Member::new(plan.flows.get(flow)?.clone(), *from))))
-            .collect();
+        let retry =
+            record.members.iter().find_map(|(flow, _)| plan.flows.get(flow).filter(|f| f.retry.is_some()));
+        let (members, retry, until) = match retry {
+            None => {
+                let members = record.members.iter().filter_map(|(flow, from)| {
+                    let flow = plan.flows.get(flow)?.clone();
+                    let kept = self.kept_of(plan, &flow);
+                    Some((flow.flow, Member::new(flow, *from, kept)))
+                });
+                (members.collect::<BTreeMap<_, _>>(), None, until)
+            }
+            Some(flow) => {
+                // Its errors are of each flow of the family, and all of them become what the map is now.
+                let is_part = |kept: &KeptRange| {
+                    flow.retry.as_ref().is_some_and(|retry| retry.kept.contains(&kept.flow))
+                };
+                let (kept, aside): (Vec<_>, Vec<_>) = self.kept_of(plan, flow).into_iter().partition(is_part);
+                let member = |of: &FlowId| (*of, Member::new(flow.clone(), Seq::ZERO, aside.clone()));
+                let retry = RetryRun { retry: flow.flow, kept };
+                (flow.family.flows.iter().map(member).collect(), Some(retry), flow.until)
+            }
+        };
         let outside = self.outside(lane, plan);
         // A table that has not entered capture yet will enter behind everything that is journaled now.
         let head = self.parts.journal.with(|journal| journal.head());
@@ -283,6 +304,7 @@ impl StreamActor {
             members,
             others_at,
             waits_beyond,
+            retry,
             apply: slot.connection.take(),
             orders: orders.subscribe(),
             durable,
@@ -310,12 +332,35 @@ impl StreamActor {
 
     /// How far a flow is settled, or where it begins.
     fn cursor_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
-        self.parts.record.cursor_of(flow).or_else(|| {
-            let flow = plan.flows.get(&flow)?;
-            // The one before may have come further before it was let go of.
-            let before = flow.succeeds.and_then(|before| self.cursor_of(plan, before));
-            flow.start.map(|start| before.map_or(start, |before| before.max(start)))
-        })
+        let recorded = self.parts.record.cursor_of(flow);
+        let wanted = plan.flows.get(&flow);
+        // What was left behind may have been settled since, by errors that were tried again.
+        let tried = plan.covering(flow).and_then(|retry| self.parts.record.cursor_of(retry));
+        let left_behind = wanted.filter(|wanted| wanted.until.is_some()).and_then(|wanted| wanted.start);
+        recorded
+            .map(|recorded| recorded.max(tried.unwrap_or_default()).max(left_behind.unwrap_or_default()))
+            .or_else(|| {
+                // The one before may have come further before it was let go of.
+                let before = wanted?.succeeds.and_then(|before| self.cursor_of(plan, before));
+                wanted?.start.map(|start| before.map_or(start, |before| before.max(start)))
+            })
+    }
+
+    /// What of the queues of a flow's family is preserved.
+    fn kept_of(&self, plan: &StreamPlan, flow: &FlowPlan) -> Vec<KeptRange> {
+        let range = |kept: &FlowId| {
+            let until = plan.flows.get(kept)?.until?;
+            let beyond = self.cursor_of(plan, *kept)?;
+            (beyond < until).then_some(KeptRange { flow: *kept, beyond, until })
+        };
+        flow.family.kept.iter().filter_map(range).collect()
+    }
+
+    /// Whether a lane is a retry's and has come to its end.
+    fn is_over(&self, lane: LaneId, plan: &StreamPlan) -> bool {
+        let members = self.members(lane);
+        let retry = members.iter().find_map(|flow| plan.flows.get(flow).filter(|flow| flow.retry.is_some()));
+        retry.and_then(|retry| retry.until).is_some_and(|until| self.cursor(lane) >= until)
     }
 
     fn cursor(&self, lane: LaneId) -> Seq {
@@ -450,6 +495,11 @@ impl StreamActor {
         self.parts.bell.notify_one();
     }
 
+    /// Whether a flow has left its lane, and the outcome of that one's last COMMIT is not known.
+    fn is_unsettled(&self, flow: FlowId) -> bool {
+        self.parts.record.resting.iter().any(|resting| resting.flow == flow && resting.unsettled)
+    }
+
     fn members(&self, lane: LaneId) -> BTreeSet<FlowId> {
         let members =
             self.parts.record.lane(lane).map(|lane| lane.members.iter().map(|(flow, _)| *flow).collect());
@@ -525,6 +575,13 @@ impl StreamActor {
                 applied += progress.applied.get(flow).copied().unwrap_or_default();
                 progress.refused.get(flow).into_iter().for_each(|more| refused.add_all(more));
             }
+            if wanted.retry.is_some()
+                && let Some(slot) = slot
+            {
+                let progress = slot.progress.borrow();
+                applied += progress.applied.values().sum::<u64>();
+                progress.refused.values().for_each(|more| refused.add_all(more));
+            }
             flows.insert(
                 *flow,
                 FlowStatus {
@@ -538,7 +595,10 @@ impl StreamActor {
                     applied,
                     refused,
                     attempts: self.attempts.get(flow).cloned().unwrap_or_default(),
-                    stalled: slot.filter(|slot| slot.stalled).and_then(|slot| slot.retry.fault().cloned()),
+                    stalled: slot
+                        .filter(|slot| slot.stalled || wanted.retry.is_some())
+                        .and_then(|slot| slot.retry.fault().cloned()),
+                    unsettled: self.is_unsettled(*flow),
                 },
             );
         }

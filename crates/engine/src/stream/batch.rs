@@ -17,12 +17,24 @@ pub(super) struct Member {
     pub(super) flow: Arc<FlowPlan>,
     /// Applied up to here when it joined: what is at or below is skipped.
     pub(super) from: Seq,
+    /// Queues of its map that were preserved, and that are no part of what this lane does.
+    pub(super) kept: Vec<KeptRange>,
     projections: Vec<(Arc<Relation>, Result<Projection, Refusal>)>,
 }
 
+/// What of a flow's queue is preserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeptRange {
+    pub(super) flow: FlowId,
+    /// Applied up to here.
+    pub(super) beyond: Seq,
+    /// Its last Seq.
+    pub(super) until: Seq,
+}
+
 impl Member {
-    pub(super) fn new(flow: Arc<FlowPlan>, from: Seq) -> Self {
-        Self { flow, from, projections: Vec::new() }
+    pub(super) fn new(flow: Arc<FlowPlan>, from: Seq, kept: Vec<KeptRange>) -> Self {
+        Self { flow, from, kept, projections: Vec::new() }
     }
 
     fn project(&mut self, record: &Record) -> Result<Write, Refusal> {
@@ -118,6 +130,17 @@ impl Batch {
             matches!(write.op, WriteOp::Delete(_) | WriteOp::Rekey { .. })
                 && waits_beyond.get(&record.flow).is_some_and(|cursor| write.seq > *cursor)
         })
+    }
+
+    /// Leaves out the writes at these places, which rise.
+    pub(super) fn leave_out(&mut self, places: &[usize]) {
+        let stays = |place: &mut usize| {
+            *place += 1;
+            places.binary_search(&(*place - 1)).is_err()
+        };
+        let (mut write, mut record) = (0, 0);
+        self.writes.retain(|_| stays(&mut write));
+        self.records.retain(|_| stays(&mut record));
     }
 
     /// What stands before the source transaction of the write at a place; or, if nothing does, the Seq before it.

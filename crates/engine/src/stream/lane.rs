@@ -6,15 +6,16 @@
 //!
 //! Dropping is safe at every await: nothing is counted as settled before the destination has said so.
 
-use super::batch::{Batch, Member};
+use super::batch::{Batch, KeptRange, Member};
+use super::feed::{ErrorFeed, Feed};
 use super::journal::JournalHandle;
 use super::pace::Pace;
 use super::plan::ByClass;
-use super::trial::Trial;
+use super::trial::{Noted, Trial};
 use crate::env::Env;
 use crate::failpoint::FailPoint;
-use crate::journal::{JournalError, Piece, PieceEnd, Reader};
-use crate::store::{FlowId, Store};
+use crate::journal::{JournalError, Piece, PieceEnd};
+use crate::store::{FlowId, Record, Store};
 use futures_util::future::{join, select_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -99,6 +100,8 @@ pub(super) struct LaneRun {
     /// For members with related flows outside of this lane: how far the last of those has come. A foreign key that
     /// refuses a record beyond that may be right, and waiting mends it; one at or before it nobody will mend.
     pub(super) others_at: BTreeMap<FlowId, Seq>,
+    /// Set if it tries errors again, instead of following the journal.
+    pub(super) retry: Option<RetryRun>,
     /// `None` for a lane without members, which writes nothing.
     pub(super) apply: Option<Box<dyn Apply>>,
     pub(super) orders: watch::Receiver<Orders>,
@@ -116,9 +119,21 @@ pub(super) struct LaneRun {
     pub(super) began: Duration,
 }
 
+/// A lane that tries errors again.
+#[derive(Debug, Clone)]
+pub(super) struct RetryRun {
+    /// The number under which they were chosen.
+    pub(super) retry: FlowId,
+    /// Preserved queues that are part of it.
+    pub(super) kept: Vec<KeptRange>,
+}
+
 impl LaneRun {
     /// Moves the lane until something ends it.
     pub(super) async fn run(&mut self) -> LaneEnd {
+        if let Err(error) = self.forget_uncommitted() {
+            return LaneEnd::Forgetful(error);
+        }
         let mut reader = match self.reader() {
             Ok(reader) => reader,
             Err(error) => return LaneEnd::Unreadable(error),
@@ -197,11 +212,16 @@ impl LaneRun {
         }
     }
 
-    /// A reader behind everything that is settled.
-    pub(super) fn reader(&self) -> Result<Reader, JournalError> {
-        let members = self.members.values().map(|member| (member.flow.flow, member.from)).collect();
+    /// What there is to do behind everything that is settled.
+    pub(super) fn reader(&self) -> Result<Feed, JournalError> {
         let cursor = self.progress.borrow().cursor;
-        Ok(self.context.journal.with(|journal| journal.reader(members, cursor)))
+        if let Some(RetryRun { retry, kept }) = self.retry.clone() {
+            let records = self.context.journal.with(|journal| journal.records().clone());
+            let store = self.context.store.clone();
+            return Ok(Feed::Errors(ErrorFeed { store, records, retry, kept, through: cursor }));
+        }
+        let members = self.members.values().map(|member| (member.flow.flow, member.from)).collect();
+        Ok(Feed::Journal(Box::new(self.context.journal.with(|journal| journal.reader(members, cursor)))))
     }
 
     async fn wait(&mut self) {
@@ -226,19 +246,19 @@ impl LaneRun {
     }
 
     /// Applies a batch that ends where a source transaction does.
-    async fn apply_closed(&mut self, batch: Batch) -> Result<(), LaneEnd> {
+    async fn apply_closed(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         if batch.writes.is_empty() && batch.refused.is_empty() {
             self.pass(batch.through);
             return Ok(());
         }
         if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
             match batch.before(place) {
-                Ok(before) => self.settle_batch(&before).await?,
+                Ok(mut before) => self.settle_batch(&mut before).await?,
                 Err(through) => self.pass(through),
             }
             return Err(self.must_wait(&batch, place));
         }
-        self.settle_batch(&batch).await
+        self.settle_batch(&mut batch).await
     }
 
     /// A parent's delete waits for its children: they may have changes behind that still need it.
@@ -250,9 +270,13 @@ impl LaneRun {
         LaneEnd::Failed(self.fault(fault, flow.into_iter().collect()))
     }
 
-    async fn settle_batch(&mut self, batch: &Batch) -> Result<(), LaneEnd> {
+    async fn settle_batch(&mut self, batch: &mut Batch) -> Result<(), LaneEnd> {
         self.set_aside(&batch.refused).await?;
         self.try_batch(batch).await?;
+        if let Some(RetryRun { retry, .. }) = self.retry {
+            let done = Record::Retried { retry, through: batch.through };
+            self.context.store.save(&[done]).map_err(LaneEnd::Forgetful)?;
+        }
         self.progress.send_modify(|progress| {
             for (flow, n) in &batch.counts {
                 *progress.applied.entry(*flow).or_default() += n;
@@ -263,7 +287,7 @@ impl LaneRun {
 
     /// Applies a source transaction that is larger than a batch, piece by piece in one destination transaction. It
     /// is begun again from its start when a piece is refused, each time with the next plan.
-    async fn apply_large(&mut self, reader: Reader, first: Batch) -> Result<Reader, LaneEnd> {
+    async fn apply_large(&mut self, reader: Feed, first: Batch) -> Result<Feed, LaneEnd> {
         let (mut plan, mut pace) = (Plan::Fast, Pace::default());
         let mut attempt = Some((reader, first));
         loop {
@@ -284,7 +308,7 @@ impl LaneRun {
             let mut begin = Some(self.begin());
             let mut records = 0u64;
             let mut counts: BTreeMap<FlowId, u64> = BTreeMap::new();
-            let refused = loop {
+            loop {
                 records += batch.counts.values().sum::<u64>();
                 batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
                 if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
@@ -295,6 +319,7 @@ impl LaneRun {
                     return Err(self.must_wait(&batch, place));
                 }
                 self.set_aside(&batch.refused).await?;
+                self.stand_behind(&mut batch, 0).await?;
                 let whole = !matches!(batch.end, PieceEnd::Open);
                 let cut = records >= WHOLE_TRANSACTION_RECORDS_MAX;
                 let began = self.context.env.now();
@@ -303,7 +328,7 @@ impl LaneRun {
                 let (applied, read) = read_beside(apply, !whole, next).await;
                 pace.applied(true, self.context.env.now().saturating_sub(began));
                 match applied? {
-                    Err(refused) => break refused,
+                    Err(_) => break,
                     Ok(()) if whole => {
                         self.progress.send_modify(|progress| {
                             counts
@@ -323,11 +348,12 @@ impl LaneRun {
                 let Some(piece) = read.map_err(LaneEnd::Unreadable)? else { return Ok(reader) };
                 batch =
                     Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
-            };
+            }
             plan = match plan {
                 Plan::Fast => Plan::Exact,
                 Plan::Exact => Plan::Single,
-                Plan::Single => return Err(LaneEnd::Failed(self.fault(refused, BTreeSet::new()))),
+                // Begun again without what was refused, since something else stands behind it.
+                Plan::Single => Plan::Single,
             };
         }
     }
@@ -346,7 +372,12 @@ impl LaneRun {
         let first = if apart { None } else { advance.clone() };
         match self.part(begin, &batch.writes, plan, first).await {
             Ok(refused) => {
-                self.note_refused(batch, 0, refused).await?;
+                let because = refused.first().map(|(_, fault)| fault.clone());
+                if let (Noted::Again, Some(fault)) =
+                    (self.note_refused(batch, 0..batch.writes.len(), refused).await?, because)
+                {
+                    return Ok(Err(fault));
+                }
                 if apart {
                     return self
                         .part(None, &[], Plan::Exact, advance)
@@ -356,7 +387,7 @@ impl LaneRun {
                 }
                 Ok(Ok(()))
             }
-            Err(failed) if failed.fault.class.is_about_record() && !failed.broken => {
+            Err(failed) if failed.fault.class.is_about_record() && !failed.broken && plan != Plan::Single => {
                 self.rollback().await;
                 Ok(Err(failed.fault))
             }
@@ -418,6 +449,10 @@ impl LaneRun {
             (Some(_), Some(Outcome::RolledBack)) => progress.in_doubt = false,
             (Some(_), Some(Outcome::Unknown)) | (None, _) => {}
         });
+        if to.is_some() && outcome.is_none() {
+            self.trial.noted = false;
+            self.trial.left_out.clear();
+        }
         match applied {
             Ok(applied) => Ok(applied.refused),
             Err(failed) => {

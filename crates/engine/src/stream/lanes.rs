@@ -151,6 +151,19 @@ impl StreamRecord {
         self.trail.extend(past);
     }
 
+    /// Lets a flow that goes on behind a retry miss what the destination loses of that: the lanes of the retry are on
+    /// its trail, where it stood meanwhile. It cannot do again what the retry did, and is found to have a gap.
+    pub(crate) fn answer_for(&mut self, flow: FlowId, retry: FlowId, at: Seq) {
+        let tried = self.trail.iter().filter(|stay| stay.flow == retry);
+        let tried: Vec<Stay> = tried.map(|stay| Stay { flow, to: at, ..*stay }).collect();
+        for stay in tried {
+            if !self.trail.iter().any(|known| known.flow == flow && known.lane == stay.lane) {
+                self.trail.push(stay);
+                self.shorten_trail(flow);
+            }
+        }
+    }
+
     /// Forgets a flow, wherever it is.
     pub(crate) fn forget(&mut self, flow: FlowId) {
         self.resting.retain(|resting| resting.flow != flow);

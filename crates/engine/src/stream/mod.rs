@@ -14,11 +14,16 @@
 //!    lane's watermark is read: an unknown outcome of a COMMIT is settled before its consequences.
 //! 5. Lane numbers are never given twice.
 //!
-//! [`lane`] moves one lane: read, project, apply, in the order of trial. [`lanes`] decides who is in which lane; it
+//! 6. A change of a record that has an open error is applied only if it makes that error pointless; else it waits
+//!    behind it. Errors are tried again by a lane that takes turns with the map's own, in source order.
+//!
+//! [`lane`] moves one lane: read, project, apply, in the order of trial. [`behind`] keeps rule 6. [`lanes`] decides who is in which lane; it
 //! is pure. [`pace`] says how much at once. [`actor`] owns a stream's lanes and does what was decided.
 
 mod actor;
 mod batch;
+mod behind;
+mod feed;
 mod journal;
 mod lane;
 mod lanes;
@@ -29,4 +34,4 @@ mod trial;
 
 pub(crate) use actor::{StreamActor, StreamParts};
 pub(crate) use journal::JournalHandle;
-pub(crate) use plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
+pub(crate) use plan::{ByClass, Family, FlowPlan, FlowStatus, Place, RetryPlan, StreamPlan, StreamStatus};

@@ -40,9 +40,42 @@ pub(crate) struct FlowPlan {
     pub(crate) dependents: BTreeSet<FlowId>,
     /// What its writes point to.
     pub(crate) target: Arc<Target>,
+    /// Where errors of its map are in this stream.
+    pub(crate) family: Arc<Family>,
+    /// Set if it does not follow the journal, but tries the errors of its family again.
+    pub(crate) retry: Option<RetryPlan>,
+}
+
+/// The flows of a map in one stream, of which one goes on and the others were left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Family {
+    /// All of them: errors are noted under each.
+    pub(crate) flows: Vec<FlowId>,
+    /// Those whose queues are preserved: what is in them is an error, too.
+    pub(crate) kept: Vec<FlowId>,
+}
+
+/// What a retry is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RetryPlan {
+    /// The queues that were preserved and are part of it, whole, beside what was chosen one by one.
+    pub(crate) kept: Vec<FlowId>,
 }
 
 impl FlowPlan {
+    /// Whether a retry works on the same records as this flow: only one of the two may be in a lane.
+    pub(crate) fn alternates_with(&self, other: &FlowPlan) -> bool {
+        let tries = |retry: &FlowPlan, flow: &FlowPlan| {
+            retry.retry.is_some() && flow.retry.is_none() && retry.family.flows.contains(&flow.flow)
+        };
+        tries(self, other) || tries(other, self)
+    }
+
+    /// Whether a retry settles the queue of this flow as it goes.
+    fn is_covered_by(&self, retry: &FlowPlan) -> bool {
+        retry.retry.as_ref().is_some_and(|retry| retry.kept.contains(&self.flow))
+    }
+
     /// Flows that it depends on or that depend on it.
     pub(crate) fn related(&self) -> impl Iterator<Item = &FlowId> {
         self.ancestors.union(&self.dependents)
@@ -55,6 +88,12 @@ impl FlowPlan {
 }
 
 impl StreamPlan {
+    /// The retry that settles the queue of a flow that was left behind.
+    pub(crate) fn covering(&self, flow: FlowId) -> Option<FlowId> {
+        let flow = self.flows.get(&flow)?;
+        self.flows.values().find(|retry| flow.is_covered_by(retry)).map(|retry| retry.flow)
+    }
+
     /// The flows whose queues a flow has skipped, the last one first.
     pub(crate) fn skipped_by(&self, flow: FlowId) -> impl Iterator<Item = FlowId> + '_ {
         let before = |flow: &FlowId| self.flows.get(flow).and_then(|flow| flow.succeeds);
@@ -92,6 +131,8 @@ pub(crate) struct FlowStatus {
     pub(crate) attempts: ByClass,
     /// What stands in its way, if it was given a lane of its own for that.
     pub(crate) stalled: Option<Fault>,
+    /// It has left its lane, and it is not known yet what became of that one's last COMMIT.
+    pub(crate) unsettled: bool,
 }
 
 /// How often something failed, by the class of the fault.

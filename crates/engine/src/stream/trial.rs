@@ -3,14 +3,15 @@
 //! A batch is tried as the connector does it best. If a record is refused, the batch is done again in exact source
 //! order, since grouping can make good records fail. If one is refused there too, what stands before its source
 //! transaction is committed, the transaction is done record by record, and the ones that are refused *there* are
-//! set aside: noted durably first, then passed over. What stands behind goes back to the start of the trial.
+//! set aside: noted durably first, then passed over. What stands behind goes back to the start of the trial, and
+//! what is about a record that was set aside waits behind it (see `behind`).
 //!
 //! A transient fault never gets that far: an outage is not a bad record. And a foreign key that refuses a record
 //! while the other map is behind is no error either; the lane says that it waits.
 
 use super::batch::Batch;
 use super::lane::{LaneEnd, LaneFault, LaneRun};
-use crate::store::{FlowId, Record, SetAside};
+use crate::store::{ErrorStatus, FlowId, Record, SetAside, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::connect::{Advance, Plan};
 use tandem_core::{Fault, FaultClass, Seq, Write};
@@ -24,13 +25,27 @@ const REFUSALS_IN_A_ROW_MAX: u64 = 100;
 pub(super) struct Trial {
     /// Refusals since the last success, per flow.
     in_a_row: BTreeMap<FlowId, u64>,
+    /// Something was noted of changes that are not committed yet.
+    pub(super) noted: bool,
+    /// What was refused and noted in a transaction that is begun again without it.
+    pub(super) left_out: BTreeSet<(FlowId, Seq)>,
+}
+
+/// What came of noting what a single plan refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// It may be committed.
+    All,
+    /// It was rolled back: another change of a refused record stands behind it, and is to be judged without it.
+    Again,
 }
 
 impl LaneRun {
     /// Settles a batch that ends where a source transaction does.
-    pub(super) async fn try_batch(&mut self, batch: &Batch) -> Result<(), LaneEnd> {
+    pub(super) async fn try_batch(&mut self, batch: &mut Batch) -> Result<(), LaneEnd> {
         let mut done = 0;
         loop {
+            self.stand_behind(batch, done).await?;
             let rest = batch.writes.get(done..).unwrap_or_default();
             let end = Advance { to: batch.through, position: batch.position() };
             match self.part(Some(self.begin()), rest, Plan::Fast, Some(end.clone())).await {
@@ -61,10 +76,13 @@ impl LaneRun {
                     continue;
                 }
                 self.succeeded(batch, done..suspect.start);
+                done = suspect.start;
             }
             let to = last.map_or(batch.through, |next| Seq(next.transaction.0.saturating_sub(1)));
-            self.one_by_one(batch, suspect.clone(), to).await?;
-            done = suspect.end;
+            match self.one_by_one(batch, suspect.clone(), to).await? {
+                Noted::All => done = suspect.end,
+                Noted::Again => continue,
+            }
             if done >= batch.writes.len() {
                 return Ok(());
             }
@@ -89,7 +107,7 @@ impl LaneRun {
         batch: &Batch,
         suspect: std::ops::Range<usize>,
         to: Seq,
-    ) -> Result<(), LaneEnd> {
+    ) -> Result<Noted, LaneEnd> {
         let writes = batch.writes.get(suspect.clone()).unwrap_or_default();
         let refused = match self.part(Some(self.begin()), writes, Plan::Single, None).await {
             Ok(refused) => refused,
@@ -98,24 +116,32 @@ impl LaneRun {
                 return Err(LaneEnd::Failed(failed));
             }
         };
-        self.note_refused(batch, suspect.start, refused).await?;
+        if self.note_refused(batch, suspect, refused).await? == Noted::Again {
+            return Ok(Noted::Again);
+        }
         match self.part(None, &[], Plan::Exact, Some(Advance { to, position: batch.start.clone() })).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Noted::All),
             Err(failed) => Err(LaneEnd::Failed(failed)),
         }
     }
 
-    /// Notes what a single plan refused, durably, or says that the lane waits or stalls instead. `start` is the
-    /// place in the batch at which the part began.
+    /// Notes what a single plan refused, durably, or says that the lane waits or stalls instead. `part` is what of the
+    /// batch was done.
     pub(super) async fn note_refused(
         &mut self,
         batch: &Batch,
-        start: usize,
+        part: std::ops::Range<usize>,
         refused: Vec<(usize, Fault)>,
-    ) -> Result<(), LaneEnd> {
+    ) -> Result<Noted, LaneEnd> {
+        if refused.is_empty() {
+            return Ok(Noted::All);
+        }
+        let places: BTreeSet<usize> = refused.iter().map(|(place, _)| part.start + place).collect();
+        let again = self.is_any_behind(batch, part.clone(), &places);
         let mut aside = Vec::with_capacity(refused.len());
         for (place, fault) in refused {
-            let record = batch.records.get(start + place);
+            let place = part.start + place;
+            let record = batch.records.get(place);
             let Some((record, member)) =
                 record.and_then(|record| Some((record, self.members.get(&record.flow)?)))
             else {
@@ -131,7 +157,13 @@ impl LaneRun {
             }
             aside.push(SetAside::of(record, &member.flow.spec, fault, self.context.env.wall()));
         }
-        self.set_aside(&aside).await
+        self.set_aside(&aside).await?;
+        if !again {
+            return Ok(Noted::All);
+        }
+        self.rollback().await;
+        self.trial.left_out.extend(aside.iter().map(|error| (error.flow, error.seq)));
+        Ok(Noted::Again)
     }
 
     /// Notes errors durably. The commit that passes over their records comes after this, never before.
@@ -139,7 +171,7 @@ impl LaneRun {
         if errors.is_empty() {
             return Ok(());
         }
-        for error in errors {
+        for error in errors.iter().filter(|error| error.status == ErrorStatus::Open) {
             let in_a_row = self.trial.in_a_row.entry(error.flow).or_default();
             *in_a_row += 1;
             if *in_a_row > REFUSALS_IN_A_ROW_MAX {
@@ -147,7 +179,12 @@ impl LaneRun {
                 return Err(LaneEnd::Failed(self.fault(error.fault.clone(), BTreeSet::from([error.flow]))));
             }
         }
-        let records: Vec<Record> = errors.iter().cloned().map(Record::Error).collect();
+        // What an error had made pointless is not: it did not take effect itself.
+        let again =
+            |error: &SetAside| Record::NotSuperseded { by: error.flow, from: error.seq, through: error.seq };
+        let records: Vec<Record> =
+            errors.iter().flat_map(|error| [again(error), Record::Error(error.clone())]).collect();
+        self.trial.noted = true;
         self.context.store.save(&records).map_err(LaneEnd::Forgetful)?;
         self.progress.send_modify(|progress| {
             for error in errors {
@@ -158,6 +195,22 @@ impl LaneRun {
             tracing::warn!(map = %error.map, seq = %error.seq, class = %error.fault.class, code = error.fault.code, "record set aside: {}", error.fault);
         }
         Ok(())
+    }
+
+    /// Forgets what was noted of changes that were not committed after all: they are tried anew, and what comes of them
+    /// may be another.
+    pub(super) fn forget_uncommitted(&mut self) -> Result<(), StoreError> {
+        self.trial.left_out.clear();
+        if !std::mem::take(&mut self.trial.noted) || self.retry.is_some() {
+            return Ok(());
+        }
+        let cursor = self.progress.borrow().cursor;
+        let settled: Vec<(FlowId, Seq)> =
+            self.members.values().map(|member| (member.flow.flow, member.from.max(cursor))).collect();
+        let not_superseded = settled.iter().map(|(by, seq)| Record::not_superseded_beyond(*by, *seq));
+        let mut records: Vec<Record> = not_superseded.collect();
+        records.push(Record::NoErrorsAbove(settled));
+        self.context.store.save(&records).map(drop)
     }
 
     fn succeeded(&mut self, batch: &Batch, places: std::ops::Range<usize>) {

@@ -4,6 +4,7 @@ use super::Supervisor;
 use crate::failpoint::FailPoint;
 use crate::store::{MapRecord, Record, StoreError};
 use crate::stream::Place;
+use crate::view::ActivityEntry;
 use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
 use tandem_core::{Fault, FaultClass, MapName};
 
@@ -13,7 +14,7 @@ impl Supervisor {
         let mut records = Vec::new();
         let mut changed: Vec<MapRecord> = Vec::new();
         for name in self.maps.keys().cloned().collect::<Vec<_>>() {
-            let Some(record) = self.maps.get(&name) else { continue };
+            let Some(record) = self.maps.get(&name).cloned() else { continue };
             let mut next = record.clone();
             self.absorb_barriers(&mut next);
             records.extend(self.finish_skips(&mut next));
@@ -33,7 +34,7 @@ impl Supervisor {
                 records.push(Record::Activity(entry));
                 next.state = state;
             }
-            if next != *record {
+            if next != record {
                 records.push(Record::Map(Box::new(next.clone())));
                 changed.push(next);
             }
@@ -43,6 +44,9 @@ impl Supervisor {
             let now = |phase| {
                 changed.iter().any(|record| record.state.phase == phase && !record.state.is_pausing())
             };
+            let is_told = |entry: &ActivityEntry| entry.event.starts_with("queue.");
+            let skipped =
+                records.iter().any(|record| matches!(record, Record::Activity(entry) if is_told(entry)));
             let (paused, live) = (now(Phase::Paused), now(Phase::Running));
             if paused {
                 FailPoint::PausedUnsaved.pass();
@@ -50,8 +54,13 @@ impl Supervisor {
             if live {
                 FailPoint::CaughtUpUnsaved.pass();
             }
+            if skipped {
+                FailPoint::SkipUnsaved.pass();
+            }
             self.save(&records)?;
-            self.move_error_counts(&records);
+            if skipped {
+                FailPoint::SkipSaved.pass();
+            }
             if paused {
                 FailPoint::PausedSaved.pass();
             }
@@ -109,8 +118,12 @@ impl Supervisor {
                 })
             })
         };
+        let retries_rest = record.retries.iter().all(|retry| {
+            let status = self.status_of(&retry.stream, retry.retry);
+            status.is_some_and(|status| status.place == Place::Resting)
+        });
         // A hold of this very turn has not been asked for yet; what the streams say is about what was.
-        if record.state.is_pausing() && facts.is_empty() && all(Place::Resting) {
+        if record.state.is_pausing() && facts.is_empty() && all(Place::Resting) && retries_rest {
             facts.push(Event::LetGo);
         }
         if record.state.phase == Phase::Resuming && all(Place::Live) {

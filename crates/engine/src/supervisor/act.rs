@@ -6,9 +6,7 @@ use crate::failpoint::FailPoint;
 use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
 use crate::store::{FlowId, FlowRecord, MapRecord, Record};
 use std::collections::{BTreeMap, BTreeSet};
-use tandem_core::lifecycle::{
-    Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, step,
-};
+use tandem_core::lifecycle::{Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, step};
 use tandem_core::map::FlowSpec;
 use tandem_core::{BarrierId, Finding, MapName, StreamName};
 
@@ -60,6 +58,7 @@ impl Supervisor {
         let events = self.events(request);
         let mut blockers = self.parents_not_live(request);
         blockers.extend(self.not_as_expected(request));
+        blockers.extend(self.errors_left(request));
         let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
         for (name, event) in events {
             let Some(record) = self.maps.get(&name) else { continue };
@@ -101,13 +100,26 @@ impl Supervisor {
                 entry.detail = format!("goes along with {}", list(&request.maps));
             }
             if state.phase == Phase::NotRunning {
-                let (queued, bytes) = self.queued(&record);
-                entry.detail = format!("{queued} queued records ({bytes} bytes) were not applied");
-                records.extend(record.flows.iter().map(|flow| Record::NoErrors(flow.flow)));
                 engine.leaving.extend(record.flows.iter().map(|flow| flow.stream.source.clone()));
-                record.flows.clear();
-                record.skipped.clear();
                 record.blocked = None;
+                if request.action == Action::Stop(Some(QueueFate::Preserve)) {
+                    let next_flow = &mut engine.next_flow;
+                    self.leave_behind(&mut record, QueueFate::Preserve, request, false, next_flow)?;
+                    record.retries.iter_mut().for_each(|retry| retry.cancelled = true);
+                } else {
+                    let (queued, bytes) = self.queued(&record);
+                    let errors = self.error_stats(&record).total();
+                    entry.detail = format!("{queued} queued records ({bytes} bytes) were not applied");
+                    if errors > 0 {
+                        entry.detail += &format!(", nor {errors} errors");
+                    }
+                    let skipped = record.skipped.iter().map(|skipped| &skipped.flow);
+                    let flows = record.flows.iter().chain(skipped);
+                    records.extend(flows.map(|flow| Record::NoErrors(flow.flow)));
+                    record.flows.clear();
+                    record.skipped.clear();
+                    record.retries.clear();
+                }
             }
             for (stream, spec) in prepared.flows.remove(&name).into_iter().flatten() {
                 // A map that resumes has its flows; what they do may be another since it was paused.
@@ -121,7 +133,7 @@ impl Supervisor {
                 record.flows.push(FlowRecord { flow, stream, spec, barrier, start: None });
             }
             if let Some(fate) = fate_of(request.action).filter(|_| request.maps.contains(&name)) {
-                self.skip(&mut record, fate, request, &mut engine.next_flow)?;
+                self.leave_behind(&mut record, fate, request, true, &mut engine.next_flow)?;
                 record.blocked = None;
             }
             record.state = state;
@@ -191,6 +203,23 @@ impl Supervisor {
         held.map(|record| record.map.name.clone()).collect()
     }
 
+    /// Maps that cannot be stopped without a word about their errors, which end with them.
+    fn errors_left(&self, request: &Request) -> Vec<Blocker> {
+        if request.action != Action::Stop(None) {
+            return Vec::new();
+        }
+        let named = request.maps.iter().filter_map(|map| self.maps.get(map));
+        let with_errors = named.filter_map(|record| {
+            let errors = self.error_stats(record).total();
+            let needs = format!(
+                "has {errors} catch-up errors: say what becomes of them with --queue preserve or --queue discard"
+            );
+            let (map, state) = (record.map.name.clone(), record.state.phase.to_string());
+            (errors > 0).then_some(Blocker { map, state, needs })
+        });
+        with_errors.collect()
+    }
+
     /// Maps that cannot be resumed because a map that they depend on is not live, and is not resumed with them.
     fn parents_not_live(&self, request: &Request) -> Vec<Blocker> {
         if !matches!(request.action, Action::Resume(_) | Action::Skip(_)) {
@@ -240,20 +269,14 @@ fn supported(action: Action) -> Result<(), Rejected> {
             "this version cannot copy records yet: load both sides, then run with --no-initial-sync"
         }
         Action::Rerun { .. } | Action::SkipInitialSync => "this version has no initial sync yet",
-        Action::Resume(ResumeMode::SkipPreserve) | Action::Skip(QueueFate::Preserve) => {
-            "this version cannot preserve a skipped queue yet: resume by catch-up, or discard it"
-        }
-        Action::Stop(Some(QueueFate::Preserve)) => {
-            "this version cannot keep a queue beyond a stop yet: use --queue discard"
-        }
         Action::Edit | Action::Delete => {
             "this version takes maps from the config file only: change it and restart"
         }
         Action::Run { initial_sync: false }
         | Action::Pause
-        | Action::Resume(ResumeMode::CatchUp | ResumeMode::SkipDiscard)
-        | Action::Skip(QueueFate::Discard)
-        | Action::Stop(None | Some(QueueFate::Discard)) => return Ok(()),
+        | Action::Resume(_)
+        | Action::Skip(_)
+        | Action::Stop(_) => return Ok(()),
     };
     Err(Rejected::Unsupported(missing.to_owned()))
 }

@@ -27,8 +27,13 @@ impl Supervisor {
         let mut reached = Vec::new();
         for (name, record) in &self.maps {
             let seen = watched.entry(name.clone()).or_default();
-            let usage = self.usage(record, &mut seen.arrivals);
+            let mut usage = self.usage(record, &mut seen.arrivals);
             let limits = self.world.limits.get(name).cloned().unwrap_or_default();
+            // Errors that fill a limit by themselves are not made fewer by holding the map.
+            let kept = self.error_stats(record).kept_bytes;
+            if limits.max_queue_bytes.is_none_or(|most| kept < most) {
+                usage.queue_bytes += kept;
+            }
             let judged = judge(&limits, &usage, self.now());
             seen.judged = Some(judged);
             if let Level::Hard { reached: what, demand, hold: true } = judged.level {

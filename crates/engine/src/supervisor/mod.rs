@@ -11,6 +11,7 @@ mod holding;
 mod limiting;
 mod plans;
 mod reach;
+mod retrying;
 mod ruling;
 mod skip;
 mod snapshot;
@@ -21,12 +22,15 @@ use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
-use crate::request::{Accepted, Planned, Rejected, Request};
-use crate::store::{EngineRecord, FlowId, MapRecord, Record, Saved, Store, StoreError, StreamRecord};
+use crate::request::{Accepted, ErrorRequest, ErrorsTaken, Planned, Rejected, Request};
+use crate::store::{
+    EngineRecord, FlowId, MapRecord, Record, Saved, SetAside, Skipped, Store, StoreError, StreamRecord,
+};
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
 use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
 use limiting::Watched;
+use retrying::{Errors, Turn};
 use ruling::Ruling;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,6 +78,15 @@ pub(crate) enum Command {
         map: MapName,
         reply: oneshot::Sender<Result<Vec<Located>, Rejected>>,
     },
+    Errors {
+        request: ErrorRequest,
+        adopted: Vec<SetAside>,
+        reply: oneshot::Sender<Result<ErrorsTaken, Rejected>>,
+    },
+    LocateKept {
+        map: Option<MapName>,
+        reply: oneshot::Sender<Vec<LocatedKept>>,
+    },
     SwitchRule {
         rule: String,
         enabled: bool,
@@ -92,6 +105,18 @@ pub(crate) struct Located {
     pub(crate) flow: FlowId,
     pub(crate) spec: FlowSpec,
     pub(crate) cursor: Seq,
+}
+
+/// Where a queue is that was preserved: what lies beyond its cursor is errors, as far as it has no entries.
+pub(crate) struct LocatedKept {
+    pub(crate) map: MapName,
+    pub(crate) at: Located,
+    /// Its last Seq.
+    pub(crate) until: Seq,
+    /// How many records are left.
+    pub(crate) left: u64,
+    /// They are being tried again.
+    pub(crate) is_tried: bool,
 }
 
 /// What an engine works with.
@@ -123,7 +148,11 @@ pub(crate) struct Supervisor {
     commands: mpsc::Receiver<Command>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     conditions: BTreeMap<(MapName, ConditionKind), Condition>,
-    errors: BTreeMap<FlowId, u64>,
+    errors: Errors,
+    /// Retries that are at work, and whose turn it is.
+    turns: BTreeMap<FlowId, Turn>,
+    /// Preserved queues of which nothing is left, as of which end of the journal.
+    used_up: BTreeMap<FlowId, Seq>,
     watched: BTreeMap<MapName, Watched>,
     ruling: Ruling,
     telling: Telling,
@@ -170,7 +199,9 @@ impl Supervisor {
             commands,
             snapshots,
             conditions: BTreeMap::new(),
-            errors: saved.errors,
+            errors: Errors::default(),
+            turns: BTreeMap::new(),
+            used_up: BTreeMap::new(),
             watched: BTreeMap::new(),
         }
     }
@@ -210,11 +241,20 @@ impl Supervisor {
                     // Whoever asked may be gone; what was recorded is done all the same.
                     let _ = reply.send(self.act(request, prepared));
                 }
+                Some(Command::Errors { request, adopted, reply }) => {
+                    let answer = self.take_errors(&request, adopted);
+                    // Whoever looks when they have the answer sees what it says.
+                    self.show();
+                    let _ = reply.send(answer);
+                }
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
                     let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
                 }
                 Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
+                Some(Command::LocateKept { map, reply }) => {
+                    drop(reply.send(self.locate_kept(map.as_ref())));
+                }
                 Some(Command::Shutdown { reply }) => {
                     self.shut_down().await;
                     let _ = reply.send(());
@@ -224,6 +264,9 @@ impl Supervisor {
             }
             if let Err(error) = self.absorb() {
                 tracing::error!("a change of state could not be saved: {error}");
+            }
+            if let Err(error) = self.work_on_retries() {
+                tracing::error!("what came of a retry could not be saved: {error}");
             }
             if let Err(error) = self.enforce_limits() {
                 tracing::error!("that a limit is reached could not be saved: {error}");
@@ -251,16 +294,40 @@ impl Supervisor {
         Ok(located.collect())
     }
 
+    /// The preserved queues of a map, or of all, by flow.
+    fn locate_kept(&self, map: Option<&MapName>) -> Vec<LocatedKept> {
+        let records = self.maps.values().filter(|record| map.is_none_or(|map| record.map.name == *map));
+        let kept = records.flat_map(|record| record.preserved().map(move |skipped| (record, skipped)));
+        let located = kept.filter_map(|(record, Skipped { flow, until, .. })| {
+            let handle = self.streams.get(&flow.stream)?;
+            let tried = record.retries.iter().any(|retry| retry.kept.contains(&flow.flow));
+            // The map may have been edited since: what it is now is what becomes of them.
+            let now = record.flows.iter().find(|other| other.stream == flow.stream).unwrap_or(flow);
+            let at = Located {
+                journal: handle.journal.clone(),
+                flow: flow.flow,
+                spec: now.spec.clone(),
+                cursor: self.status_of(&flow.stream, flow.flow)?.cursor,
+            };
+            let left = self.kept_records(flow.flow).unwrap_or_default();
+            Some(LocatedKept { map: record.map.name.clone(), at, until: *until, left, is_tried: tried })
+        });
+        let mut located: Vec<LocatedKept> = located.collect();
+        located.sort_by_key(|kept| kept.at.flow);
+        located
+    }
+
     /// Brings streams, apps and their plans in line with the states.
     fn push_plans(&mut self) -> Result<(), JournalError> {
-        let wanted = plans::stream_flows(&self.maps, &self.dependents);
+        let wanted = plans::stream_flows(&self.maps, &self.dependents, &self.trying());
         self.version += 1;
         for (stream, flows) in &wanted {
             if !self.streams.contains_key(stream) {
                 self.open_stream(stream)?;
             }
             let Some(handle) = self.streams.get(stream) else { continue };
-            let known = flows.values().map(|flow| plans::journal_flow(flow)).collect();
+            let following = flows.values().filter(|flow| flow.retry.is_none());
+            let known = following.map(|flow| plans::journal_flow(flow)).collect();
             handle.journal.with(|journal| journal.set_flows(known))?;
         }
         for (stream, handle) in &self.streams {

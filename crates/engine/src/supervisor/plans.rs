@@ -2,8 +2,8 @@
 
 use crate::capture::Sink;
 use crate::journal::{FlowSpec as JournalFlow, Span};
-use crate::store::{FlowId, MapRecord, Skipped};
-use crate::stream::{FlowPlan, JournalHandle};
+use crate::store::{FlowId, MapRecord, RetryRecord, Skipped};
+use crate::stream::{Family, FlowPlan, JournalHandle, RetryPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::lifecycle::duties;
@@ -13,8 +13,12 @@ use tandem_core::{AppName, BarrierId, Dependents, Guard, MapName, Refusal, Seq, 
 /// The flows of each stream.
 pub(super) type StreamFlows = BTreeMap<StreamName, BTreeMap<FlowId, Arc<FlowPlan>>>;
 
-/// What is wanted of each stream.
-pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dependents) -> StreamFlows {
+/// What is wanted of each stream. The retries in `trying` have their turn: their maps' flows wait meanwhile.
+pub(super) fn stream_flows(
+    maps: &BTreeMap<MapName, MapRecord>,
+    dependents: &Dependents,
+    trying: &BTreeSet<FlowId>,
+) -> StreamFlows {
     let relatives: BTreeMap<&MapName, BTreeSet<MapName>> =
         maps.keys().map(|name| (name, dependents.dependents(name))).collect();
     let below = |above: &MapName, below: &MapName| {
@@ -30,13 +34,18 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
                 flows.filter(|other| other.stream == flow.stream).map(|other| other.flow).collect()
             };
             let name = &record.map.name;
+            let family = family(record, &flow.stream);
+            let tried = record.retries.iter().filter(|retry| retry.stream == flow.stream);
+            let waits = tried.into_iter().any(|retry| trying.contains(&retry.retry));
             let plan = FlowPlan {
+                family,
+                retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
                 start: flow.start,
                 until: None,
                 succeeds: record.skipped_before(flow.flow),
-                follow,
+                follow: follow && !waits,
                 ancestors: others(&|other| below(other, name)),
                 dependents: others(&|other| below(name, other)),
                 target: FlowPlan::target(&flow.spec),
@@ -47,6 +56,8 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
     for record in maps.values() {
         for Skipped { flow, until, .. } in &record.skipped {
             let plan = FlowPlan {
+                family: Arc::default(),
+                retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
                 start: flow.start,
@@ -60,8 +71,38 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
             };
             streams.entry(flow.stream.clone()).or_default().insert(flow.flow, Arc::new(plan));
         }
+        for retry in &record.retries {
+            let Some(plan) = retry_plan(record, retry) else { continue };
+            let plan = FlowPlan { follow: trying.contains(&retry.retry), ..plan };
+            streams.entry(retry.stream.clone()).or_default().insert(retry.retry, Arc::new(plan));
+        }
     }
     streams
+}
+
+/// Where errors of a map are in a stream.
+fn family(record: &MapRecord, stream: &StreamName) -> Arc<Family> {
+    let kept = record.preserved().filter(|skipped| skipped.flow.stream == *stream);
+    Arc::new(Family { flows: record.family(stream), kept: kept.map(|skipped| skipped.flow.flow).collect() })
+}
+
+/// What is wanted of a retry: it goes while it has its turn, with the map as it is now.
+fn retry_plan(record: &MapRecord, retry: &RetryRecord) -> Option<FlowPlan> {
+    let skipped = record.skipped.iter().rev().map(|skipped| &skipped.flow);
+    let like = record.flows.iter().chain(skipped).find(|flow| flow.stream == retry.stream)?;
+    Some(FlowPlan {
+        flow: retry.retry,
+        spec: like.spec.clone(),
+        start: Some(Seq::ZERO),
+        until: Some(retry.until),
+        succeeds: None,
+        follow: false,
+        ancestors: BTreeSet::new(),
+        dependents: BTreeSet::new(),
+        target: FlowPlan::target(&like.spec),
+        family: family(record, &retry.stream),
+        retry: Some(RetryPlan { kept: retry.kept.clone() }),
+    })
 }
 
 /// A flow as its journal counts and indexes it.
@@ -82,7 +123,7 @@ pub(super) fn app_sinks(
     let mut apps: BTreeMap<AppName, BTreeMap<StreamName, Sink>> = BTreeMap::new();
     for (stream, flows) in streams {
         let Some(journal) = journal(stream) else { continue };
-        let going_on = flows.values().filter(|flow| flow.until.is_none());
+        let going_on = flows.values().filter(|flow| flow.until.is_none() && flow.retry.is_none());
         let tables: BTreeSet<TableName> = going_on.map(|flow| flow.spec.source.clone()).collect();
         if tables.is_empty() {
             continue;

@@ -4,13 +4,16 @@
 //! where a new flow begins, in one record. The old flow is let go by its lane like any other that is not to be in
 //! one. Only then is it known, exactly, what of it was not applied; that count is saved together with the end of the
 //! queue, before anything of it is removed.
+//!
+//! A queue that is preserved stays where it is, as the range of a flow that has ended, until each of its records has
+//! come to an end: each is an error meanwhile (see `retrying`).
 
 use super::Supervisor;
 use crate::request::{Blocker, Rejected, Request};
 use crate::store::{FlowId, FlowRecord, MapRecord, Record, Skipped};
-use crate::stream::Place;
-use tandem_core::MapName;
+use crate::stream::{FlowStatus, Place};
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
+use tandem_core::{MapName, Seq};
 
 /// What becomes of the queue, if an action skips it.
 pub(super) fn fate_of(action: Action) -> Option<QueueFate> {
@@ -23,104 +26,135 @@ pub(super) fn fate_of(action: Action) -> Option<QueueFate> {
 }
 
 impl Supervisor {
-    /// Closes a map's flows where everything is durable, and lets new ones begin there.
-    pub(super) fn skip(
+    /// Closes a map's flows where everything is durable. With `goes_on`, new ones begin there; else the map has none
+    /// any more.
+    pub(super) fn leave_behind(
         &self,
         record: &mut MapRecord,
         fate: QueueFate,
         request: &Request,
+        goes_on: bool,
         next_flow: &mut u32,
     ) -> Result<(), Rejected> {
-        for flow in &mut record.flows {
+        for flow in std::mem::take(&mut record.flows) {
             let handle = self.streams.get(&flow.stream);
             let (Some(handle), Some(start)) = (handle, flow.start) else {
+                if !goes_on {
+                    // It has not begun, and has nothing to leave behind.
+                    continue;
+                }
                 return Err(Rejected::Disk(format!("the journal of {} is not open", flow.stream)));
             };
             // What is not durable may be numbered anew after a crash: it belongs to whoever goes on.
             let until = handle.journal.with(|journal| journal.durable()).max(start);
             let next = FlowId(*next_flow);
             *next_flow += 1;
-            let going_on = FlowRecord { flow: next, start: Some(until), ..flow.clone() };
+            if goes_on {
+                record.flows.push(FlowRecord { flow: next, start: Some(until), ..flow.clone() });
+            }
             record.skipped.push(Skipped {
-                flow: std::mem::replace(flow, going_on),
+                flow,
                 until,
                 next,
                 fate,
                 actor: request.actor.clone(),
                 reason: request.reason.clone(),
+                settled: false,
             });
         }
         Ok(())
     }
 
-    /// Ends queues that were to be discarded and that nobody applies any more.
-    pub(super) fn finish_skips(&self, record: &mut MapRecord) -> Vec<Record> {
-        let mut ended = Vec::new();
+    /// Brings what was left behind nearer to its end, as soon as nobody applies it any more.
+    pub(super) fn finish_skips(&mut self, record: &mut MapRecord) -> Vec<Record> {
         let asked = self.asked.get(&record.map.name).copied().unwrap_or(0);
         let name = record.map.name.clone();
-        let done: Vec<FlowId> = record
-            .skipped
-            .iter()
-            .filter(|skipped| skipped.fate == QueueFate::Discard)
-            .filter(|skipped| {
-                let Some(handle) = self.streams.get(&skipped.flow.stream) else { return false };
+        let (mut saved, mut left) = (Vec::new(), Vec::new());
+        for mut skipped in std::mem::take(&mut record.skipped) {
+            let Some(handle) = self.streams.get(&skipped.flow.stream) else {
+                left.push(skipped);
+                continue;
+            };
+            let (version, status) = {
                 let status = handle.status.borrow();
-                let place = |flow| status.flows.get(&flow).map(|flow| flow.place);
-                // The new flow begins only when it is known how far the old one was applied.
-                status.version >= asked
-                    && place(skipped.flow.flow) == Some(Place::Resting)
-                    && place(record.goes_on(skipped.next)).is_some_and(|place| place != Place::Resting)
-            })
-            .map(|skipped| skipped.flow.flow)
-            .collect();
-        if done.is_empty() {
-            return ended;
-        }
-        let goes_on: Vec<FlowId> = record.skipped.iter().map(|old| record.goes_on(old.next)).collect();
-        for (skipped, now) in std::mem::take(&mut record.skipped).into_iter().zip(goes_on) {
-            match self.end_of(&skipped, now, &name) {
-                Some(records) if done.contains(&skipped.flow.flow) => ended.extend(records),
-                _ => record.skipped.push(skipped),
+                (status.version, status.flows.get(&skipped.flow.flow).cloned())
+            };
+            let let_go = |status: &FlowStatus| status.place == Place::Resting && !status.unsettled;
+            let Some(status) = status.filter(|status| version >= asked && let_go(status)) else {
+                left.push(skipped);
+                continue;
+            };
+            let flow = skipped.flow.flow;
+            if !skipped.settled {
+                skipped.settled = true;
+                skipped.flow.start = skipped.flow.start.max(Some(status.cursor));
+                if skipped.fate == QueueFate::Preserve {
+                    saved.extend(self.told("queue.preserved", &skipped, status.cursor, &name));
+                }
+            }
+            // What is being tried again is brought to its end first.
+            let is_tried = record.retries.iter().any(|retry| retry.stream == skipped.flow.stream);
+            let goes_on = record.flows.iter().find(|flow| flow.stream == skipped.flow.stream);
+            let ends = match skipped.fate {
+                QueueFate::Discard => match self.told("queue.discarded", &skipped, status.cursor, &name) {
+                    Some(told) => {
+                        saved.push(told);
+                        true
+                    }
+                    None => false,
+                },
+                QueueFate::Preserve => !is_tried && self.is_used_up(&skipped, goes_on),
+            };
+            match (ends, goes_on) {
+                (false, _) => left.push(skipped),
+                (true, Some(now)) => saved.push(Record::ErrorsOf { now: now.flow, before: flow }),
+                (true, None) => saved.push(Record::NoErrors(flow)),
             }
         }
-        ended
+        record.skipped = left;
+        saved
     }
 
-    /// What is to be saved when a skipped queue ends, whose errors are `now`'s from then on.
-    fn end_of(&self, skipped: &Skipped, now: FlowId, name: &MapName) -> Option<Vec<Record>> {
+    /// Whether nothing is left of a preserved queue, and nobody will say that something is after all.
+    fn is_used_up(&mut self, skipped: &Skipped, goes_on: Option<&FlowRecord>) -> bool {
+        let flow = skipped.flow.flow;
+        if self.kept_records(flow) != Some(0) {
+            self.used_up.remove(&flow);
+            return false;
+        }
+        let Some(now) = goes_on else { return self.unresolved_of(flow) == 0 };
+        // What a change has superseded that is not committed yet may come back.
+        let view = self.flow_view(now);
+        let since = *self.used_up.entry(flow).or_insert(view.head_seq);
+        let is_sure = skipped.flow.start >= Some(skipped.until) || view.applied_seq >= since;
+        if is_sure {
+            self.used_up.remove(&flow);
+        }
+        is_sure
+    }
+
+    /// What the activity log says of a queue that was left behind: exactly what of it was not applied.
+    fn told(&self, event: &str, skipped: &Skipped, cursor: Seq, name: &MapName) -> Option<Record> {
         let handle = self.streams.get(&skipped.flow.stream)?;
         let flow = skipped.flow.flow;
-        let cursor = handle.status.borrow().flows.get(&flow)?.cursor;
         let counts = handle.journal.with(|journal| journal.queued(flow, cursor));
         let counts = counts.inspect_err(|error| {
-            tracing::error!(map = %name, "a queue that is to be discarded cannot be counted: {error}");
+            tracing::error!(map = %name, "a queue that was skipped cannot be counted: {error}");
         });
         let counts = counts.ok()?;
-        let mut entry = self.note("queue.discarded", name, &skipped.actor, &skipped.reason);
+        // Of a queue that was preserved before, some records may have come to an end of their own.
+        let noted = match event {
+            "queue.discarded" => self.world.store.noted(flow, cursor, skipped.until).ok()?.len() as u64,
+            _ => 0,
+        };
+        let records = counts.records - noted.min(counts.records);
+        let mut entry = self.note(event, name, &skipped.actor, &skipped.reason);
         entry.detail = format!(
-            "{} queued records ({} bytes) of {} beyond Seq {cursor} up to {} were not applied",
-            counts.records, counts.bytes, skipped.flow.stream, skipped.until
+            "{records} queued records ({} bytes) of {} beyond Seq {cursor} up to {} were not applied",
+            counts.bytes, skipped.flow.stream, skipped.until
         );
-        tracing::info!(map = %name, stream = %skipped.flow.stream, records = counts.records, beyond = %cursor, until = %skipped.until, "queue discarded");
-        Some(vec![
-            Record::Activity(entry),
-            // Noted before a commit that was never made: it is part of the queue.
-            Record::NoErrorsAbove(vec![(flow, cursor)]),
-            Record::ErrorsOf { now, before: flow },
-        ])
-    }
-
-    /// The errors of a flow that has ended are shown with the one that goes on.
-    pub(super) fn move_error_counts(&mut self, saved: &[Record]) {
-        for record in saved {
-            let Record::ErrorsOf { now, before } = record else { continue };
-            let noted = |handle: &super::StreamHandle| {
-                handle.status.borrow().flows.get(before).map_or(0, |status| status.refused.total())
-            };
-            let noted: u64 = self.streams.values().map(noted).sum();
-            let known = self.errors.remove(before).unwrap_or_default();
-            *self.errors.entry(*now).or_default() += known + noted;
-        }
+        tracing::info!(map = %name, stream = %skipped.flow.stream, records, beyond = %cursor, until = %skipped.until, "{event}");
+        Some(Record::Activity(entry))
     }
 
     /// Maps whose queue is not what the person saw who asked.
@@ -139,9 +173,10 @@ impl Supervisor {
         request.maps.iter().filter_map(blocker).collect()
     }
 
-    /// Records and bytes of a map that are captured and not applied.
+    /// Records and bytes of a map that are captured and not applied, without what it has left behind as errors.
     pub(super) fn queued(&self, record: &MapRecord) -> (u64, u64) {
-        let skipped = record.skipped.iter().map(|skipped| &skipped.flow);
+        let dropped = record.skipped.iter().filter(|skipped| skipped.fate == QueueFate::Discard);
+        let skipped = dropped.map(|skipped| &skipped.flow);
         let (mut records, mut bytes) = (0, 0);
         for flow in record.flows.iter().chain(skipped) {
             let Some(handle) = self.streams.get(&flow.stream) else { continue };

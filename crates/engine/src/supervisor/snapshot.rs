@@ -40,8 +40,9 @@ impl Supervisor {
         let mut maps = Vec::with_capacity(self.maps.len());
         for record in self.maps.values().cloned().collect::<Vec<_>>() {
             let flows: Vec<FlowView> = record.flows.iter().map(|flow| self.flow_view(flow)).collect();
-            let errors = flows.iter().map(|flow| flow.errors).sum();
-            let conditions = self.conditions(&record, errors);
+            let errors = self.error_stats(&record);
+            let retries = self.retry_views(&record);
+            let conditions = self.conditions(&record, errors.total());
             maps.push(MapView {
                 allowed: allowed(&record.state),
                 dependents: self.dependents.dependents(&record.map.name).into_iter().collect(),
@@ -49,6 +50,8 @@ impl Supervisor {
                 state: record.state,
                 conditions,
                 flows,
+                errors,
+                retries,
             });
         }
         let apps = self.world.apps.keys().map(|app| {
@@ -76,13 +79,11 @@ impl Supervisor {
             head_seq: start,
             queue: QueueStats::default(),
             applied: 0,
-            errors: self.errors.get(&flow.flow).copied().unwrap_or_default(),
         };
         let Some(handle) = self.streams.get(&flow.stream) else { return view };
         if let Some(status) = handle.status.borrow().flows.get(&flow.flow) {
             view.applied_seq = status.cursor.max(start);
             view.applied = status.applied;
-            view.errors += status.refused.total();
         }
         view.head_seq = handle.journal.with(|journal| journal.durable()).max(view.applied_seq);
         if flow.start.is_some() {

@@ -27,6 +27,8 @@ fn schedule(seed: u64, tracing: bool) {
         losses: seed.is_multiple_of(7),
         skips: seed % 7 == 3,
         guards: seed % 7 == 5,
+        preserves: seed % 7 == 4,
+        deletes_errors: seed % 14 == 4,
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);

@@ -13,7 +13,10 @@ use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
-use tandem_engine::{Engine, Rejected, Request, Setup, TellNobody, Tuning};
+use tandem_engine::{
+    Engine, ErrorId, ErrorPick, ErrorQuery, ErrorRequest, ErrorVerb, Rejected, Request, SetAside, Setup,
+    TellNobody, Tuning,
+};
 
 /// Maps: a parent, its child, and one beside them.
 pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
@@ -34,6 +37,10 @@ pub(crate) struct Weather {
     pub(crate) skips: bool,
     /// The source refuses deletes of paused maps.
     pub(crate) guards: bool,
+    /// Operators skip queues and preserve them, and try errors again.
+    pub(crate) preserves: bool,
+    /// Operators delete errors.
+    pub(crate) deletes_errors: bool,
 }
 
 impl Weather {
@@ -49,6 +56,8 @@ impl Weather {
             losses: false,
             skips: false,
             guards: false,
+            preserves: false,
+            deletes_errors: false,
         }
     }
 }
@@ -342,11 +351,22 @@ impl World {
     /// An operator asks for something.
     fn operator(&mut self) {
         let name: MapName = MAPS[usize::try_from(self.random.below(3)).expect("small")].into();
+        if self.weather.preserves && self.random.chance(400) {
+            let verb = match self.random.below(8) {
+                0 => ErrorVerb::Cancel,
+                1 if self.weather.deletes_errors => ErrorVerb::Delete,
+                _ => ErrorVerb::Retry,
+            };
+            let one = self.random.chance(500);
+            return self.ask_of_errors(verb, name, one);
+        }
         let (verb, action) = match self.random.below(20) {
             0..=5 => ("run", Action::Run { initial_sync: false }),
             6..=11 => ("pause", Action::Pause),
             12..=14 if self.weather.skips => ("resume", Action::Resume(ResumeMode::SkipDiscard)),
+            12..=14 if self.weather.preserves => ("resume", Action::Resume(ResumeMode::SkipPreserve)),
             12..=18 => ("resume", Action::Resume(ResumeMode::CatchUp)),
+            _ if self.weather.preserves => ("skip", Action::Skip(QueueFate::Preserve)),
             _ if self.weather.skips => ("skip", Action::Skip(QueueFate::Discard)),
             _ => return,
         };
@@ -366,6 +386,38 @@ impl World {
             };
             let answer = engine.act(request).await.map(drop);
             answers.lock().expect("one thread").push((verb, maps[0].clone(), answer));
+        }));
+    }
+
+    /// Somebody asks for something about the errors of a map: about all of them, or about the first one.
+    pub(crate) fn ask_of_errors(&mut self, verb: ErrorVerb, map: MapName, one: bool) {
+        let Some(engine) = self.engine.clone() else { return };
+        let answers = self.answers.clone();
+        self.executor.spawn(Box::pin(async move {
+            let mut request = ErrorRequest {
+                verb,
+                map: map.clone(),
+                pick: Some(ErrorPick::default()),
+                kept: Vec::new(),
+                actor: "sim".into(),
+                reason: String::new(),
+                expected: None,
+            };
+            if one {
+                let query = ErrorQuery { map: Some(map.clone()), limit: 3, ..ErrorQuery::default() };
+                let Ok(page) = engine.errors(query, None).await else { return };
+                match page.items.last().map(SetAside::name) {
+                    Some(ErrorId::Noted(id)) => {
+                        request.pick = Some(ErrorPick { ids: vec![id], ..ErrorPick::default() });
+                    }
+                    Some(ErrorId::Kept(flow, seq)) => {
+                        (request.pick, request.kept) = (None, vec![(flow, seq)])
+                    }
+                    None => return,
+                }
+            }
+            let answer = engine.act_on_errors(request).await.map(drop);
+            answers.lock().expect("one thread").push((verb_name(verb), map, answer));
         }));
     }
 
@@ -438,11 +490,11 @@ impl World {
         // One more change, so that a source that forgot what was acknowledged is told again.
         let last = vec![Value::Int(99), Value::Int(0), Value::from("last")];
         self.left.transaction(|t| t.insert(&table("items"), last)).expect("nobody else uses this key");
-        let (mut asked, mut quiet_since) = (Duration::ZERO, Duration::ZERO);
+        let (mut asked, mut quiet_since, mut times) = (Duration::ZERO, Duration::ZERO, 0);
         for turn in 0..200_000u64 {
             let now = tandem_engine::env::Env::now(&self.env);
             // What is shown is at most some pulses old: it has to stay so.
-            if !self.is_settled() {
+            if !self.is_settled(times >= 5) {
                 quiet_since = now;
             } else if now > quiet_since + Duration::from_secs(3) {
                 let queued_before = self.oracle.begun();
@@ -455,14 +507,15 @@ impl World {
                 if !self.weather.guards {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
                 }
-                if self.weather.skips {
+                if self.weather.skips || self.weather.deletes_errors {
                     return;
                 }
                 return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);
             }
             if turn == 0 || now > asked + Duration::from_secs(3) {
                 asked = now;
-                self.resume_all();
+                self.resume_all(times);
+                times += 1;
                 for app in [&self.left, &self.right] {
                     app.heal();
                 }
@@ -474,9 +527,18 @@ impl World {
         panic!("seed {}: it never came to rest: {shown:#?}", self.seed);
     }
 
-    fn resume_all(&mut self) {
+    /// Whether every error can be resolved by trying it again.
+    fn must_resolve(&self) -> bool {
+        self.weather.preserves && !self.weather.deletes_errors
+    }
+
+    fn resume_all(&mut self, times: u32) {
         let Some(engine) = self.engine.clone() else { return };
         for view in &engine.snapshot().maps {
+            // What was deleted may be what others cannot do without: those are asked for only some times.
+            if view.errors.total() > 0 && view.retries.is_empty() && (self.must_resolve() || times < 4) {
+                self.ask_of_errors(ErrorVerb::Retry, view.map.name.clone(), false);
+            }
             let action = match view.state.phase {
                 Phase::NotRunning => ("run", Action::Run { initial_sync: false }),
                 Phase::Paused => ("resume", Action::Resume(ResumeMode::CatchUp)),
@@ -490,13 +552,17 @@ impl World {
         }
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_settled(&self, tried: bool) -> bool {
         let Some(engine) = &self.engine else { return false };
         let snapshot = engine.snapshot();
         self.left.retained() == 0
             && self.left.guards().is_empty()
             && snapshot.maps.iter().all(|view| {
-                let idle = view.flows.iter().all(|flow| flow.queue.records == 0);
+                let idle = view.flows.iter().all(|flow| flow.queue.records == 0)
+                    && view.retries.is_empty()
+                    && (view.errors.total() == 0
+                        || !self.weather.preserves
+                        || (tried && !self.must_resolve()));
                 match view.state.phase {
                     Phase::NotRunning => !self.oracle.was_run(&view.map.name),
                     Phase::Running => idle && view.state.holds.is_empty(),
@@ -541,6 +607,14 @@ impl World {
             let snapshot = world.engine.as_ref().map(Engine::snapshot).unwrap_or_default();
             snapshot.maps.iter().any(|view| view.map.name.as_str() == map && view.state.phase == phase)
         });
+    }
+}
+
+fn verb_name(verb: ErrorVerb) -> &'static str {
+    match verb {
+        ErrorVerb::Retry => "retry",
+        ErrorVerb::Delete => "delete",
+        ErrorVerb::Cancel => "cancel",
     }
 }
 

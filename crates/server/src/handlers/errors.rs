@@ -1,27 +1,38 @@
-//! What was set aside.
+//! Catch-up errors: listed, shown, grouped, tried again, deleted.
 
 use super::maps::find;
-use crate::input::{Asked, number, page_size};
+use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
-use crate::wire::{Page, RecordError, RecordErrorInFull};
+use crate::wire::{
+    CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, Page, RecordError, RecordErrorInFull, TEXT_MAX,
+};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 use tandem_core::{FaultClass, MapName};
-use tandem_engine::{Engine, ErrorQuery};
+use tandem_engine::{Engine, ErrorId, ErrorPick, ErrorQuery, ErrorRequest, ErrorStatus, ErrorVerb};
 
 /// The query of `GET /errors`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     map: Option<String>,
+    status: Option<String>,
     class: Option<String>,
     key: Option<String>,
+    transaction: Option<String>,
     after: Option<String>,
     limit: Option<usize>,
 }
 
-/// `GET /errors`: in the order in which they were noted.
+/// The query of `GET /errors/causes`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfMap {
+    map: Option<String>,
+}
+
+/// `GET /errors`: in the order in which they were noted, then the records of preserved queues in source order.
 pub(crate) async fn list(
     State(engine): State<Engine>,
     Asked(asked): Asked<Query>,
@@ -29,18 +40,32 @@ pub(crate) async fn list(
     if let Some(map) = &asked.map {
         find(&engine, map)?;
     }
+    let after = asked.after.as_deref().map(str::parse::<ErrorId>).transpose();
     let query = ErrorQuery {
         map: asked.map.map(MapName::from),
-        class: asked.class.as_deref().map(class).transpose()?,
-        keys: asked.key.as_deref().map(keys).unwrap_or_default(),
-        after: number("after", asked.after.as_deref())?.unwrap_or(0),
+        statuses: asked.status.as_deref().map_or(Ok(Vec::new()), statuses)?,
+        pick: pick(Vec::new(), asked.class.as_deref(), asked.key.as_deref(), asked.transaction)?,
+        after: 0,
         limit: page_size(asked.limit)?,
     };
-    let page = engine.errors(query).await?;
+    let after = after.map_err(|_| Refusal::bad_request("'after' is 'next' of the page before"))?;
+    let page = engine.errors(query, after).await?;
     Ok(Json(Page {
         items: page.items.into_iter().map(RecordError::from).collect(),
         next: page.next.map(|next| next.to_string()),
     }))
+}
+
+/// `GET /errors/causes`: the most frequent first.
+pub(crate) async fn causes(
+    State(engine): State<Engine>,
+    Asked(asked): Asked<OfMap>,
+) -> Result<Json<Page<ErrorCause>>, Refusal> {
+    if let Some(map) = &asked.map {
+        find(&engine, map)?;
+    }
+    let causes = engine.error_causes(asked.map.map(MapName::from).as_ref()).await?;
+    Ok(Json(Page { items: causes.into_iter().map(ErrorCause::from).collect(), next: None }))
 }
 
 /// `GET /errors/{id}`
@@ -48,9 +73,105 @@ pub(crate) async fn show(
     State(engine): State<Engine>,
     Path(id): Path<String>,
 ) -> Result<Json<RecordErrorInFull>, Refusal> {
-    // What is no number names no error, just as a number that was never given.
+    // What is no id names no error, just as a number that was never given.
     let id = id.parse().map_err(|_| Refusal::unknown_error(&format!("there is no error {id}")))?;
     Ok(Json(engine.error(id).await?.into()))
+}
+
+/// `POST /maps/{map}/errors/retry`
+pub(crate) async fn retry(
+    engine: State<Engine>,
+    Path(map): Path<String>,
+    Body(asked): Body<ErrorsRequest>,
+) -> Result<Json<ErrorsTaken>, Refusal> {
+    act(engine, ErrorVerb::Retry, map, asked).await
+}
+
+/// `POST /maps/{map}/errors/delete`
+pub(crate) async fn delete(
+    engine: State<Engine>,
+    Path(map): Path<String>,
+    Body(asked): Body<ErrorsRequest>,
+) -> Result<Json<ErrorsTaken>, Refusal> {
+    act(engine, ErrorVerb::Delete, map, asked).await
+}
+
+/// `POST /maps/{map}/errors/cancel`
+pub(crate) async fn cancel(
+    engine: State<Engine>,
+    Path(map): Path<String>,
+    Body(asked): Body<CancelRequest>,
+) -> Result<Json<ErrorsTaken>, Refusal> {
+    let CancelRequest { reason, actor } = asked;
+    let asked = ErrorsRequest { all: true, reason, actor, ..ErrorsRequest::default() };
+    act(engine, ErrorVerb::Cancel, map, asked).await
+}
+
+async fn act(
+    State(engine): State<Engine>,
+    verb: ErrorVerb,
+    map: String,
+    asked: ErrorsRequest,
+) -> Result<Json<ErrorsTaken>, Refusal> {
+    find(&engine, &map)?;
+    let taken = engine.act_on_errors(understand(verb, &map, asked)?).await?;
+    Ok(Json(ErrorsTaken { id: taken.id, map, errors: taken.errors }))
+}
+
+/// A request that says nothing of which errors it means is about none, never about all.
+fn understand(verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Result<ErrorRequest, Refusal> {
+    let has_filter = asked.class.is_some() || asked.key.is_some() || asked.transaction.is_some();
+    let ways = [asked.all, !asked.ids.is_empty(), has_filter].into_iter().filter(|way| *way).count();
+    if ways != 1 {
+        return Err(Refusal::bad_request(
+            "say which errors: 'ids', or a filter ('class', 'key', 'transaction'), or 'all'; one of the three",
+        ));
+    }
+    if asked.reason.len() > TEXT_MAX || asked.actor.as_ref().is_some_and(|actor| actor.len() > TEXT_MAX) {
+        return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
+    }
+    let (mut noted, mut kept) = (Vec::new(), Vec::new());
+    for id in &asked.ids {
+        match id.parse().map_err(|why| Refusal::bad_request(format!("'{id}' names no error: {why}")))? {
+            ErrorId::Noted(id) => noted.push(id),
+            ErrorId::Kept(flow, seq) => kept.push((flow, seq)),
+        }
+    }
+    let only_kept = noted.is_empty() && !kept.is_empty();
+    let pick = pick(noted, asked.class.as_deref(), asked.key.as_deref(), asked.transaction)?;
+    Ok(ErrorRequest {
+        verb,
+        map: map.into(),
+        pick: (!only_kept).then_some(pick),
+        kept,
+        actor: asked.actor.unwrap_or_else(|| "api".to_owned()),
+        reason: asked.reason,
+        expected: asked.expected,
+    })
+}
+
+fn pick(
+    ids: Vec<u64>,
+    class_name: Option<&str>,
+    key: Option<&str>,
+    transaction: Option<String>,
+) -> Result<ErrorPick, Refusal> {
+    let class = class_name.map(class).transpose()?;
+    Ok(ErrorPick { ids, class, keys: key.map(keys).unwrap_or_default(), transaction })
+}
+
+/// One status, several with commas between them, or `all`.
+fn statuses(text: &str) -> Result<Vec<ErrorStatus>, Refusal> {
+    if text == "all" {
+        return Ok(ErrorStatus::ALL.to_vec());
+    }
+    let named = |name: &str| {
+        ErrorStatus::named(name.trim()).ok_or_else(|| {
+            let names = ErrorStatus::ALL.map(ErrorStatus::name).join(", ");
+            Refusal::bad_request(format!("there is no status {name}; there are: {names}, and all"))
+        })
+    };
+    text.split(',').map(named).collect()
 }
 
 fn class(name: &str) -> Result<FaultClass, Refusal> {

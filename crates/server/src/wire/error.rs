@@ -6,15 +6,20 @@ use super::{Image, Unwritable, moment, value};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
-use tandem_engine::{ErrorInFull, SetAside};
+use tandem_engine::{Cause, ErrorInFull, SetAside};
 
 /// A record that was set aside.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecordError {
-    /// Its number.
-    pub id: u64,
+    /// What names it: a number, or two for a record of a preserved queue that nothing has become of yet.
+    pub id: String,
     /// The map.
     pub map: String,
+    /// `open`, `waiting` (behind an older error of the same record), `retrying`, `completed`, `superseded` (by a later
+    /// change of the same record) or `deleted`.
+    pub status: String,
+    /// Which later change has superseded it.
+    pub superseded_by: Option<u64>,
     /// Which change, by its number in the journal.
     pub seq: u64,
     /// The source transaction that it belongs to, as the source names it; empty if it has no name.
@@ -62,6 +67,86 @@ pub struct RecordErrorInFull {
     pub unwritable: Option<Unwritable>,
 }
 
+/// Errors of a map that have the same cause, as far as class and code tell.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorCause {
+    /// The map.
+    pub map: String,
+    /// What kind of trouble.
+    pub class: String,
+    /// The destination's own code, or ours.
+    pub code: Option<String>,
+    /// What was said last.
+    pub message: String,
+    /// How many errors.
+    pub errors: u64,
+    /// One of them, the first.
+    pub first: String,
+    /// When the first one was refused first.
+    pub first_at: Timestamp,
+    /// When one was refused last.
+    pub last_at: Timestamp,
+}
+
+/// The body of `POST /maps/{map}/errors/retry` and `…/delete`: which errors, by their ids or by everything else that
+/// is given, or all of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ErrorsRequest {
+    /// All errors of the map, the queues that were preserved included.
+    pub all: bool,
+    /// These.
+    pub ids: Vec<String>,
+    /// Those of this class.
+    pub class: Option<String>,
+    /// Those of the record with this integration key; several columns as `a|b` or as a JSON list.
+    pub key: Option<String>,
+    /// Those of this source transaction, as the source names it.
+    pub transaction: Option<String>,
+    /// How many errors were seen: if it is another number now, nothing is done.
+    pub expected: Option<u64>,
+    /// Why, in the words of who asks.
+    pub reason: String,
+    /// Who asks. Taken as it is said: there is no sign-in yet.
+    pub actor: Option<String>,
+}
+
+/// The body of `POST /maps/{map}/errors/cancel`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CancelRequest {
+    /// Why, in the words of who asks.
+    pub reason: String,
+    /// Who asks. Taken as it is said: there is no sign-in yet.
+    pub actor: Option<String>,
+}
+
+/// What an accepted request about errors is about. A retry goes on after it: the map shows how it stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorsTaken {
+    /// Its number in the activity log.
+    pub id: u64,
+    /// The map.
+    pub map: String,
+    /// How many errors.
+    pub errors: u64,
+}
+
+impl From<Cause> for ErrorCause {
+    fn from(cause: Cause) -> Self {
+        Self {
+            map: cause.map.to_string(),
+            class: cause.class.to_string(),
+            code: cause.code,
+            message: cause.message,
+            errors: cause.errors,
+            first: cause.first.to_string(),
+            first_at: moment(cause.first_at),
+            last_at: moment(cause.last_at),
+        }
+    }
+}
+
 impl From<SetAside> for RecordError {
     fn from(error: SetAside) -> Self {
         let kept = error.kept.as_ref();
@@ -70,8 +155,10 @@ impl From<SetAside> for RecordError {
         let key = kept.and_then(|kept| kept.key.as_ref());
         let row = |row: Option<&tandem_core::Row>| Some(value::object(relation?, row?));
         Self {
-            id: error.id,
+            id: error.name().to_string(),
             map: error.map.to_string(),
+            status: error.status.name().to_owned(),
+            superseded_by: error.by.map(|(_, seq)| seq.0),
             seq: error.seq.0,
             transaction: error.transaction_name.clone(),
             op: op.map(|op| name_of(op.kind()).to_owned()),

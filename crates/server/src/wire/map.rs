@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tandem_core::lifecycle::{self, HoldNote};
 use tandem_core::map::{self, Columns, Deletes, Direction};
-use tandem_engine::{FlowView, MapView};
+use tandem_engine::{FlowView, MapView, RetryView};
 
 /// A map: what was declared, and how it stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +40,10 @@ pub struct Map {
     pub dependents: Vec<String>,
     /// The queue of all of its flows.
     pub queue: QueueStats,
+    /// Its catch-up errors.
+    pub errors: ErrorStats,
+    /// Its catch-up errors that are being tried again.
+    pub retries: Vec<Retry>,
     /// Its flows; none while it is not running.
     pub flows: Vec<Flow>,
 }
@@ -108,8 +112,36 @@ pub struct Flow {
     pub queue: QueueStats,
     /// Changes applied since the engine started.
     pub applied: u64,
-    /// Changes set aside as errors since the map was run.
+}
+
+/// The errors of a map that something is still to become of.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct ErrorStats {
+    /// They can be tried again, or deleted; the records of preserved queues included.
+    pub open: u64,
+    /// They stand behind an older error of the same record.
+    pub waiting: u64,
+    /// They are being tried again.
+    pub retrying: u64,
+    /// Bytes that preserved queues take.
+    pub preserved_bytes: u64,
+}
+
+/// Errors that are being tried again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Retry {
+    /// How many there were when it began.
     pub errors: u64,
+    /// How many are left.
+    pub left: u64,
+    /// How many were refused again, since the engine started.
+    pub refused: u64,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who asked.
+    pub actor: String,
+    /// It is about to end.
+    pub cancelled: bool,
 }
 
 impl From<&map::Side> for Side {
@@ -154,6 +186,19 @@ impl From<&tandem_engine::Condition> for Condition {
     }
 }
 
+impl From<&RetryView> for Retry {
+    fn from(retry: &RetryView) -> Self {
+        Self {
+            errors: retry.errors,
+            left: retry.left,
+            refused: retry.refused,
+            since: moment(retry.since),
+            actor: retry.actor.clone(),
+            cancelled: retry.cancelled,
+        }
+    }
+}
+
 impl From<&FlowView> for Flow {
     fn from(flow: &FlowView) -> Self {
         Self {
@@ -161,7 +206,6 @@ impl From<&FlowView> for Flow {
             destination: flow.stream.destination.to_string(),
             queue: QueueStats::of([flow]),
             applied: flow.applied,
-            errors: flow.errors,
         }
     }
 }
@@ -187,6 +231,13 @@ impl From<&MapView> for Map {
             depends_on: names(&view.map.depends_on),
             dependents: names(&view.dependents),
             queue: QueueStats::of(&view.flows),
+            errors: ErrorStats {
+                open: view.errors.open,
+                waiting: view.errors.waiting,
+                retrying: view.errors.retrying,
+                preserved_bytes: view.errors.kept_bytes,
+            },
+            retries: view.retries.iter().map(Retry::from).collect(),
             flows: view.flows.iter().map(Flow::from).collect(),
         }
     }

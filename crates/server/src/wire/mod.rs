@@ -20,10 +20,10 @@ pub use action::{
 };
 pub use activity::Activity;
 pub use app::{App, Guard, Readiness};
-pub use error::{RecordError, RecordErrorInFull};
+pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
 pub use image::{Image, Unwritable};
-pub use map::{Column, Condition, Flow, Hold, Map, Side};
+pub use map::{Column, Condition, ErrorStats, Flow, Hold, Map, Retry, Side};
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};

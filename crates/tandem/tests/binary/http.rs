@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 pub(crate) struct Answer {
-    status: u16,
+    pub(crate) status: u16,
     kind: String,
     pub(crate) body: Json,
 }

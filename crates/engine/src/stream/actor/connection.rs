@@ -7,7 +7,7 @@ use crate::retry::Retry;
 use crate::store::{FlowId, Record, StoreError};
 use crate::stream::plan::StreamPlan;
 use crate::stream::settle::{Lost, Unknowable};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::connect::{Apply, Connector, Owner, Watermark};
 use tandem_core::{Epoch, Fault, FaultClass, LaneId, Seq};
 
@@ -30,16 +30,15 @@ impl StreamActor {
         let stream = self.parts.record.stream.to_string();
         // A pause must not wait for a destination that does not answer.
         let Some(fenced) = self.open_fenced(owner).await else { return Ok(()) };
+        let resting = self.parts.record.resting.iter();
+        let doubtful = resting.filter(|resting| resting.unsettled).map(|resting| resting.flow).collect();
         match fenced.and_then(|(connection, marks)| self.settle(&marks, plan).map(|()| connection)) {
             Ok(mut connection) => {
                 FailPoint::FencedUnsaved.pass();
                 self.save()?;
                 FailPoint::FencedSaved.pass();
                 self.retire(&mut connection).await;
-                let settled = self.parts.record.flows().into_iter();
-                let settled =
-                    settled.filter_map(|flow| Some((flow, self.parts.record.cursor_of(flow)?))).collect();
-                self.parts.store.save(&[Record::NoErrorsAbove(settled)])?;
+                self.forget_uncommitted(&doubtful, plan)?;
                 self.settled = true;
                 self.fenced = Some(owner.epoch);
                 self.spare = Some(connection);
@@ -62,6 +61,36 @@ impl StreamActor {
             }
         }
         Ok(())
+    }
+
+    /// Forgets what was noted of changes that did not take effect, now that it is known which did. Of a queue that was
+    /// left behind this is done once: what is noted of it later is about errors.
+    fn forget_uncommitted(&self, doubtful: &BTreeSet<FlowId>, plan: &StreamPlan) -> Result<(), StoreError> {
+        let goes_on = |flow: &FlowId| plan.flows.get(flow).is_some_and(|flow| flow.until.is_none());
+        let retries = |flow: &FlowId| plan.flows.get(flow).is_some_and(|flow| flow.retry.is_some());
+        let flows = self.parts.record.flows().into_iter();
+        let flows = flows.filter(|flow| goes_on(flow) || retries(flow) || doubtful.contains(flow)).collect();
+        self.forget_uncommitted_of(&flows, plan)
+    }
+
+    /// The same for some flows that are settled.
+    pub(super) fn forget_uncommitted_of(
+        &self,
+        flows: &BTreeSet<FlowId>,
+        plan: &StreamPlan,
+    ) -> Result<(), StoreError> {
+        let mut records = Vec::new();
+        for flow in flows {
+            let Some(cursor) = self.parts.record.cursor_of(*flow) else { continue };
+            if plan.flows.get(flow).is_some_and(|flow| flow.retry.is_some()) {
+                records.push(Record::Retried { retry: *flow, through: cursor });
+                records.push(Record::NotRetried { retry: *flow, beyond: cursor });
+            } else {
+                records.push(Record::not_superseded_beyond(*flow, cursor));
+                records.push(Record::NoErrorsAbove(vec![(*flow, cursor)]));
+            }
+        }
+        self.parts.store.save(&records).map(drop)
     }
 
     /// Compares what the destination says with what we know, and settles what was in doubt.
@@ -93,6 +122,10 @@ impl StreamActor {
             )
         })?;
         for Lost { flow, was, now } in lost {
+            // What was tried again is tried once more, from where it is kept.
+            if plan.flows.get(&flow).is_some_and(|flow| flow.retry.is_some()) {
+                continue;
+            }
             // What was skipped is not there to be applied again.
             let skipped = plan.flows.get(&flow).and_then(|flow| flow.start).unwrap_or_default();
             let kept = self.parts.journal.with(|journal| journal.kept_from(flow)).max(skipped);

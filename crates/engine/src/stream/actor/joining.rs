@@ -16,6 +16,10 @@ impl StreamActor {
             return Vec::new();
         }
         let members = self.members(lane);
+        // Errors lie behind everything that their map has passed.
+        if members.iter().any(|flow| plan.flows.get(flow).is_some_and(|flow| flow.retry.is_some())) {
+            return Vec::new();
+        }
         let ancestors =
             members.iter().filter_map(|flow| plan.flows.get(flow)).flat_map(|flow| &flow.ancestors);
         let mut leaders: Vec<LaneId> = ancestors

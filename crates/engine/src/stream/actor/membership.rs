@@ -3,7 +3,7 @@
 use super::{PAUSE_TIMEOUT, StreamActor, patience};
 use crate::failpoint::{FailPoint, Mistake};
 use crate::store::{FlowId, StoreError};
-use crate::stream::plan::StreamPlan;
+use crate::stream::plan::{FlowPlan, StreamPlan};
 use std::collections::BTreeSet;
 use tandem_core::{LaneId, Seq};
 
@@ -21,6 +21,9 @@ impl StreamActor {
             // Until the watermarks were read once, the record of an earlier life is only a lower bound.
             let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
             self.parts.record.rest(lane, &leaving, in_doubt);
+            if !in_doubt {
+                self.forget_uncommitted_of(&leaving, plan)?;
+            }
             changed = true;
         }
         let gone: Vec<FlowId> =
@@ -50,30 +53,57 @@ impl StreamActor {
         let mut joining: Vec<(FlowId, Seq)> = plan
             .flows
             .values()
+            .filter(|flow| flow.retry.is_none())
             .filter(|flow| {
                 let mut itself_and_before = plan.skipped_by(flow.flow).chain([flow.flow]);
                 flow.follow
                     && record.lane_of(flow.flow).is_none()
                     && !itself_and_before.any(|flow| unsettled.contains(&flow))
+                    && self.may_go(flow, plan)
             })
             .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)))
             .collect();
-        if joining.is_empty() {
+        let retries = plan.flows.values().filter(|flow| flow.retry.is_some() && flow.follow);
+        let retries = retries.filter(|flow| record.lane_of(flow.flow).is_none());
+        let retries = retries.filter(|flow| !unsettled.contains(&flow.flow) && self.may_go(flow, plan));
+        let retries: Vec<(FlowId, Seq)> =
+            retries.filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?))).collect();
+        if joining.is_empty() && retries.is_empty() {
             return Ok(());
         }
         if Mistake::ForgetQueue.is_made() {
             let head = *self.parts.journal.durable().borrow();
             joining.iter_mut().for_each(|(_, from)| *from = head);
         }
-        self.parts.record.open(&joining);
-        for (flow, _) in &joining {
+        if !joining.is_empty() {
+            self.parts.record.open(&joining);
+        }
+        for (flow, at) in &joining {
             let before: Vec<FlowId> = plan.skipped_by(*flow).collect();
             before.iter().rev().for_each(|before| self.parts.record.inherit(*flow, *before));
+            let tried = plan.flows.get(flow).map(|flow| self.alternates(flow, plan)).unwrap_or_default();
+            tried.into_iter().for_each(|retry| self.parts.record.answer_for(*flow, retry, *at));
+        }
+        // Each by itself: a retry is never met by another lane.
+        for retry in retries {
+            self.parts.record.open(&[retry]);
         }
         FailPoint::OpenUnsaved.pass();
         self.save()?;
         FailPoint::OpenSaved.pass();
         Ok(())
+    }
+
+    /// The flows that a flow takes turns with.
+    fn alternates(&self, flow: &FlowPlan, plan: &StreamPlan) -> Vec<FlowId> {
+        let others = plan.flows.values().filter(|other| flow.alternates_with(other));
+        others.map(|other| other.flow).collect()
+    }
+
+    /// Whether it is settled what those have done that a flow takes turns with.
+    fn may_go(&self, flow: &FlowPlan, plan: &StreamPlan) -> bool {
+        let gone = |other: &FlowId| self.parts.record.lane_of(*other).is_none() && !self.is_unsettled(*other);
+        self.alternates(flow, plan).iter().all(gone)
     }
 
     /// Gives flows that have blocked their lane for long a lane of their own, with what is related to them.

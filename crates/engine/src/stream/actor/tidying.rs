@@ -18,7 +18,8 @@ impl StreamActor {
         }
         self.tidied = now;
         self.note_progress();
-        let flows: Vec<FlowId> = plan.flows.keys().copied().collect();
+        let following = plan.flows.values().filter(|flow| flow.retry.is_none());
+        let flows: Vec<FlowId> = following.map(|flow| flow.flow).collect();
         let needs: Vec<(FlowId, Seq)> =
             flows.iter().filter_map(|flow| Some((*flow, self.cursor_of(plan, *flow)?))).collect();
         if needs.len() < flows.len() || !self.parts.journal.with(|journal| journal.has_sealed()) {

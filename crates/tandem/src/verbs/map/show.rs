@@ -39,7 +39,21 @@ fn text(map: &Map) -> String {
         lines.push(("  queued", format!("{} ({}){behind}", count(queue.records), bytes(queue.bytes))));
         lines.push(("  seq", format!("applied {}, head {}", queue.applied_seq, queue.head_seq)));
         lines.push(("  applied", format!("{} since the engine started", count(flow.applied))));
-        lines.push(("  errors", count(flow.errors)));
+    }
+    let errors = &map.errors;
+    if errors.open + errors.waiting + errors.retrying > 0 {
+        let kept = match errors.preserved_bytes {
+            0 => String::new(),
+            kept => format!("; preserved queues take {}", bytes(kept)),
+        };
+        let (open, waiting, retrying) = (count(errors.open), count(errors.waiting), count(errors.retrying));
+        lines.push(("errors", format!("{open} open, {waiting} waiting, {retrying} being retried{kept}")));
+    }
+    for retry in &map.retries {
+        let end = if retry.cancelled { ", about to end" } else { "" };
+        let (left, all, refused) = (count(retry.left), count(retry.errors), count(retry.refused));
+        let since = format!("for {}, {}", age(retry.since), retry.actor);
+        lines.push(("retry", format!("{left} of {all} left, {refused} refused again ({since}){end}")));
     }
     for condition in &map.conditions {
         let mark = if condition.well { "" } else { "! " };

@@ -1,0 +1,283 @@
+//! What stands behind an error: a change of a record that has an older change which was not applied.
+//!
+//! Applied as it is, the newer change would be undone by the older one when that is tried again. So a change that
+//! says all of its record, or takes it away, makes the older one *superseded*: it will not be tried again. One that
+//! says only a part cannot do that, and *waits* behind it as an error of its own. Neither can a change do it whose
+//! older one touches another record as well, by changing the key.
+//!
+//! That an error is superseded is saved before the change is committed, since the other way round a crash in between
+//! leaves an old change free to overwrite a newer one. Should the change not be committed after all, the error stands
+//! as before ([`Record::NotSuperseded`]).
+
+use super::batch::Batch;
+use super::lane::{LaneEnd, LaneRun};
+use crate::journal::{JournalError, Record as JournalRecord};
+use crate::store::{ErrorStatus, FlowId, KeptChange, Record, SetAside, StoreError};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use tandem_core::map::FlowSpec;
+use tandem_core::{Fault, FaultClass, IntegrationKey, KeyHash, MapName, Seq, WallTime, Write, WriteOp};
+
+/// So many older changes of one record are looked up at once in a preserved queue.
+const LOOKED_UP_AT_ONCE: usize = 1_000;
+
+/// An older change that is not applied.
+#[derive(Debug, Clone)]
+struct Older {
+    flow: FlowId,
+    seq: Seq,
+    /// Its record.
+    key: IntegrationKey,
+    /// It touches another record, too.
+    changes_key: bool,
+    /// It has an entry in the list of errors; else it is in a preserved queue.
+    noted: Option<ErrorStatus>,
+    transaction_name: String,
+}
+
+/// A record of a map, by the hash of its key. Maps have keys that are alike, and nothing to do with each other.
+type RecordOf = (MapName, KeyHash);
+
+/// Why something could not be looked up.
+enum Blind {
+    Journal(JournalError),
+    Store(StoreError),
+}
+
+impl From<JournalError> for Blind {
+    fn from(error: JournalError) -> Self {
+        Blind::Journal(error)
+    }
+}
+
+impl From<StoreError> for Blind {
+    fn from(error: StoreError) -> Self {
+        Blind::Store(error)
+    }
+}
+
+impl From<Blind> for LaneEnd {
+    fn from(blind: Blind) -> Self {
+        match blind {
+            Blind::Journal(error) => LaneEnd::Unreadable(error),
+            Blind::Store(error) => LaneEnd::Forgetful(error),
+        }
+    }
+}
+
+impl LaneRun {
+    /// Takes out of a batch, from a place on, what has to wait behind an error, and notes what becomes pointless.
+    pub(super) async fn stand_behind(&mut self, batch: &mut Batch, done: usize) -> Result<(), LaneEnd> {
+        if !self.trial.left_out.is_empty() {
+            let refused = |record: &JournalRecord| self.trial.left_out.contains(&(record.flow, record.seq));
+            let places = batch.records.iter().enumerate().filter(|(_, record)| refused(record));
+            let places: Vec<usize> = places.map(|(place, _)| place).collect();
+            batch.leave_out(&places);
+        }
+        let some_kept = self.members.values().any(|member| !member.kept.is_empty());
+        if !some_kept && !self.context.store.any_touched() {
+            return Ok(());
+        }
+        let older = self.older(batch.records.get(done..).unwrap_or_default())?;
+        if older.is_empty() {
+            return Ok(());
+        }
+        let now = self.context.env.wall();
+        let judged = judge(batch, done, older, now, |flow| self.members.get(&flow).map(|m| &m.flow.spec));
+        // What waits may itself be superseded by what comes behind it in the same batch.
+        self.set_aside(&judged.waiting).await?;
+        if !judged.superseded.is_empty() {
+            self.trial.noted = true;
+            self.context.store.save(&judged.superseded).map_err(LaneEnd::Forgetful)?;
+        }
+        batch.leave_out(&judged.places);
+        Ok(())
+    }
+
+    /// The older changes of the records that these are about, by the hashes of their keys.
+    fn older(&self, records: &[JournalRecord]) -> Result<BTreeMap<RecordOf, Vec<Older>>, Blind> {
+        let mut keys: BTreeMap<FlowId, BTreeMap<KeyHash, Vec<IntegrationKey>>> = BTreeMap::new();
+        for record in records {
+            let Some(member) = self.members.get(&record.flow) else { continue };
+            let of_flow = keys.entry(record.flow).or_default();
+            for key in member.flow.spec.keys_of(&record.change) {
+                let same = of_flow.entry(key.hash()).or_default();
+                if !same.contains(&key) {
+                    same.push(key);
+                }
+            }
+        }
+        let mut found: BTreeMap<RecordOf, Vec<Older>> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for (flow, keys) in keys {
+            let Some(member) = self.members.get(&flow) else { continue };
+            let spec = &member.flow.spec;
+            let hashes: Vec<KeyHash> = keys.keys().copied().collect();
+            let is_asked = |hash: KeyHash, key: &IntegrationKey| {
+                keys.get(&hash).is_some_and(|asked| asked.contains(key))
+            };
+            let mut add = |hash: KeyHash, older: Vec<Older>| {
+                let asked = older.into_iter().filter(|older| is_asked(hash, &older.key));
+                let new = asked.filter(|older| seen.insert((hash, older.flow, older.seq)));
+                found.entry((spec.map.clone(), hash)).or_default().extend(new);
+            };
+            for touching in self.context.store.touching(&member.flow.family.flows, &hashes)? {
+                // What is tried again along with this comes before it.
+                if self.retry.is_some() && touching.status == ErrorStatus::Retrying {
+                    continue;
+                }
+                let error = self.context.store.error_at(touching.flow, touching.seq)?;
+                if let Some(SetAside { kept: Some(kept), transaction_name, .. }) = error {
+                    let of = (touching.flow, touching.seq);
+                    add(
+                        touching.key,
+                        older(spec, of, &kept.change, Some(touching.status), &transaction_name),
+                    );
+                }
+            }
+            for range in &member.kept {
+                let records = self.context.journal.with(|journal| journal.records().clone());
+                for hash in &hashes {
+                    let mut after = range.beyond;
+                    loop {
+                        let seqs = records.find(range.flow, *hash, after, LOOKED_UP_AT_ONCE)?;
+                        for seq in seqs.iter().filter(|seq| **seq <= range.until) {
+                            // One that has an entry is that entry.
+                            if self.context.store.error_at(range.flow, *seq)?.is_none()
+                                && let Some(kept) = records.read(range.flow, *seq)?
+                            {
+                                let of = (range.flow, *seq);
+                                add(*hash, older(spec, of, &kept.change, None, &kept.transaction_name));
+                            }
+                        }
+                        match seqs.last() {
+                            Some(last) if seqs.len() >= LOOKED_UP_AT_ONCE => after = *last,
+                            _ => break,
+                        }
+                    }
+                }
+            }
+        }
+        found.retain(|_, older| !older.is_empty());
+        Ok(found)
+    }
+
+    /// Whether a write of a part is about a record of which an older change was refused in the same part. What becomes
+    /// of it is to be judged anew: it must not be committed as it is.
+    pub(super) fn is_any_behind(
+        &self,
+        batch: &Batch,
+        part: std::ops::Range<usize>,
+        refused: &BTreeSet<usize>,
+    ) -> bool {
+        let keys = |place: usize| -> HashSet<IntegrationKey> {
+            let record = batch.records.get(place);
+            let spec = record.and_then(|record| Some(&self.members.get(&record.flow)?.flow.spec));
+            record.zip(spec).map(|(record, spec)| spec.keys_of(&record.change).collect()).unwrap_or_default()
+        };
+        let map = |place: usize| batch.writes.get(place).map(|write| &write.target.map);
+        refused.iter().any(|place| {
+            let own = keys(*place);
+            let mut later = (place + 1..part.end).filter(|later| !refused.contains(later));
+            later.any(|later| map(later) == map(*place) && !keys(later).is_disjoint(&own))
+        })
+    }
+}
+
+/// An older change as each of the records sees it that it touches.
+fn older(
+    spec: &FlowSpec,
+    (flow, seq): (FlowId, Seq),
+    change: &tandem_core::Change,
+    noted: Option<ErrorStatus>,
+    transaction_name: &str,
+) -> Vec<Older> {
+    let keys: HashSet<IntegrationKey> = spec.keys_of(change).collect();
+    let changes_key = keys.len() > 1;
+    let one =
+        |key| Older { flow, seq, key, changes_key, noted, transaction_name: transaction_name.to_owned() };
+    keys.into_iter().map(one).collect()
+}
+
+/// What becomes of the records of a batch that are behind errors.
+struct Judged {
+    superseded: Vec<Record>,
+    waiting: Vec<SetAside>,
+    /// Where those stand that wait, rising.
+    places: Vec<usize>,
+}
+
+fn judge<'a>(
+    batch: &Batch,
+    done: usize,
+    mut older: BTreeMap<RecordOf, Vec<Older>>,
+    now: WallTime,
+    spec_of: impl Fn(FlowId) -> Option<&'a FlowSpec>,
+) -> Judged {
+    let mut judged = Judged { superseded: Vec::new(), waiting: Vec::new(), places: Vec::new() };
+    for (place, (write, record)) in batch.writes.iter().zip(&batch.records).enumerate().skip(done) {
+        let Some(spec) = spec_of(record.flow) else { continue };
+        let keys: Vec<IntegrationKey> = spec.keys_of(&record.change).collect();
+        let before: Vec<Older> = keys
+            .iter()
+            .flat_map(|key| {
+                let same_hash = older.get(&(spec.map.clone(), key.hash())).into_iter().flatten();
+                same_hash.filter(move |older| older.key == *key)
+            })
+            .filter(|older| older.seq < record.seq)
+            .cloned()
+            .collect();
+        let Some(first) = before.iter().map(|older| older.seq).min() else { continue };
+        if is_complete(write) && before.iter().all(|older| !older.changes_key) {
+            judged.superseded.extend(before.iter().map(|older| superseded(older, record, spec, now)));
+            for key in &keys {
+                if let Some(stands) = older.get_mut(&(spec.map.clone(), key.hash())) {
+                    stands.retain(|older| older.key != *key || older.seq >= record.seq);
+                }
+            }
+            continue;
+        }
+        let message = format!("an older change of this record (Seq {first}) was set aside and comes first");
+        let fault = Fault::new(FaultClass::Application, "apply in order", message)
+            .code("waiting")
+            .fix("retry or delete the older error; this one is tried again with it");
+        let waits = SetAside { status: ErrorStatus::Waiting, ..SetAside::of(record, spec, fault, now) };
+        let of = (record.flow, record.seq);
+        let itself = self::older(spec, of, &record.change, Some(waits.status), &record.transaction_name);
+        let name = |one: &Older| (spec.map.clone(), one.key.hash());
+        itself.into_iter().for_each(|one| older.entry(name(&one)).or_default().push(one));
+        judged.waiting.push(waits);
+        judged.places.push(place);
+    }
+    judged
+}
+
+/// What is to be saved of an error that a change makes pointless.
+fn superseded(older: &Older, by: &JournalRecord, spec: &FlowSpec, now: WallTime) -> Record {
+    let by = (by.flow, by.seq);
+    if older.noted.is_some() {
+        return Record::Superseded { errors: vec![(older.flow, older.seq)], by };
+    }
+    let message = "a later change of the same record was applied";
+    Record::Error(SetAside {
+        id: 0,
+        flow: older.flow,
+        map: spec.map.clone(),
+        seq: older.seq,
+        transaction_name: older.transaction_name.clone(),
+        kept: None::<KeptChange>,
+        fault: Fault::new(FaultClass::Application, "skip to live", message).code("superseded"),
+        attempts: 0,
+        first_at: now,
+        last_at: now,
+        status: ErrorStatus::Superseded,
+        by: Some(by),
+    })
+}
+
+/// Whether a write makes its record what it is to be, whatever it was before.
+fn is_complete(write: &Write) -> bool {
+    match write.op {
+        WriteOp::Upsert(_) | WriteOp::Delete(_) => true,
+        WriteOp::Patch { .. } | WriteOp::Rekey { .. } => false,
+    }
+}

@@ -1,0 +1,101 @@
+//! `tandem error retry`, `cancel` and `delete`
+
+use crate::args::{ErrorCancel, ErrorDelete, ErrorRetry, Which};
+use crate::failure::{Exit, Failure};
+use crate::output::{can_ask, count, table};
+use crate::verbs::map::actor;
+use crate::verbs::{Desk, Outcome};
+use comfy_table::Cell;
+use std::io::BufRead;
+use std::time::Duration;
+use tandem_server::wire::{CancelRequest, ErrorsRequest, ErrorsTaken};
+use tokio::time::Instant;
+
+/// How often a retry that is waited for is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+pub(crate) async fn retry(desk: &Desk<'_>, asked: ErrorRetry) -> Outcome {
+    let deadline = Instant::now() + asked.timeout;
+    let request = request(asked.which, asked.expected, asked.reason);
+    let taken = desk.client.retry_errors(&asked.map, &request).await?;
+    if asked.wait {
+        wait(desk, &asked.map, deadline).await?;
+    }
+    show(desk, &taken);
+    Ok(Exit::Ok)
+}
+
+pub(crate) async fn cancel(desk: &Desk<'_>, asked: ErrorCancel) -> Outcome {
+    let request = CancelRequest { reason: asked.reason, actor: Some(actor()) };
+    show(desk, &desk.client.cancel_retry(&asked.map, &request).await?);
+    Ok(Exit::Ok)
+}
+
+pub(crate) async fn delete(desk: &Desk<'_>, asked: ErrorDelete) -> Outcome {
+    if !asked.yes {
+        agree(desk, &asked.map).await?;
+    }
+    let request = request(asked.which, asked.expected, asked.reason);
+    show(desk, &desk.client.delete_errors(&asked.map, &request).await?);
+    Ok(Exit::Ok)
+}
+
+fn request(which: Which, expected: Option<u64>, reason: String) -> ErrorsRequest {
+    let Which { ids, all, class, key, tx } = which;
+    ErrorsRequest { all, ids, class, key, transaction: tx, expected, reason, actor: Some(actor()) }
+}
+
+fn show(desk: &Desk<'_>, taken: &ErrorsTaken) {
+    desk.output.data(taken, |taken| {
+        table(["MAP", "ERRORS"], [[Cell::new(&taken.map), Cell::new(count(taken.errors))]])
+    });
+}
+
+/// Waits until nothing of a map is being tried again. What was refused again is said, and makes the verb fail.
+async fn wait(desk: &Desk<'_>, map: &str, deadline: Instant) -> Result<(), Failure> {
+    let mut refused = 0;
+    loop {
+        let shown = desk.client.map(map).await?;
+        let Some(retry) = shown.retries.first() else {
+            let left = shown.errors.open + shown.errors.waiting;
+            if left == 0 {
+                return Ok(());
+            }
+            let said = match refused {
+                0 => format!("{} errors of {map} are open", count(left)),
+                again => {
+                    format!("{} were refused again; {} errors of {map} are open", count(again), count(left))
+                }
+            };
+            desk.output.say(&said);
+            return Ok(());
+        };
+        refused = retry.refused;
+        if Instant::now() >= deadline {
+            let said = format!("{} of {} errors are left after all this time", retry.left, retry.errors);
+            return Err(Failure::new(Exit::TimedOut, said)
+                .fix("what was begun goes on; wait longer with --timeout 5m"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Errors are deleted only after a yes: by `--yes`, or by a person who types the map's name.
+async fn agree(desk: &Desk<'_>, map: &str) -> Result<(), Failure> {
+    let failed = |why: &str| Failure::new(Exit::Failed, format!("nothing was changed: {why}"));
+    if !can_ask() {
+        let said = "this deletes changes that were never applied, and nobody can be asked";
+        return Err(Failure::new(Exit::Usage, said).fix("add --yes if that is what you want"));
+    }
+    let errors = desk.client.map(map).await?.errors;
+    desk.output.say(&format!(
+        "This deletes changes that were never applied; {map} has {} errors. Type the map's name to go on:",
+        count(errors.open + errors.waiting + errors.retrying)
+    ));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if read.is_err() || answer.trim() != map {
+        return Err(failed("it was not agreed to"));
+    }
+    Ok(())
+}
