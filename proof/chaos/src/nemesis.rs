@@ -11,7 +11,7 @@ use crate::maps::{find, holds, is, shown, with_children};
 use crate::points::{Need, need, passes_max};
 use crate::random::Random;
 use crate::report::say;
-use crate::world::{PAIRS, Side, World, tables};
+use crate::world::{PAIRS, RETRIED, Side, World, tables};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -57,6 +57,8 @@ pub(crate) struct Damage {
     pub(crate) rounds: u64,
     /// Rounds in which the engine died between the pause and the resume, or while one of them was asked for.
     pub(crate) broken_rounds: u64,
+    /// Queues that were preserved, and retried.
+    pub(crate) left_behind: u64,
     /// Rounds whose pause was asked for while a server was away.
     pub(crate) paused_while_away: u64,
     pub(crate) source_kills: u64,
@@ -163,6 +165,7 @@ impl<'a> Nemesis<'a> {
                         self.round(Some(vec![format!("child_{pair}")]), Duration::from_secs(3), None)?;
                     }
                     Need::LongPause => self.round(None, Duration::from_secs(6), None)?,
+                    Need::Errors => self.leave_behind()?,
                 }
                 // The round may have seen the end of this life, and of others.
                 if self.armed.is_some() {
@@ -202,6 +205,7 @@ impl<'a> Nemesis<'a> {
         let down = self.random.millis(0, 1_500);
         std::thread::sleep(self.random.millis(0, 800));
         match kind {
+            1 if self.random.percent(25) => self.leave_behind()?,
             1 => {
                 let hold = self.random.millis(0, 2_500);
                 self.round(None, hold, None)?;
@@ -343,6 +347,26 @@ impl<'a> Nemesis<'a> {
         Ok(())
     }
 
+    /// Pauses a map, takes it to live without its queue, and retries that a moment later.
+    fn leave_behind(&mut self) -> Result<()> {
+        let [parent, _] = RETRIED;
+        let chosen = vec![parent.to_owned()];
+        self.pause(&chosen)?;
+        std::thread::sleep(self.random.millis(50, 700));
+        self.ask_until("resume", &["--mode", "skip-preserve"], &chosen, |maps| {
+            let waiting = chosen.iter().filter(|name| is(maps, name, "paused")).cloned().collect();
+            (waiting, with_children(&chosen).iter().all(|name| is(maps, name, "running")))
+        })?;
+        std::thread::sleep(self.random.millis(0, 700));
+        for map in RETRIED {
+            self.revive()?;
+            // Refused while the map is on its way: the end of the run asks until nothing is left.
+            self.engine()?.ask(&["error", "retry", map, "--all"])?;
+        }
+        self.damage.left_behind += 1;
+        Ok(())
+    }
+
     fn some_maps(&mut self) -> Vec<String> {
         let mut names = tables();
         self.random.shuffle(&mut names);
@@ -353,7 +377,7 @@ impl<'a> Nemesis<'a> {
 
     /// Asks until every one of the maps is paused, and so are their children.
     fn pause(&mut self, chosen: &[String]) -> Result<()> {
-        self.ask_until("pause", chosen, |maps| {
+        self.ask_until("pause", &[], chosen, |maps| {
             let unasked =
                 |name: &String| find(maps, name).is_some_and(|map| !holds(map).any(|kind| kind == "user"));
             let unasked = chosen.iter().filter(|name| unasked(name)).cloned().collect();
@@ -365,7 +389,7 @@ impl<'a> Nemesis<'a> {
     /// Asks until none of the maps is paused any more; half of the time, until they are live again.
     fn resume(&mut self, chosen: &[String]) -> Result<()> {
         let to_the_end = self.random.percent(50) || self.armed.is_some();
-        self.ask_until("resume", chosen, |maps| {
+        self.ask_until("resume", &[], chosen, |maps| {
             let waiting = chosen.iter().filter(|name| is(maps, name, "paused")).cloned().collect();
             let there = with_children(chosen)
                 .iter()
@@ -379,6 +403,7 @@ impl<'a> Nemesis<'a> {
     fn ask_until(
         &mut self,
         action: &str,
+        how: &[&str],
         chosen: &[String],
         look: impl Fn(&[Json]) -> (Vec<String>, bool),
     ) -> Result<()> {
@@ -395,6 +420,7 @@ impl<'a> Nemesis<'a> {
                 if !needy.is_empty() {
                     let mut args = vec!["map", action];
                     args.extend(needy.iter().map(String::as_str));
+                    args.extend(how);
                     args.extend(["--wait", "--timeout", "15s"]);
                     last = Some(self.engine()?.ask(&args)?);
                     continue_or_wait(last.as_ref());

@@ -12,6 +12,8 @@ pub(crate) enum Need {
     Split,
     /// A queue that grows for some segments.
     LongPause,
+    /// A queue that is preserved, and retried.
+    Errors,
 }
 
 pub(crate) fn need(point: FailPoint) -> Need {
@@ -20,6 +22,7 @@ pub(crate) fn need(point: FailPoint) -> Need {
         "pause" | "paused" | "let_go" => Need::Pause,
         "resume" | "caught_up" | "join" | "open" => Need::Resume,
         "split" => Need::Split,
+        "skip" | "errors" | "retry" => Need::Errors,
         "shelf" => Need::LongPause,
         _ => Need::Load,
     }

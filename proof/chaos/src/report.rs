@@ -33,6 +33,7 @@ impl Report<'_> {
             && damage.kills >= plan.kills
             && damage.at_fail_points() >= plan.fail_points
             && damage.rounds >= plan.rounds
+            && damage.left_behind > 0
             && damage.cuts >= plan.cuts
             && damage.locks >= plan.locks
             && damage.source_kills >= plan.server_kills
@@ -71,6 +72,7 @@ impl fmt::Display for Report<'_> {
             "pause and resume     {} rounds, in {} of them the engine died, {} were begun while a server was away",
             damage.rounds, damage.broken_rounds, damage.paused_while_away
         )?;
+        writeln!(f, "queues preserved     {} times, and retried", damage.left_behind)?;
         writeln!(
             f,
             "source transactions  {} committed, {} acknowledged, {} without an answer",

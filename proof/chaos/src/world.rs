@@ -15,6 +15,9 @@ use tokio_postgres::{Config, NoTls};
 
 /// Pairs of a parent and a child table, each a map.
 pub(crate) const PAIRS: usize = 5;
+/// The pair whose queues are preserved at times, and retried: its records reach the destination apart from the
+/// transactions that they came in.
+pub(crate) const RETRIED: [&str; 2] = ["parent_0", "child_0"];
 
 const DATABASE: &str = "app";
 
