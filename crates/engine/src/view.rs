@@ -99,6 +99,8 @@ pub enum ConditionKind {
     Leaving,
     /// The queue is near its limits, or has reached them.
     SoftLimit,
+    /// Queued records were dropped since the map was paused, because its limits lose data.
+    RecordsDropped,
     /// The source refuses all writes to the table, because the queue is full.
     WritesBlocked,
     /// The source refuses what it is to refuse while the map is paused or full.
@@ -118,6 +120,7 @@ impl ConditionKind {
             | ConditionKind::DiskFailed
             | ConditionKind::Leaving
             | ConditionKind::SoftLimit
+            | ConditionKind::RecordsDropped
             | ConditionKind::WritesBlocked => !status,
         }
     }

@@ -22,7 +22,7 @@ use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::rules::{Rule, RuleState};
 use tandem_core::{AppName, BarrierId, Epoch, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
 
-pub use crate::journal::FlowId;
+pub use crate::journal::{FlowId, Holes};
 pub use set_aside::{ErrorQuery, KeptChange, SetAside};
 
 /// The store failed. Nothing of what was to be saved was.
@@ -236,6 +236,9 @@ pub struct FlowRecord {
     pub barrier: BarrierId,
     /// Where that is in the journal, once it was seen.
     pub start: Option<Seq>,
+    /// What was dropped of it.
+    #[serde(default)]
+    pub holes: Holes,
 }
 
 /// A stream: its lanes, and its flows that are in none.
@@ -282,6 +285,9 @@ pub struct Resting {
     /// Set if it left its lane while the outcome of a COMMIT was unknown: the lane's watermark tells, and until
     /// it was read the cursor may be too low.
     pub unsettled: bool,
+    /// If so: nothing beyond this can have taken effect. `None` if that is not known.
+    #[serde(default)]
+    pub tried: Option<Seq>,
 }
 
 /// That a flow was in a lane, and has left it.

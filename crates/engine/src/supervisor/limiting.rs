@@ -2,9 +2,11 @@
 //!
 //! What follows from a limit is decided in `tandem_core::limits`. Here a queue is measured, a map is held with
 //! everything that depends on it (see `holding`), and what must outlast the moment is remembered: that the source
-//! refuses writes, until a person has resumed the map and it has caught up, or has skipped or stopped it.
+//! refuses writes, until a person has resumed the map and it has caught up, or has skipped or stopped it. What is
+//! chosen to be lost is dropped once the map is paused (see `dropping`).
 
 use super::Supervisor;
+use super::dropping::Dropping;
 use super::holding::{Changes, Told};
 use crate::store::{MapRecord, StoreError};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tandem_core::{MapName, WallTime};
 pub(super) struct Watched {
     arrivals: ArrivalRate,
     pub(super) judged: Option<Judgement>,
+    pub(super) dropping: Dropping,
 }
 
 impl Supervisor {
@@ -31,15 +34,27 @@ impl Supervisor {
             let limits = self.world.limits.get(name).cloned().unwrap_or_default();
             let judged = judge(&limits, &usage, self.now());
             seen.judged = Some(judged);
+            let is_held = record.state.holds.contains_key(&Hold::Limit);
             if let Level::Hard { reached: what, demand, hold: true } = judged.level {
                 let block = demand == Demand::BlockWrites && record.blocked.is_none();
-                if block || !record.state.holds.contains_key(&Hold::Limit) {
-                    reached.push((name.clone(), what, block));
+                if block || !is_held {
+                    let reason = format!("{} is reached: {}", what.limit, amount(what));
+                    reached.push((name.clone(), reason, block));
                 }
+            } else if judged.release_queue_through.is_some()
+                && record.state.phase == Phase::Running
+                && !is_held
+            {
+                let age = span(limits.queue_retention.unwrap_or_default());
+                reached.push((
+                    name.clone(),
+                    format!("queue_retention is reached: records wait for {age}"),
+                    false,
+                ));
             }
         }
         self.watched = watched;
-        reached.into_iter().try_for_each(|(name, what, block)| self.limit_reached(&name, what, block))
+        reached.into_iter().try_for_each(|(name, reason, block)| self.limit_reached(&name, &reason, block))
     }
 
     fn usage(&self, record: &MapRecord, arrivals: &mut ArrivalRate) -> Usage {
@@ -60,10 +75,9 @@ impl Supervisor {
         usage
     }
 
-    fn limit_reached(&mut self, name: &MapName, what: Reached, block: bool) -> Result<(), StoreError> {
-        let reason = format!("{} is reached: {}", what.limit, amount(what));
+    fn limit_reached(&mut self, name: &MapName, reason: &str, block: bool) -> Result<(), StoreError> {
         let detail = if block { "further writes are refused in the source" } else { "" };
-        let told = Told { event: "map.limit_reached", actor: "tandem", reason: &reason, detail };
+        let told = Told { event: "map.limit_reached", actor: "tandem", reason, detail };
         let mut changes = Changes::default();
         let now = self.now();
         self.hold(&mut changes, name, Hold::Limit, &told, |record| {
@@ -91,7 +105,8 @@ pub(super) fn amount(reached: Reached) -> String {
     }
 }
 
-fn bytes(bytes: u64) -> String {
+/// A number of bytes, as people read it.
+pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
         Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),

@@ -7,6 +7,7 @@
 
 mod absorb;
 mod act;
+mod dropping;
 mod holding;
 mod limiting;
 mod plans;
@@ -228,6 +229,9 @@ impl Supervisor {
             if let Err(error) = self.enforce_limits() {
                 tracing::error!("that a limit is reached could not be saved: {error}");
             }
+            if let Err(error) = self.drop_beyond_limits() {
+                tracing::error!("that records are dropped could not be saved, and they are not: {error}");
+            }
             if let Err(error) = self.follow_rules() {
                 tracing::error!("what a rule has seen or done could not be saved: {error}");
             }
@@ -261,7 +265,12 @@ impl Supervisor {
             }
             let Some(handle) = self.streams.get(stream) else { continue };
             let known = flows.values().map(|flow| plans::journal_flow(flow)).collect();
-            handle.journal.with(|journal| journal.set_flows(known))?;
+            handle.journal.with(|journal| {
+                journal.set_flows(known)?;
+                plans::holes(&self.maps, stream)
+                    .for_each(|(flow, holes)| journal.set_holes(flow, holes.clone()));
+                Ok::<_, JournalError>(())
+            })?;
         }
         for (stream, handle) in &self.streams {
             let flows = wanted.get(stream).cloned().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::capture::Sink;
 use crate::journal::{FlowSpec as JournalFlow, Span};
-use crate::store::{FlowId, MapRecord, Skipped};
+use crate::store::{FlowId, Holes, MapRecord, Skipped};
 use crate::stream::{FlowPlan, JournalHandle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,6 +72,16 @@ pub(super) fn journal_flow(flow: &FlowPlan) -> JournalFlow {
         key: flow.spec.source_key.clone(),
         span: Span { from: flow.start.unwrap_or(Seq::ZERO), until: flow.until },
     }
+}
+
+/// What was dropped of the flows of a stream.
+pub(super) fn holes<'a>(
+    maps: &'a BTreeMap<MapName, MapRecord>,
+    stream: &'a StreamName,
+) -> impl Iterator<Item = (FlowId, &'a Holes)> {
+    let skipped = |record: &'a MapRecord| record.skipped.iter().map(|skipped| &skipped.flow);
+    let flows = maps.values().flat_map(move |record| record.flows.iter().chain(skipped(record)));
+    flows.filter(move |flow| flow.stream == *stream).map(|flow| (flow.flow, &flow.holes))
 }
 
 /// The sinks of each app: its streams with their tables.

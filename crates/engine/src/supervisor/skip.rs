@@ -7,7 +7,7 @@
 
 use super::Supervisor;
 use crate::request::{Blocker, Rejected, Request};
-use crate::store::{FlowId, FlowRecord, MapRecord, Record, Skipped};
+use crate::store::{FlowId, FlowRecord, Holes, MapRecord, Record, Skipped};
 use crate::stream::Place;
 use tandem_core::MapName;
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
@@ -40,7 +40,13 @@ impl Supervisor {
             let until = handle.journal.with(|journal| journal.durable()).max(start);
             let next = FlowId(*next_flow);
             *next_flow += 1;
-            let going_on = FlowRecord { flow: next, start: Some(until), ..flow.clone() };
+            let going_on = FlowRecord {
+                flow: next,
+                start: Some(until),
+                // They are in what is left behind.
+                holes: Holes::default(),
+                ..flow.clone()
+            };
             record.skipped.push(Skipped {
                 flow: std::mem::replace(flow, going_on),
                 until,

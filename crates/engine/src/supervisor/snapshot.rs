@@ -97,6 +97,7 @@ impl Supervisor {
         facts.extend(self.leaving_fact(record));
         facts.extend(self.guard_facts(record));
         facts.extend(self.limit_fact(record));
+        facts.extend(self.dropped_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem error list {name}"));
@@ -186,6 +187,14 @@ impl Supervisor {
         let reason = format!("{} % of {}: {}{when}", reached.full.percent(), reached.limit, amount(reached));
         let fix = format!("resume the map, or raise the limit: tandem map resume {}", record.map.name);
         Some(Fact { kind: ConditionKind::SoftLimit, status: true, reason, fix: Some(fix) })
+    }
+
+    /// What of a queue is lost.
+    fn dropped_fact(&self, record: &MapRecord) -> Option<Fact> {
+        let name = &record.map.name;
+        let reason = self.watched.get(name)?.dropping.sentence()?;
+        let fix = format!("resume the map, or choose limits that keep what waits: tandem map resume {name}");
+        Some(Fact { kind: ConditionKind::RecordsDropped, status: true, reason, fix: Some(fix) })
     }
 
     fn facts_shown(&self, record: &MapRecord) -> Vec<Fact> {

@@ -24,7 +24,7 @@ pub(crate) struct Oracle {
     begun: Seq,
 }
 
-/// A queue that was discarded, as the activity log tells of it.
+/// A queue, or a part of one, that was discarded or dropped, as the activity log tells of it.
 struct Discarded {
     map: MapName,
     records: u64,
@@ -34,7 +34,7 @@ struct Discarded {
 
 fn discarded(store: &MemoryStore) -> Vec<Discarded> {
     let log = store.activity(None, ActivityFrom::Since(0), usize::MAX).expect("a store in memory");
-    let told = log.into_iter().filter(|entry| entry.event == "queue.discarded");
+    let told = log.into_iter().filter(|entry| ["queue.discarded", "queue.dropped"].contains(&&*entry.event));
     told.map(|entry| {
         let numbers: Vec<u64> =
             entry.detail.split(|c: char| !c.is_ascii_digit()).filter_map(|text| text.parse().ok()).collect();
@@ -72,8 +72,8 @@ impl Oracle {
         self.begun
     }
 
-    /// At rest: every change is applied, or set aside, or was discarded, and each of them is one of the three. What
-    /// the log says was discarded is exactly what is missing.
+    /// At rest: every change is applied, or set aside, or was discarded or dropped, and each of them is one of those.
+    /// What the log says was discarded or dropped is exactly what is missing.
     pub(crate) fn conserved(
         &self,
         seed: u64,

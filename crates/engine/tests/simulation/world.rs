@@ -8,6 +8,7 @@ use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
+use tandem_core::limits::Limits;
 use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
 use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
@@ -34,6 +35,8 @@ pub(crate) struct Weather {
     pub(crate) skips: bool,
     /// The source refuses deletes of paused maps.
     pub(crate) guards: bool,
+    /// What the maps may have queued, and lose beyond.
+    pub(crate) limits: Option<Limits>,
 }
 
 impl Weather {
@@ -49,6 +52,7 @@ impl Weather {
             losses: false,
             skips: false,
             guards: false,
+            limits: None,
         }
     }
 }
@@ -71,6 +75,8 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     tracing: bool,
     weather: Weather,
+    /// Whether limits are in force: from when on every map has begun.
+    limited: bool,
     next_value: i64,
 }
 
@@ -130,6 +136,7 @@ impl World {
             oracle: Oracle::default(),
             tracing,
             weather,
+            limited: false,
             next_value: 0,
         };
         world.start();
@@ -147,7 +154,12 @@ impl World {
                 let flows = snapshot.maps.iter().flat_map(|map| &map.flows);
                 let begun = flows.map(|flow| flow.applied_seq).max().unwrap_or_default();
                 self.oracle.begin(begun);
-                return self.first_marks();
+                self.first_marks();
+                if self.weather.limits.is_some() {
+                    self.limited = true;
+                    self.crash();
+                }
+                return;
             }
             self.turn();
             self.check();
@@ -181,6 +193,11 @@ impl World {
         }
     }
 
+    fn limits(&self) -> BTreeMap<MapName, Limits> {
+        let limits = self.weather.limits.as_ref().filter(|_| self.limited);
+        MAPS.iter().filter_map(|name| Some(((*name).into(), limits.cloned()?))).collect()
+    }
+
     /// Starts the engine on what the disk and the store have.
     fn start(&mut self) {
         let deletes = if self.weather.guards { Deletes::Reject } else { Deletes::Queue };
@@ -194,7 +211,7 @@ impl World {
                 .map(|(name, app)| (name.into(), Arc::new(app.clone()) as Arc<dyn Connector>))
                 .collect(),
             maps: MAPS.map(|name| map(name, deletes)).to_vec(),
-            limits: BTreeMap::new(),
+            limits: self.limits(),
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
@@ -455,7 +472,7 @@ impl World {
                 if !self.weather.guards {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
                 }
-                if self.weather.skips {
+                if self.weather.skips || self.weather.limits.is_some() {
                     return;
                 }
                 return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);

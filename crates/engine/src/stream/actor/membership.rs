@@ -20,7 +20,8 @@ impl StreamActor {
             }
             // Until the watermarks were read once, the record of an earlier life is only a lower bound.
             let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
-            self.parts.record.rest(lane, &leaving, in_doubt);
+            let tried = in_doubt.then(|| self.tried(lane));
+            self.parts.record.rest(lane, &leaving, tried);
             changed = true;
         }
         let gone: Vec<FlowId> =
@@ -40,6 +41,15 @@ impl StreamActor {
             });
         }
         Ok(())
+    }
+
+    /// Up to where a lane may have committed, of which that is in doubt.
+    fn tried(&self, lane: LaneId) -> Seq {
+        if self.settled {
+            return self.lanes.get(&lane).map(|slot| slot.progress.borrow().tried).unwrap_or_default();
+        }
+        // In an earlier life it may have tried all that is durable.
+        self.parts.journal.with(|journal| journal.durable())
     }
 
     /// Puts flows into a lane that are to be in one and are not. Those that begin together share one.
