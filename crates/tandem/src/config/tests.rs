@@ -262,7 +262,7 @@ fn limits_of_a_map_go_over_those_of_all() {
     assert_eq!(config.limits[&"b".into()].soft_limit, Share::percent(50));
     assert_eq!(config.limits[&"c".into()], Limits::default());
     let codes: Vec<&str> = config.notes.iter().map(|note| note.code.as_str()).collect();
-    assert!(codes.contains(&"limits_lose_nothing_yet"), "{codes:?}");
+    assert!(codes.contains(&"errors_are_not_released_yet"), "{codes:?}");
     let config = read_config(&format!("{APPS}{}", map("a", ""))).unwrap();
     assert_eq!(config.limits[&"a".into()], Limits::default(), "the defaults are there when nothing is said");
 }

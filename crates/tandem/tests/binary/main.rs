@@ -8,6 +8,7 @@ mod data_folder;
 mod house;
 mod http;
 mod inspect;
+mod losing;
 mod maintenance;
 mod postgres;
 mod rules;
