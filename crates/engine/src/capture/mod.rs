@@ -8,6 +8,7 @@
 //! room (until there is room again). The source then keeps what we did not acknowledge.
 
 mod actor;
+mod bypass;
 mod guarding;
 mod line;
 mod place;
@@ -15,11 +16,12 @@ mod route;
 mod source;
 
 pub(crate) use actor::{AppActor, AppParts};
+pub(crate) use bypass::{Bypassed, Watch};
 
 use crate::stream::JournalHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::{BarrierId, Fault, Guard, Seq, StreamName, TableName};
+use tandem_core::{BarrierId, Fault, Guard, MapName, Seq, StreamName, TableName};
 
 /// What is wanted of an app's capture.
 #[derive(Clone, Default)]
@@ -32,6 +34,8 @@ pub(crate) struct AppPlan {
     pub(crate) entering: BTreeMap<BarrierId, TableName>,
     /// What the app is to refuse.
     pub(crate) guards: Vec<Guard>,
+    /// Of these, the ones that refuse deletes: it is told what gets past them.
+    pub(crate) watched: Vec<Watch>,
     /// The engine shuts down.
     pub(crate) shutdown: bool,
 }
@@ -67,8 +71,10 @@ pub(crate) struct AppStatus {
     pub(crate) guards: Vec<Guard>,
     /// Why a guard does not stand that should, or stands that should not.
     pub(crate) guard_fault: Option<Fault>,
-    /// Barriers that are durable in a journal, with their Seq.
-    pub(crate) barriers: BTreeMap<BarrierId, Seq>,
+    /// What got past guards against deletes.
+    pub(crate) bypassed: BTreeMap<(MapName, StreamName), Bypassed>,
+    /// Barriers that are durable in a journal, with their Seq in that one.
+    pub(crate) barriers: BTreeMap<(BarrierId, StreamName), Seq>,
     /// It has ended: nothing of ours is left in the app that capture had put there.
     pub(crate) ended: bool,
 }

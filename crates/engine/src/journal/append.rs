@@ -231,6 +231,11 @@ impl Journal {
         self.flows.iter().filter(|spec| shelf.is_none_or(|flow| flow == spec.flow)).cloned().collect()
     }
 
+    /// The Seq that the next entry is given.
+    pub fn next_seq(&self) -> Seq {
+        self.tail.next
+    }
+
     /// Appends pieces of transactions, in order, and gives each entry its Seq. Not durable before a
     /// [`Ticket`] taken afterwards is back. A transaction that is still open at the end is continued by the next
     /// call, and is invisible to everybody until its commit is durable.

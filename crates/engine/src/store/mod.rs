@@ -239,6 +239,18 @@ pub struct FlowRecord {
     /// What was dropped of it.
     #[serde(default)]
     pub holes: Holes,
+    /// The guard against deletes that stands for it.
+    #[serde(default)]
+    pub armed: Option<Armed>,
+}
+
+/// That a guard was armed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Armed {
+    /// Whatever it refuses and was committed before it stood lies at or before this Seq of the journal.
+    pub behind: Seq,
+    /// Since when the map was held for which it was armed: by this one arming is told from another.
+    pub since: WallTime,
 }
 
 /// A stream: its lanes, and its flows that are in none.

@@ -75,7 +75,10 @@ impl Supervisor {
     fn absorb_barriers(&self, record: &mut MapRecord) {
         for flow in record.flows.iter_mut().filter(|flow| flow.start.is_none()) {
             let status = self.apps.get(&flow.stream.source).map(|handle| handle.status.borrow());
-            flow.start = status.and_then(|status| status.barriers.get(&flow.barrier).copied());
+            flow.start = status.and_then(|status| {
+                let barrier = (flow.barrier, flow.stream.clone());
+                status.barriers.get(&barrier).copied()
+            });
         }
     }
 

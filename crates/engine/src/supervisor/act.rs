@@ -125,6 +125,7 @@ impl Supervisor {
                     barrier,
                     start: None,
                     holes: Holes::default(),
+                    armed: None,
                 });
             }
             if let Some(fate) = fate_of(request.action).filter(|_| request.maps.contains(&name)) {

@@ -7,6 +7,7 @@
 
 mod absorb;
 mod act;
+mod bypassing;
 mod dropping;
 mod holding;
 mod limiting;
@@ -126,6 +127,7 @@ pub(crate) struct Supervisor {
     conditions: BTreeMap<(MapName, ConditionKind), Condition>,
     errors: BTreeMap<FlowId, u64>,
     watched: BTreeMap<MapName, Watched>,
+    bypasses_told: BTreeMap<(MapName, StreamName), bypassing::Told>,
     ruling: Ruling,
     telling: Telling,
 }
@@ -173,6 +175,7 @@ impl Supervisor {
             conditions: BTreeMap::new(),
             errors: saved.errors,
             watched: BTreeMap::new(),
+            bypasses_told: BTreeMap::new(),
         }
     }
 
@@ -225,6 +228,9 @@ impl Supervisor {
             }
             if let Err(error) = self.absorb() {
                 tracing::error!("a change of state could not be saved: {error}");
+            }
+            if let Err(error) = self.notice_bypasses() {
+                tracing::error!("what got past a guard could not be saved: {error}");
             }
             if let Err(error) = self.enforce_limits() {
                 tracing::error!("that a limit is reached could not be saved: {error}");
@@ -280,6 +286,7 @@ impl Supervisor {
             plans::app_sinks(&wanted, |stream| self.streams.get(stream).map(|handle| handle.journal.clone()));
         let entering = plans::entering(&self.maps);
         let guards = plans::guards(&self.maps);
+        let watched = plans::watched(&self.maps);
         for app in sinks.keys() {
             if !self.apps.contains_key(app) {
                 self.open_app(app);
@@ -291,6 +298,7 @@ impl Supervisor {
                 sinks: sinks.get(app).cloned().unwrap_or_default(),
                 entering: entering.get(app).cloned().unwrap_or_default(),
                 guards: guards.get(app).cloned().unwrap_or_default(),
+                watched: watched.get(app).cloned().unwrap_or_default(),
                 shutdown: false,
             }));
         }

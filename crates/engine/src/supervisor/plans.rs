@@ -1,6 +1,6 @@
 //! From the states of the maps to what is wanted of streams and apps. Pure.
 
-use crate::capture::Sink;
+use crate::capture::{Sink, Watch};
 use crate::journal::{FlowSpec as JournalFlow, Span};
 use crate::store::{FlowId, Holes, MapRecord, Skipped};
 use crate::stream::{FlowPlan, JournalHandle};
@@ -107,6 +107,20 @@ pub(super) fn guards(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, V
     let mut apps: BTreeMap<AppName, Vec<Guard>> = BTreeMap::new();
     for (app, guard) in maps.values().flat_map(guards_of) {
         apps.entry(app.clone()).or_default().push(guard);
+    }
+    apps
+}
+
+/// The guards against deletes of each app, with what is known of where they were armed.
+pub(super) fn watched(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, Vec<Watch>> {
+    let mut apps: BTreeMap<AppName, Vec<Watch>> = BTreeMap::new();
+    for record in maps.values() {
+        for (app, guard) in guards_of(record).filter(|(_, guard)| guard.refuses == Refusal::Deletes) {
+            let flows = record.flows.iter().filter(|flow| flow.stream.source == *app);
+            let flow = flows.into_iter().find(|flow| flow.spec.source == guard.table);
+            let watch = flow.map(|flow| Watch { guard, stream: flow.stream.clone(), armed: flow.armed });
+            apps.entry(app.clone()).or_default().extend(watch);
+        }
     }
     apps
 }

@@ -102,6 +102,13 @@ impl Oracle {
         assert_eq!(missing.len() as u64, counted, "seed {seed}: missing are {missing:?}");
     }
 
+    /// Users that a guard refuses have done nothing: whatever the log shows was committed before it stood.
+    pub(crate) fn nothing_got_past_guards(&self, seed: u64, store: &MemoryStore) {
+        let log = store.activity(None, ActivityFrom::Since(0), usize::MAX).expect("a store in memory");
+        let alarm = log.into_iter().find(|entry| entry.event == "guard.bypassed");
+        assert!(alarm.is_none(), "seed {seed}: a false alarm: {alarm:?}");
+    }
+
     pub(crate) fn seen(&self) -> usize {
         self.seen
     }

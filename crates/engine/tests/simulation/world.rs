@@ -468,6 +468,7 @@ impl World {
                     let heads = snapshot.maps.iter().flat_map(|map| &map.flows).map(|flow| flow.head_seq);
                     heads.max().unwrap_or_default()
                 });
+                self.oracle.nothing_got_past_guards(self.seed, &self.store);
                 // The barriers of guards have Seqs, too, which nobody applies.
                 if !self.weather.guards {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
