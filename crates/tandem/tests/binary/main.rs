@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod bypass;
 mod data_folder;
 mod house;
 mod http;
