@@ -104,6 +104,9 @@ impl AppActor {
                 self.capture = None;
                 self.status.broken = None;
             }
+            if plan.held {
+                self.capture = None;
+            }
             if self.status.broken.is_none() {
                 let barriers = &self.status.barriers;
                 let app = (&self.parts.connector, self.parts.owner);
@@ -181,7 +184,7 @@ impl AppActor {
     /// Opens the log where the journal stands that is furthest behind.
     async fn open(&mut self, plan: &AppPlan) {
         let now = self.parts.env.now();
-        let wanted = self.capture.is_none() && !plan.tables().is_empty();
+        let wanted = self.capture.is_none() && !plan.tables().is_empty() && !plan.held;
         if !wanted || !self.retry.is_due(now) || !self.has_room() {
             return;
         }

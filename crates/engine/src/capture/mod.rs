@@ -4,8 +4,9 @@
 //! stream the changes of its tables, and acknowledges a position only when every journal that it concerns has it
 //! on disk. Pausing a map does nothing here, and that is the point: reading goes on.
 //!
-//! What stops reading is only our own disk: a failed write or fsync (for good, until a restart), or too little
-//! room (until there is room again). The source then keeps what we did not acknowledge.
+//! What stops reading is our own disk: a failed write or fsync (for good, until a restart), or too little room (until
+//! there is room again); and a full map, of an app for which that was chosen. The source then keeps what we did not
+//! acknowledge.
 
 mod actor;
 mod bypass;
@@ -36,6 +37,8 @@ pub(crate) struct AppPlan {
     pub(crate) guards: Vec<Guard>,
     /// Of these, the ones that refuse deletes: it is told what gets past them.
     pub(crate) watched: Vec<Watch>,
+    /// It is not to be read: a map that it feeds is full.
+    pub(crate) held: bool,
     /// The engine shuts down.
     pub(crate) shutdown: bool,
 }

@@ -1,6 +1,7 @@
 //! What streams and apps report, turned into events of the maps.
 
 use super::Supervisor;
+use super::backing::only_holds;
 use crate::failpoint::FailPoint;
 use crate::store::{MapRecord, Record, StoreError};
 use crate::stream::Place;
@@ -27,7 +28,8 @@ impl Supervisor {
                 entry.to = Some(state.phase.to_string());
                 entry.reason = state.holds.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 tracing::info!(map = %name, from = %next.state.phase, to = %state.phase, "state changed");
-                if event == Event::CaughtUp && next.blocked.take().is_some() {
+                let blocked = event == Event::CaughtUp && next.blocked.take().is_some();
+                if blocked && !only_holds(&next, &self.world.hold_source) {
                     entry.detail = "writes pass again in the source".to_owned();
                 }
                 records.push(Record::Activity(entry));

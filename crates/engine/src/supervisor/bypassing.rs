@@ -33,7 +33,8 @@ impl Supervisor {
 
     fn notice_bypasses_of(&mut self, name: &MapName) -> Result<(), StoreError> {
         let Some(record) = self.maps.get(name) else { return Ok(()) };
-        let guarded = super::plans::guards_of(record).any(|(_, guard)| guard.refuses == Refusal::Deletes);
+        let guarded = super::plans::guards_of(record, &self.world.hold_source)
+            .any(|(_, guard)| guard.refuses == Refusal::Deletes);
         if !guarded && record.flows.iter().all(|flow| flow.armed.is_none()) {
             return Ok(());
         }

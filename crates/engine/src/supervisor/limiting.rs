@@ -6,9 +6,11 @@
 //! chosen to be lost is dropped once the map is paused (see `dropping`).
 
 use super::Supervisor;
+use super::backing::only_holds;
 use super::dropping::Dropping;
 use super::holding::{Changes, Told};
 use crate::store::{MapRecord, StoreError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tandem_core::lifecycle::{Hold, Phase};
 use tandem_core::limits::{ArrivalRate, Demand, Judgement, Level, LimitKind, Reached, Usage, judge};
@@ -27,13 +29,16 @@ impl Supervisor {
     pub(super) fn enforce_limits(&mut self) -> Result<(), StoreError> {
         let mut watched = std::mem::take(&mut self.watched);
         watched.retain(|name, _| self.maps.contains_key(name));
-        let mut reached = Vec::new();
+        let (mut reached, mut below) = (Vec::new(), BTreeSet::new());
         for (name, record) in &self.maps {
             let seen = watched.entry(name.clone()).or_default();
             let usage = self.usage(record, &mut seen.arrivals);
             let limits = self.world.limits.get(name).cloned().unwrap_or_default();
             let judged = judge(&limits, &usage, self.now());
             seen.judged = Some(judged);
+            if !matches!(judged.level, Level::Hard { .. }) {
+                below.insert(name.clone());
+            }
             let is_held = record.state.holds.contains_key(&Hold::Limit);
             if let Level::Hard { reached: what, demand, hold: true } = judged.level {
                 let block = demand == Demand::BlockWrites && record.blocked.is_none();
@@ -54,6 +59,7 @@ impl Supervisor {
             }
         }
         self.watched = watched;
+        self.release_sources(&below)?;
         reached.into_iter().try_for_each(|(name, reason, block)| self.limit_reached(&name, &reason, block))
     }
 
@@ -76,7 +82,14 @@ impl Supervisor {
     }
 
     fn limit_reached(&mut self, name: &MapName, reason: &str, block: bool) -> Result<(), StoreError> {
-        let detail = if block { "further writes are refused in the source" } else { "" };
+        let holding = &self.world.hold_source;
+        let detail = match self.maps.get(name).filter(|_| block) {
+            None => "",
+            Some(record) if only_holds(record, holding) => {
+                "its source is no longer read, for none of its maps"
+            }
+            Some(_) => "further writes are refused in the source",
+        };
         let told = Told { event: "map.limit_reached", actor: "tandem", reason, detail };
         let mut changes = Changes::default();
         let now = self.now();

@@ -7,6 +7,7 @@
 
 mod absorb;
 mod act;
+mod backing;
 mod bypassing;
 mod dropping;
 mod holding;
@@ -30,7 +31,7 @@ use crate::telling::{Tell, Telling};
 use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
 use limiting::Watched;
 use ruling::Ruling;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Connector, Owner};
@@ -103,6 +104,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) apps: BTreeMap<AppName, Arc<dyn Connector>>,
     pub(crate) limits: BTreeMap<MapName, Limits>,
+    /// Apps that are not read while a map is full that they feed.
+    pub(crate) hold_source: BTreeSet<AppName>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) tell: Arc<dyn Tell>,
     pub(crate) tuning: Tuning,
@@ -127,6 +130,8 @@ pub(crate) struct Supervisor {
     conditions: BTreeMap<(MapName, ConditionKind), Condition>,
     errors: BTreeMap<FlowId, u64>,
     watched: BTreeMap<MapName, Watched>,
+    /// Apps that are not read now.
+    held: backing::HeldSources,
     bypasses_told: BTreeMap<(MapName, StreamName), bypassing::Told>,
     ruling: Ruling,
     telling: Telling,
@@ -175,12 +180,15 @@ impl Supervisor {
             conditions: BTreeMap::new(),
             errors: saved.errors,
             watched: BTreeMap::new(),
+            held: backing::HeldSources::new(),
             bypasses_told: BTreeMap::new(),
         }
     }
 
     /// Opens the journals and starts what the states ask for.
     pub(crate) fn begin(&mut self) -> Result<(), JournalError> {
+        // What was told before the end is not told again.
+        self.held = self.held_sources();
         self.push_plans()?;
         // What was stopped before the last end and not taken apart by then is taken apart now.
         for stream in self.saved_streams.keys().cloned().collect::<Vec<_>>() {
@@ -285,8 +293,9 @@ impl Supervisor {
         let sinks =
             plans::app_sinks(&wanted, |stream| self.streams.get(stream).map(|handle| handle.journal.clone()));
         let entering = plans::entering(&self.maps);
-        let guards = plans::guards(&self.maps);
-        let watched = plans::watched(&self.maps);
+        let guards = plans::guards(&self.maps, &self.world.hold_source);
+        let watched = plans::watched(&self.maps, &self.world.hold_source);
+        let held = self.held_sources();
         for app in sinks.keys() {
             if !self.apps.contains_key(app) {
                 self.open_app(app);
@@ -299,9 +308,11 @@ impl Supervisor {
                 entering: entering.get(app).cloned().unwrap_or_default(),
                 guards: guards.get(app).cloned().unwrap_or_default(),
                 watched: watched.get(app).cloned().unwrap_or_default(),
+                held: held.contains_key(app),
                 shutdown: false,
             }));
         }
+        self.tell_of_sources(held);
         Ok(())
     }
 

@@ -103,19 +103,26 @@ pub(super) fn app_sinks(
 }
 
 /// What each app is to refuse.
-pub(super) fn guards(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, Vec<Guard>> {
+pub(super) fn guards(
+    maps: &BTreeMap<MapName, MapRecord>,
+    holding: &BTreeSet<AppName>,
+) -> BTreeMap<AppName, Vec<Guard>> {
     let mut apps: BTreeMap<AppName, Vec<Guard>> = BTreeMap::new();
-    for (app, guard) in maps.values().flat_map(guards_of) {
+    for (app, guard) in maps.values().flat_map(|record| guards_of(record, holding)) {
         apps.entry(app.clone()).or_default().push(guard);
     }
     apps
 }
 
 /// The guards against deletes of each app, with what is known of where they were armed.
-pub(super) fn watched(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, Vec<Watch>> {
+pub(super) fn watched(
+    maps: &BTreeMap<MapName, MapRecord>,
+    holding: &BTreeSet<AppName>,
+) -> BTreeMap<AppName, Vec<Watch>> {
     let mut apps: BTreeMap<AppName, Vec<Watch>> = BTreeMap::new();
     for record in maps.values() {
-        for (app, guard) in guards_of(record).filter(|(_, guard)| guard.refuses == Refusal::Deletes) {
+        for (app, guard) in guards_of(record, holding).filter(|(_, guard)| guard.refuses == Refusal::Deletes)
+        {
             let flows = record.flows.iter().filter(|flow| flow.stream.source == *app);
             let flow = flows.into_iter().find(|flow| flow.spec.source == guard.table);
             let watch = flow.map(|flow| Watch { guard, stream: flow.stream.clone(), armed: flow.armed });
@@ -125,13 +132,17 @@ pub(super) fn watched(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, 
     apps
 }
 
-/// What apps are to refuse on behalf of one map.
-pub(super) fn guards_of(record: &MapRecord) -> impl Iterator<Item = (&AppName, Guard)> {
+/// What apps are to refuse on behalf of one map. Those in `holding` refuse no writes: they are not read instead.
+pub(super) fn guards_of<'a>(
+    record: &'a MapRecord,
+    holding: &'a BTreeSet<AppName>,
+) -> impl Iterator<Item = (&'a AppName, Guard)> {
     let held = duties(&record.state).refuse_deletes && record.map.deletes == Deletes::Reject;
     let since = record.state.holds.values().map(|note| note.since).min();
     let deletes = held.then_some((Refusal::Deletes, since.unwrap_or(record.state.since)));
     let writes = record.blocked.map(|since| (Refusal::Writes, since));
     record.flows.iter().flat_map(move |flow| {
+        let writes = writes.filter(|_| !holding.contains(&flow.stream.source));
         deletes.into_iter().chain(writes).map(|(refuses, since)| {
             let guard = Guard {
                 table: flow.spec.source.clone(),

@@ -45,7 +45,12 @@ fn schedule(seed: u64, tracing: bool) {
         losses: seed.is_multiple_of(7) || seed % 21 == 1,
         skips: seed % 7 == 3,
         guards: seed % 7 == 5,
-        limits: (seed % 7 == 1).then(|| losing_limits(seed / 7)),
+        limits: match seed % 7 {
+            1 => Some(losing_limits(seed / 7)),
+            2 => Some(Limits { max_queue_bytes: Some(50 + seed % 9 * 50), ..Limits::default() }),
+            _ => None,
+        },
+        holds: seed % 7 == 2,
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);

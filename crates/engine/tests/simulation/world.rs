@@ -37,6 +37,8 @@ pub(crate) struct Weather {
     pub(crate) guards: bool,
     /// What the maps may have queued, and lose beyond.
     pub(crate) limits: Option<Limits>,
+    /// The source is not read while a map is full, instead of refusing writes.
+    pub(crate) holds: bool,
 }
 
 impl Weather {
@@ -53,6 +55,7 @@ impl Weather {
             skips: false,
             guards: false,
             limits: None,
+            holds: false,
         }
     }
 }
@@ -212,6 +215,7 @@ impl World {
                 .collect(),
             maps: MAPS.map(|name| map(name, deletes)).to_vec(),
             limits: self.limits(),
+            hold_source: if self.weather.holds { BTreeSet::from(["left".into()]) } else { BTreeSet::new() },
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
@@ -473,7 +477,8 @@ impl World {
                 if !self.weather.guards {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
                 }
-                if self.weather.skips || self.weather.limits.is_some() {
+                let may_lose = self.weather.limits.as_ref().is_some_and(Limits::may_lose_data);
+                if self.weather.skips || may_lose {
                     return;
                 }
                 return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);

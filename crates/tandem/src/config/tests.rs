@@ -139,7 +139,9 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     );
     let of_app =
         format!("{APPS}{}", map("a", "")).replace("crm.db\"", "crm.db\"\nwhen_full = \"hold_source\"");
-    assert!(read_config(&of_app).unwrap_err().contains("'when_full' is not supported by this version"));
+    assert!(read_config(&of_app).unwrap().hold_source.contains(&"crm".into()));
+    let other = of_app.replace("hold_source", "keep");
+    assert!(read_config(&other).unwrap_err().contains("write one of \"hold_source\""));
     for key in ["conflict = \"left_wins\"", "on_leave = \"delete\""] {
         let seen = read_config(&format!("{APPS}{}", map("a", key))).unwrap_err();
         assert!(seen.contains("is not supported by this version"), "{seen}");

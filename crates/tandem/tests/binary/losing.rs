@@ -136,3 +136,38 @@ fn a_running_map_is_held_before_anything_of_it_is_released() {
     tandem.ok(&["map", "resume", "customers", "--wait"]);
     assert!(keys(&house).is_empty(), "{:?}", keys(&house));
 }
+
+#[test]
+fn an_app_that_holds_its_source_is_not_read_until_the_full_map_is_resumed() {
+    let house = House::new();
+    house.edit("url = \"sqlite:erp.db\"", "url = \"sqlite:erp.db\"\nwhen_full = \"hold_source\"");
+    let tandem = four_are_queued(&house, |four| format!("{{ max_queue_bytes = \"{}B\" }}", four - 10));
+    for map in ["customers", "orders"] {
+        let shown = tandem.until(&["map", "show", map], |map| trouble(map, "SourceHeld").is_some());
+        let (reason, fix) = trouble(&shown, "SourceHeld").unwrap();
+        assert!(
+            reason.contains("erp is not read") && fix.contains("tandem map resume customers"),
+            "{reason}: {fix}"
+        );
+    }
+    // Writes pass, and stay where they are: also for the other map, and over a restart.
+    insert(&house, 5);
+    house.app("erp").execute("INSERT INTO orders VALUES (1, 'K01', 5)", []).unwrap();
+    tandem.kill();
+    let tandem = house.serve();
+    tandem.until(&["app", "list"], |list| {
+        list["items"].as_array().unwrap().iter().all(|app| app["capturing"] == false)
+    });
+    assert_eq!(tandem.ok(&["queue", "stats", "customers"])["records"], 4);
+    let shown = tandem.ok(&["map", "show", "customers"]);
+    assert!(trouble(&shown, "SourceHeld").is_some() && trouble(&shown, "WritesBlocked").is_none(), "{shown}");
+
+    tandem.ok(&["map", "resume", "customers", "--wait"]);
+    assert_eq!((until_equal(&house, "customers"), until_equal(&house, "orders")), (5, 1));
+    let shown = tandem.ok(&["map", "show", "orders"]);
+    assert!(trouble(&shown, "SourceHeld").is_none(), "{shown}");
+    let log = tandem.ok(&["activity", "--map", "orders"]);
+    let of =
+        |event: &str| log["items"].as_array().unwrap().iter().filter(|entry| entry["event"] == event).count();
+    assert_eq!((of("source.held"), of("source.released")), (1, 1), "{log}");
+}
