@@ -131,10 +131,17 @@ fn a_running_map_is_held_before_anything_of_it_is_released() {
     let shown = tandem.until(&["map", "show", "customers"], |map| map["state"] == "paused");
     assert_eq!(shown["holds"][0]["kind"], "limit", "{shown}");
     assert!(shown["holds"][0]["reason"].as_str().unwrap().contains("queue_retention is reached"), "{shown}");
-    tandem.until(&["map", "show", "customers"], |_| !dropped(&tandem).is_empty());
+    // What was on its way to the destination may have taken effect there: it is not told of as lost. All else is.
+    insert(&house, 2);
+    let lost = || dropped(&tandem).iter().map(|(records, _)| records).sum::<u64>();
+    tandem.until(&["queue", "list", "customers"], |list| {
+        let second = list["items"].as_array().unwrap().iter().any(|item| item.to_string().contains("K02"));
+        !second && lost() + listed(list) as u64 == 2
+    });
     crm.execute_batch("COMMIT").unwrap();
+    let kept = 2 - lost();
     tandem.ok(&["map", "resume", "customers", "--wait"]);
-    assert!(keys(&house).is_empty(), "{:?}", keys(&house));
+    assert_eq!(keys(&house), ["K01"][..kept as usize]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{PAUSE_TIMEOUT, StreamActor, patience};
 use crate::failpoint::{FailPoint, Mistake};
+use crate::retry::Retry;
 use crate::store::{FlowId, StoreError};
 use crate::stream::plan::StreamPlan;
 use std::collections::BTreeSet;
@@ -23,6 +24,13 @@ impl StreamActor {
             let tried = in_doubt.then(|| self.tried(lane));
             self.parts.record.rest(lane, &leaving, tried);
             changed = true;
+            // What stood in the way of those who left is no fault of a lane that writes nothing: nobody is to wait for it.
+            if self.members(lane).is_empty()
+                && let Some(slot) = self.lanes.get_mut(&lane)
+            {
+                slot.retry = Retry::default();
+                slot.blamed.clear();
+            }
         }
         let gone: Vec<FlowId> =
             self.parts.record.flows().into_iter().filter(|flow| !plan.flows.contains_key(flow)).collect();
