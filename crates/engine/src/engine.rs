@@ -52,6 +52,8 @@ pub struct Setup {
     pub maps: Vec<TableMap>,
     /// Their limits; the default is for a map that is not among them.
     pub limits: BTreeMap<MapName, Limits>,
+    /// Apps that are no longer read while a map is full that they feed, instead of refusing writes.
+    pub hold_source: BTreeSet<AppName>,
     /// The rules that are declared.
     pub rules: Vec<Rule>,
     /// Who tells people what rules do.
@@ -131,6 +133,7 @@ impl Engine {
             store: Arc::new(store),
             apps: setup.apps,
             limits: setup.limits,
+            hold_source: setup.hold_source,
             rules: setup.rules,
             tell: setup.tell,
             tuning: crate::failpoint::tuning(),
@@ -146,8 +149,8 @@ impl Engine {
         store: Arc<dyn Store>,
         tuning: Tuning,
     ) -> Result<Engine, StartError> {
-        let Setup { env, apps, limits, rules, tell, maps, .. } = setup;
-        let world = World { env, disk, store, apps, limits, rules, tell, tuning };
+        let Setup { env, apps, limits, hold_source, rules, tell, maps, .. } = setup;
+        let world = World { env, disk, store, apps, limits, hold_source, rules, tell, tuning };
         Self::start_in(world, maps, None)
     }
 

@@ -138,6 +138,10 @@ pub enum ConditionKind {
     Leaving,
     /// The queue is near its limits, or has reached them.
     SoftLimit,
+    /// Queued records were dropped since the map was paused, because its limits lose data.
+    RecordsDropped,
+    /// The source is not read, for none of its maps, because the queue of one is full.
+    SourceHeld,
     /// The source refuses all writes to the table, because the queue is full.
     WritesBlocked,
     /// The source refuses what it is to refuse while the map is paused or full.
@@ -157,6 +161,8 @@ impl ConditionKind {
             | ConditionKind::DiskFailed
             | ConditionKind::Leaving
             | ConditionKind::SoftLimit
+            | ConditionKind::RecordsDropped
+            | ConditionKind::SourceHeld
             | ConditionKind::WritesBlocked => !status,
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! Not every phase is judged alike, because a limit is there to make somebody act and not to undo what they did:
 //!
-//! | phase | bytes | age | a hold |
-//! |---|---|---|---|
-//! | paused | queue and open errors | since the pause began | yes |
-//! | running | hard: the queue alone; soft: with open errors | of the oldest unapplied change | yes |
-//! | resuming, initializing | queue and open errors | soft at most | no |
-//! | not running | nothing is captured: only errors can be released | | |
+//! | phase | bytes | age | a hold | changes are dropped or released |
+//! |---|---|---|---|---|
+//! | paused | queue and open errors | since the pause began | yes | yes |
+//! | running | hard: the queue alone; soft: with open errors | of the oldest unapplied change | yes | once it is held |
+//! | resuming, initializing | queue and open errors | soft at most | no | no |
+//! | not running | nothing is captured: only errors can be released | | | |
 //!
 //! - A map that *resumes* was resumed by a person, in time; that its oldest change is old is what is being mended,
 //!   and a hold would undo it.
@@ -107,7 +107,10 @@ pub enum Demand {
     /// Nothing: the queue grows on.
     Keep,
     /// Do not keep what comes, and count it. **Loses data.**
-    DropNewest,
+    DropNewest {
+        /// Nor what is queued behind so many bytes; none: all that is queued is kept.
+        keep_bytes: Option<u64>,
+    },
     /// Release queued changes from the oldest on, and count them. **Loses data.**
     DropOldest {
         /// Until so many bytes are gone, or the queue is empty: errors are not released for it.
@@ -137,7 +140,8 @@ pub struct Judgement {
     pub age: Option<Fullness>,
     /// When the hard limits will be reached.
     pub forecast: Forecast,
-    /// Queued changes captured at this moment or before are to be released: `queue_retention`. **Loses data.**
+    /// Queued changes captured at this moment or before are to be released: `queue_retention`. Of a map that runs, it is
+    /// to be held for it first, as at a hard limit; one that resumes applies them. **Loses data.**
     pub release_queue_through: Option<WallTime>,
     /// Open errors captured at this moment or before are to be released: `error_retention`. **Loses data.**
     pub release_errors_through: Option<WallTime>,
@@ -202,7 +206,8 @@ pub fn judge(limits: &Limits, usage: &Usage, now: WallTime) -> Judgement {
             bytes: bytes.and_then(|measure| bytes_full_in(measure, usage)),
             age: age.and_then(|measure| age_full_in(measure, usage)),
         },
-        release_queue_through: past(usage.oldest_unapplied_at, limits.queue_retention),
+        release_queue_through: past(usage.oldest_unapplied_at, limits.queue_retention)
+            .filter(|_| matches!(usage.phase, Phase::Running | Phase::Paused)),
         release_errors_through: past(usage.oldest_error_at, limits.error_retention),
     }
 }
@@ -219,7 +224,9 @@ fn level(
         let demand = match limits.when_full {
             WhenFull::BlockWrites => Demand::BlockWrites,
             WhenFull::Keep => Demand::Keep,
-            WhenFull::DropNewLosesData => Demand::DropNewest,
+            WhenFull::DropNewLosesData => Demand::DropNewest {
+                keep_bytes: hard_bytes.map(|reached| reached.full.max.saturating_sub(usage.error_bytes)),
+            },
             WhenFull::DropOldestLosesData => Demand::DropOldest {
                 bytes: hard_bytes.map_or(0, |reached| reached.full.used.saturating_sub(reached.full.max)),
                 captured_through: hard_age.and(limits.max_pause_age).map(|age| now.minus(age)),

@@ -8,6 +8,7 @@
 //!   gives of them.
 //! - [`judge`] says what follows from the limits and from what is known of a queue. It changes nothing, keeps
 //!   nothing and reads no clock: the engine asks as often as it likes.
+//! - [`drop_is_due`] says when records are dropped that a limit was chosen to lose.
 //! - [`ArrivalRate`] turns a counter that is looked at now and then into bytes per second.
 //!
 //! What `judge` does *not* decide: when a block of writes is taken off again. It stays until a person resumed
@@ -15,12 +16,14 @@
 //! it is the engine's to remember; a judgement *below* says that nothing new is demanded, not that an old
 //! demand is over.
 
+mod drops;
 mod judge;
 mod profile;
 mod rate;
 #[cfg(test)]
 mod tests;
 
+pub use drops::{drop_is_due, drops_on};
 pub use judge::{Demand, Forecast, Judgement, Level, LimitKind, Reached, Usage, judge};
 pub use profile::{LimitSettings, Profile};
 pub use rate::ArrivalRate;

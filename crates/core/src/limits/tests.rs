@@ -125,7 +125,7 @@ fn what_follows_at_the_limit_is_what_was_chosen() {
     for (when_full, expected) in [
         (WhenFull::BlockWrites, "BlockWrites, hold"),
         (WhenFull::Keep, "Keep"),
-        (WhenFull::DropNewLosesData, "DropNewest, hold"),
+        (WhenFull::DropNewLosesData, "DropNewest { keep_bytes: Some(1000000000) }, hold"),
         (WhenFull::DropOldestLosesData, "drop oldest 200000000 bytes, 86400s old, hold"),
     ] {
         check(&with(when_full), full, &format!("hard max_queue_bytes 120 %: {expected}{end}"));
@@ -330,7 +330,7 @@ proptest! {
     fn nothing_is_dropped_or_held_that_was_not_chosen(limits in limits(), usage in usage()) {
         let judgement = judge(&limits, &usage, NOW);
         if let Level::Hard { demand, hold, reached } = judgement.level {
-            let losing = matches!(demand, Demand::DropNewest | Demand::DropOldest { .. });
+            let losing = matches!(demand, Demand::DropNewest { .. } | Demand::DropOldest { .. });
             prop_assert_eq!(losing, limits.may_lose_data());
             prop_assert!(!hold || matches!(usage.phase, Phase::Running | Phase::Paused));
             prop_assert!(!hold || limits.when_full != WhenFull::Keep);

@@ -104,11 +104,15 @@ impl AppActor {
                 self.capture = None;
                 self.status.broken = None;
             }
+            if plan.held {
+                self.capture = None;
+            }
             if self.status.broken.is_none() {
                 let barriers = &self.status.barriers;
                 let app = (&self.parts.connector, self.parts.owner);
                 let now = self.parts.env.now();
-                self.jobs.begin(&plan, |barrier| barriers.contains_key(barrier), app, now);
+                let seen = |barrier: &_| barriers.keys().any(|(seen, _)| seen == barrier);
+                self.jobs.begin(&plan, seen, app, now);
                 self.guarding.begin(&plan, self.jobs.captured(), app, now);
                 self.open(&plan).await;
             }
@@ -180,7 +184,7 @@ impl AppActor {
     /// Opens the log where the journal stands that is furthest behind.
     async fn open(&mut self, plan: &AppPlan) {
         let now = self.parts.env.now();
-        let wanted = self.capture.is_none() && !plan.tables().is_empty();
+        let wanted = self.capture.is_none() && !plan.tables().is_empty() && !plan.held;
         if !wanted || !self.retry.is_due(now) || !self.has_room() {
             return;
         }
@@ -197,6 +201,7 @@ impl AppActor {
         let least = behind.map_or(0, |place| place.group);
         self.group = places.values().map(|place| place.group).max().unwrap_or(0).max(self.group);
         self.routes.clear();
+        self.guarding.bypasses.reopened();
         for (stream, sink) in &plan.sinks {
             let ahead = places.get(stream).filter(|place| place.commit && place.group > least);
             let route = self.routes.entry(stream.clone()).or_default();
@@ -289,7 +294,11 @@ impl AppActor {
             let route = self.routes.entry(stream.clone()).or_default();
             let routed = route.route(&captured.fragments, &sink.tables, self.group);
             if !routed.fragments.is_empty() {
-                sink.journal.with(|journal| journal.append(&routed.fragments, now))?;
+                let first = sink.journal.with(|journal| {
+                    let first = journal.next_seq();
+                    journal.append(&routed.fragments, now).map(|()| first)
+                })?;
+                self.guarding.bypasses.look_at(stream, first, &routed.fragments);
                 FailPoint::JournalAppended.pass();
             }
             // Nothing ended: the pieces of a large transaction need not be durable before its commit is.
@@ -306,7 +315,7 @@ impl AppActor {
             FailPoint::JournalSynced.pass();
             for barrier in &routed.barriers {
                 if let Some(seq) = sink.journal.with(|journal| journal.barrier(*barrier)) {
-                    self.status.barriers.entry(*barrier).or_insert(seq);
+                    self.status.barriers.entry((*barrier, stream.clone())).or_insert(seq);
                 }
             }
             sink.journal.announce(durable);
@@ -350,6 +359,7 @@ impl AppActor {
             self.status.captured = self.jobs.captured().cloned().unwrap_or_default();
         }
         self.status.guards = self.guarding.standing().to_vec();
+        self.status.bypassed = self.guarding.bypasses.seen();
         self.status.guard_fault = self.guarding.fault().cloned();
         let status = &self.status;
         let changed = self.parts.status.send_if_modified(|known| {

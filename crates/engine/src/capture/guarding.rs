@@ -5,6 +5,7 @@
 //! cannot be had is tried for again and again, with whoever holds it named meanwhile.
 
 use super::AppPlan;
+use super::bypass::Bypasses;
 use super::line::Line;
 use crate::retry::Retry;
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ pub(super) struct Guarding {
     /// What the app says that stands; `None` until it was asked.
     standing: Option<Vec<Guard>>,
     retry: Retry,
+    pub(super) bypasses: Bypasses,
     /// How many barriers were written since the start.
     barriers: u32,
 }
@@ -47,6 +49,7 @@ impl Guarding {
         (connector, owner): (&Arc<dyn Connector>, Owner),
         now: Duration,
     ) {
+        self.bypasses.follow(plan);
         if self.line.is_busy() || !self.retry.is_due(now) {
             return;
         }
@@ -78,12 +81,16 @@ impl Guarding {
         if let Some(guard) = standing.iter().find(|guard| !is_in(&plan.guards, guard)) {
             return Some(Job::Disarm(guard.clone()));
         }
-        let missing =
-            plan.guards.iter().find(|guard| !is_in(standing, guard) && captured.contains(&guard.table))?;
+        let is_missing = |guard: &&Guard| {
+            let unplaced = self.bypasses.is_unplaced(guard);
+            (unplaced || !is_in(standing, guard)) && captured.contains(&guard.table)
+        };
+        let missing = plan.guards.iter().find(is_missing)?.clone();
         // Unlike those of maps, these barriers are never waited for; they only must not be taken for one of them.
         self.barriers += 1;
         let barrier = BarrierId(1 << 63 | (owner.epoch.0 & 0x7fff_ffff) << 32 | u64::from(self.barriers));
-        Some(Job::Arm(missing.clone(), barrier))
+        self.bypasses.arming(&missing, barrier);
+        Some(Job::Arm(missing, barrier))
     }
 
     /// Waits for what is being done. Dropping the future leaves it where it is.
@@ -102,6 +109,9 @@ impl Guarding {
                     tracing::warn!(class = %fault.class, "a guard does not stand as it should: {fault}");
                 }
                 self.retry.failed(fault, now);
+                if let Job::Arm(_, barrier) = ended.job {
+                    self.bypasses.arming_failed(barrier);
+                }
                 // What was asked for may have taken effect all the same.
                 self.standing = self.standing.take().filter(|_| keep);
                 return;
@@ -110,9 +120,13 @@ impl Guarding {
         self.retry = Retry::default();
         let standing = self.standing.get_or_insert_default();
         match ended.job {
-            Job::Look => *standing = found,
+            Job::Look => {
+                self.bypasses.looked(&found);
+                *standing = found;
+            }
             Job::Arm(guard, _) => {
                 tracing::info!(map = %guard.map, table = %guard.table, refuses = guard.refuses.name(), "guard armed");
+                standing.retain(|other| !other.is_same(&guard));
                 standing.push(guard);
             }
             Job::Disarm(guard) => {

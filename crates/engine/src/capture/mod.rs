@@ -4,10 +4,12 @@
 //! stream the changes of its tables, and acknowledges a position only when every journal that it concerns has it
 //! on disk. Pausing a map does nothing here, and that is the point: reading goes on.
 //!
-//! What stops reading is only our own disk: a failed write or fsync (for good, until a restart), or too little
-//! room (until there is room again). The source then keeps what we did not acknowledge.
+//! What stops reading is our own disk: a failed write or fsync (for good, until a restart), or too little room (until
+//! there is room again); and a full map, of an app for which that was chosen. The source then keeps what we did not
+//! acknowledge.
 
 mod actor;
+mod bypass;
 mod guarding;
 mod line;
 mod place;
@@ -15,11 +17,12 @@ mod route;
 mod source;
 
 pub(crate) use actor::{AppActor, AppParts};
+pub(crate) use bypass::{Bypassed, Watch};
 
 use crate::stream::JournalHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::{BarrierId, Fault, Guard, Seq, StreamName, TableName};
+use tandem_core::{BarrierId, Fault, Guard, MapName, Seq, StreamName, TableName};
 
 /// What is wanted of an app's capture.
 #[derive(Clone, Default)]
@@ -32,6 +35,10 @@ pub(crate) struct AppPlan {
     pub(crate) entering: BTreeMap<BarrierId, TableName>,
     /// What the app is to refuse.
     pub(crate) guards: Vec<Guard>,
+    /// Of these, the ones that refuse deletes: it is told what gets past them.
+    pub(crate) watched: Vec<Watch>,
+    /// It is not to be read: a map that it feeds is full.
+    pub(crate) held: bool,
     /// The engine shuts down.
     pub(crate) shutdown: bool,
 }
@@ -67,8 +74,10 @@ pub(crate) struct AppStatus {
     pub(crate) guards: Vec<Guard>,
     /// Why a guard does not stand that should, or stands that should not.
     pub(crate) guard_fault: Option<Fault>,
-    /// Barriers that are durable in a journal, with their Seq.
-    pub(crate) barriers: BTreeMap<BarrierId, Seq>,
+    /// What got past guards against deletes.
+    pub(crate) bypassed: BTreeMap<(MapName, StreamName), Bypassed>,
+    /// Barriers that are durable in a journal, with their Seq in that one.
+    pub(crate) barriers: BTreeMap<(BarrierId, StreamName), Seq>,
     /// It has ended: nothing of ours is left in the app that capture had put there.
     pub(crate) ended: bool,
 }

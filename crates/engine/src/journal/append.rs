@@ -9,7 +9,7 @@ use super::recover;
 use super::segment::{Sealed, scan};
 use super::sync::{Durable, Settled, Synced, Ticket};
 use super::wire::{put_sized, put_zigzag};
-use super::{FlowId, FlowSpec, Identity, JournalError, Settings};
+use super::{FlowId, FlowSpec, Holes, Identity, JournalError, Settings};
 use crate::disk::{Disk, DiskFile};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -214,10 +214,26 @@ impl Journal {
         Ok(())
     }
 
+    /// Says what was dropped of a flow; all of it, each time that it changes. Kept by the one who calls: a journal that
+    /// is opened again is told again, before anybody reads it.
+    pub fn set_holes(&mut self, flow: FlowId, holes: Holes) {
+        let mut catalog = self.shared.change();
+        if holes.is_empty() {
+            catalog.holes.remove(&flow);
+        } else {
+            catalog.holes.insert(flow, Arc::new(holes));
+        }
+    }
+
     /// The flows that a sealed segment must know: of a shelf, its own.
     fn flows_of(&self, segment: &Sealed) -> Vec<Arc<FlowSpec>> {
         let shelf = super::shelf::flow_of(&segment.path);
         self.flows.iter().filter(|spec| shelf.is_none_or(|flow| flow == spec.flow)).cloned().collect()
+    }
+
+    /// The Seq that the next entry is given.
+    pub fn next_seq(&self) -> Seq {
+        self.tail.next
     }
 
     /// Appends pieces of transactions, in order, and gives each entry its Seq. Not durable before a

@@ -5,7 +5,7 @@ use super::index::SegmentIndex;
 use super::segment::Sealed;
 use super::shelf::Shelf;
 use super::sync::{Health, Settled};
-use super::{Counts, FlowId, FlowSpec, Identity, JournalError, Settings, Span};
+use super::{Counts, FlowId, FlowSpec, Holes, Identity, JournalError, Settings, Span};
 use crate::disk::{Disk, DiskFile};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -99,6 +99,8 @@ pub(crate) struct Active {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     pub flows: HashMap<FlowId, Arc<FlowSpec>>,
+    /// What was dropped of them; a flow that is not in here has no holes.
+    pub holes: HashMap<FlowId, Arc<Holes>>,
     /// Rising; without holes.
     pub sealed: Vec<Arc<Sealed>>,
     pub active: Active,
@@ -130,14 +132,20 @@ impl Catalog {
         shelved.chain(&self.sealed).cloned().collect()
     }
 
-    /// From which Seq on everything of the flow is kept: records beyond it can be read.
+    /// What was dropped of a flow.
+    pub(crate) fn holes_of(&self, flow: FlowId) -> Arc<Holes> {
+        self.holes.get(&flow).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// From which Seq on everything of the flow is kept that was not dropped: records beyond it can be read.
     pub(crate) fn kept_from(&self, flow: FlowId) -> Seq {
-        let log = Seq(self.oldest().0.saturating_sub(1));
+        let holes = self.holes_of(flow);
+        let log = holes.back_over(Seq(self.oldest().0.saturating_sub(1)));
         // Beyond its end a flow has nothing either.
         let until = self.flows.get(&flow).and_then(|spec| spec.span.until);
         let log = until.map_or(log, |until| log.min(until));
         let shelf = self.shelves.get(&flow).filter(|shelf| shelf.through >= log);
-        let kept = shelf.map_or(log, |shelf| shelf.from.min(log));
+        let kept = shelf.map_or(log, |shelf| holes.back_over(shelf.from).min(log));
         // Of what lies before its own beginning a flow has nothing, so that nothing of it is missing.
         match self.flows.get(&flow) {
             Some(spec) if spec.span.from >= kept => Seq::ZERO,

@@ -2,8 +2,9 @@
 
 use super::entry::{CommitNote, EntryHead, pass_entry, read_change, read_group, read_relation};
 use super::format::{FRAME_HEADER, FrameHeader, FrameKind, NoFrame};
+use super::holes::Stretch;
 use super::wire::{Input, Malformed};
-use super::{FlowId, JournalError, Span};
+use super::{FlowId, JournalError};
 use crate::disk::{DiskFile, read_up_to};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -139,17 +140,17 @@ impl Frames {
 /// The flows that somebody reads, by the table that they follow.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    by_table: HashMap<TableName, Vec<(FlowId, Span)>>,
+    by_table: HashMap<TableName, Vec<(FlowId, Stretch)>>,
 }
 
 impl Members {
-    /// Flows with their tables, each with the span of what is read of it.
-    pub(crate) fn new(flows: impl IntoIterator<Item = (TableName, FlowId, Span)>) -> Self {
-        let mut by_table: HashMap<TableName, Vec<(FlowId, Span)>> = HashMap::new();
-        for (table, flow, span) in flows {
-            by_table.entry(table).or_default().push((flow, span));
+    /// Flows with their tables, each with what is read of it.
+    pub(crate) fn new(flows: impl IntoIterator<Item = (TableName, FlowId, Stretch)>) -> Self {
+        let mut by_table: HashMap<TableName, Vec<(FlowId, Stretch)>> = HashMap::new();
+        for (table, flow, stretch) in flows {
+            by_table.entry(table).or_default().push((flow, stretch));
         }
-        by_table.values_mut().for_each(|flows| flows.sort());
+        by_table.values_mut().for_each(|flows| flows.sort_by_key(|(flow, _)| *flow));
         Self { by_table }
     }
 }
@@ -158,7 +159,7 @@ impl Members {
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub relation: Arc<Relation>,
-    pub members: Arc<[(FlowId, Span)]>,
+    pub members: Arc<[(FlowId, Stretch)]>,
     /// The relation's frame, as it stands: shelves take it over.
     pub payload: Bytes,
 }
@@ -384,7 +385,7 @@ fn read_entries(open: &mut OpenFrame, relations: &HashMap<u32, Slot>) -> Result<
             EntryHead::Change { relation, .. } => {
                 let slot = relations.get(&relation).ok_or(Malformed("a relation is unknown"))?;
                 let seq = Seq(open.next);
-                if slot.members.iter().any(|(_, span)| span.has(seq)) {
+                if slot.members.iter().any(|(_, stretch)| stretch.has(seq)) {
                     found.push(Found { seq, relation, entry: open.input.since(place) });
                 }
                 open.next += 1;

@@ -21,10 +21,12 @@ mod append;
 pub(crate) mod blob;
 mod catalog;
 mod cursor;
+mod cut;
 mod entry;
 mod error;
 mod filter;
 mod format;
+mod holes;
 mod index;
 mod keys;
 mod reader;
@@ -42,7 +44,9 @@ mod wire;
 mod tests;
 
 pub use append::Journal;
+pub use cut::Cut;
 pub use error::JournalError;
+pub use holes::{Hole, Holes};
 pub use reader::{Piece, PieceEnd, ReadLimit, Reader};
 pub use reclaim::Reclaimed;
 pub use records::Records;
@@ -153,6 +157,24 @@ pub struct Counts {
     pub bytes: u64,
     /// When the oldest of them was captured.
     pub oldest_at: Option<WallTime>,
+}
+
+impl Counts {
+    /// These and others.
+    fn with(self, more: Self) -> Self {
+        Self {
+            records: self.records + more.records,
+            bytes: self.bytes + more.bytes,
+            oldest_at: self.oldest_at.or(more.oldest_at),
+        }
+    }
+
+    /// These without the last of them.
+    fn without(self, last: Self) -> Self {
+        let records = self.records - last.records;
+        let oldest_at = self.oldest_at.filter(|_| records > 0);
+        Self { records, bytes: self.bytes - last.bytes, oldest_at }
+    }
 }
 
 /// A change of a flow, as it was journaled.

@@ -2,9 +2,10 @@
 
 use super::catalog::{Catalog, Shared};
 use super::cursor::{Group, Members, SegmentCursor};
+use super::holes::Stretch;
 use super::records::active_cursor;
 use super::segment::Sealed;
-use super::{FlowId, JournalError, Record, Span};
+use super::{FlowId, Holes, JournalError, Record, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tandem_core::{Position, Seq};
@@ -253,6 +254,14 @@ impl Reader {
         }
     }
 
+    /// Where the hole ends that all flows have here, if they have one: what is in it may be reclaimed at any time.
+    fn over_holes(&self, catalog: &Catalog) -> Option<Seq> {
+        let over = |(flow, from): &(FlowId, Seq)| catalog.holes_of(*flow).over(self.through.max(*from));
+        let end = self.flows.iter().map(over).min()?.min(catalog.durable.seq);
+        let dropped = |(flow, _): &(FlowId, Seq)| !catalog.holes_of(*flow).is_empty();
+        (end > self.through && self.flows.iter().any(dropped)).then_some(end)
+    }
+
     /// Opens what holds the Seq behind `through`; `false` if that is not durable.
     fn open_source(&mut self) -> Result<bool, JournalError> {
         let shared = Arc::clone(&self.shared);
@@ -265,6 +274,11 @@ impl Reader {
             Some(members) => Arc::clone(members),
             None => Arc::clone(self.members.insert(Arc::new(select(&catalog, &self.flows)?))),
         };
+        if let Some(end) = self.over_holes(&catalog) {
+            let position = Some(Position::default());
+            self.pending = Some(Pending { records: VecDeque::new(), end, position });
+            return Ok(true);
+        }
         let oldest = catalog.oldest();
         if wanted < oldest {
             let merge = Merge::new(&catalog, &self.flows, self.through)?;
@@ -302,7 +316,8 @@ fn select(catalog: &Catalog, flows: &[(FlowId, Seq)]) -> Result<Members, Journal
         let spec = catalog.flows.get(flow);
         let spec = spec.ok_or_else(|| JournalError::misuse("read", format!("flow {} is unknown", flow.0)))?;
         // A flow that has ended is read on: whoever reads it may not have been told yet, and what they read counts.
-        chosen.push((spec.table.clone(), *flow, Span::beyond(spec.span.from.max(*from))));
+        let span = Span::beyond(spec.span.from.max(*from));
+        chosen.push((spec.table.clone(), *flow, Stretch::new(span, catalog.holes_of(*flow))));
     }
     Ok(Members::new(chosen))
 }
@@ -342,7 +357,7 @@ pub(super) fn read_group(
     for found in found {
         let change = cursor.change(found)?;
         let Some(slot) = cursor.slot(found.relation) else { continue };
-        for (flow, _) in slot.members.iter().filter(|(_, span)| span.has(found.seq)) {
+        for (flow, _) in slot.members.iter().filter(|(_, stretch)| stretch.has(found.seq)) {
             records.push(Record {
                 seq: found.seq,
                 transaction: group.transaction,
@@ -368,6 +383,7 @@ struct Merge {
 #[derive(Debug)]
 struct ShelfSource {
     members: Arc<Members>,
+    holes: Arc<Holes>,
     parts: VecDeque<Arc<Sealed>>,
     open: Option<(Arc<Sealed>, SegmentCursor)>,
     head: Option<Pending>,
@@ -391,6 +407,7 @@ impl Merge {
             let parts = shelf.segments.iter().filter(|part| part.last < oldest && part.last > wanted);
             shelves.push(ShelfSource {
                 members: Arc::new(select(catalog, &[(*flow, *from)])?),
+                holes: catalog.holes_of(*flow),
                 parts: parts.cloned().collect(),
                 open: None,
                 head: None,
@@ -437,7 +454,8 @@ impl ShelfSource {
                 continue;
             }
             let Some(part) = self.parts.pop_front() else { return Ok(()) };
-            if part.len == 0 || part.last <= through {
+            let dropped = self.holes.cover(part.base, part.last);
+            if part.len == 0 || part.last <= through || dropped {
                 self.head = boundary(&part, through);
             } else {
                 let cursor = part.cursor(&*shared.disk, Arc::clone(&self.members), through.next())?;

@@ -24,16 +24,18 @@ pub struct Reclaimed {
 impl Records {
     /// Unlinks sealed segments, oldest first, which every flow has applied (`needs` says through which Seq each
     /// one allows it) or shelved, while at least `keep_bytes` of log remain; and segments of shelves that their
-    /// flow has applied. A flow that is counted and not in `needs` holds everything.
+    /// flow has applied. What was dropped of a flow is as good as applied. A flow that is counted and not in `needs` holds
+    /// everything.
     pub fn reclaim(&self, needs: &[(FlowId, Seq)], keep_bytes: u64) -> Result<Reclaimed, JournalError> {
         let shared = &*self.shared;
         let _alone = shared.housekeeping.lock().unwrap_or_else(PoisonError::into_inner);
         shared.health.check("reclaim")?;
-        let needs: HashMap<FlowId, Seq> = needs.iter().copied().collect();
-        let mut gone = {
+        let (needs, mut gone) = {
             let catalog = shared.look();
+            let over = |(flow, need): &(FlowId, Seq)| (*flow, catalog.holes_of(*flow).over(*need));
+            let needs: HashMap<FlowId, Seq> = needs.iter().map(over).collect();
             let count = reclaimable(&catalog, &needs, keep_bytes);
-            catalog.sealed.iter().take(count).cloned().collect::<Vec<_>>()
+            (needs, catalog.sealed.iter().take(count).cloned().collect::<Vec<_>>())
         };
         if let Some(last) = gone.last() {
             let floor = recover::write_floor(&*shared.disk, &shared.dir, last.number + 1);
@@ -59,16 +61,27 @@ impl Records {
         Ok(Reclaimed { segments: gone.len(), bytes })
     }
 
-    /// Takes out of a shelf what its flow has applied, and returns the segments, to be unlinked.
+    /// Takes out of a shelf what its flow has applied and what was dropped of it, and returns the segments, to be
+    /// unlinked.
     fn trim(&self, flow: FlowId, need: Seq) -> Result<Vec<Arc<Sealed>>, JournalError> {
         let shared = &*self.shared;
-        let Some(mut shelf) = shared.look().shelves.get(&flow).cloned() else { return Ok(Vec::new()) };
+        let (shelf, holes) = {
+            let catalog = shared.look();
+            (catalog.shelves.get(&flow).cloned(), catalog.holes_of(flow))
+        };
+        let Some(mut shelf) = shelf else { return Ok(Vec::new()) };
         let count = shelf.segments.partition_point(|part| part.last <= need);
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let gone: Vec<_> = shelf.segments.drain(..count).collect();
+        let mut gone: Vec<_> = shelf.segments.drain(..count).collect();
         shelf.from = gone.last().map_or(shelf.from, |part| part.last).max(shelf.from);
+        for part in &mut shelf.segments {
+            if part.len > 0 && holes.cover(part.base, part.last) {
+                let empty = Arc::new(shelf::empty(shared, part, flow));
+                gone.push(std::mem::replace(part, empty));
+            }
+        }
+        if gone.is_empty() {
+            return Ok(gone);
+        }
         if shelf.segments.is_empty() {
             shelf::remove(&*shared.disk, &shared.dir, flow, &shelf)?;
             shared.change().shelves.remove(&flow);
@@ -93,6 +106,7 @@ impl Journal {
         let shelf = {
             let mut catalog = shared.change();
             catalog.flows.remove(&flow);
+            catalog.holes.remove(&flow);
             catalog.tallies.remove(&flow);
             catalog.active.index.flows.remove(&flow);
             catalog.shelves.remove(&flow)

@@ -2,9 +2,11 @@
 
 use super::catalog::{Active, Catalog, Shared, count_marks};
 use super::cursor::{Frames, Members, SegmentCursor};
+use super::holes::Stretch;
 use super::index::seek;
 use super::reader::{ReadLimit, Reader, read_group};
-use super::{Counts, FlowId, FlowSpec, Journal, JournalError, Record};
+use super::segment::Sealed;
+use super::{Counts, FlowId, FlowSpec, Holes, Journal, JournalError, Record, Span};
 use std::ops::Deref;
 use std::sync::Arc;
 use tandem_core::{KeyHash, Position, Seq};
@@ -66,25 +68,36 @@ impl Records {
         Reader::new(Arc::clone(&self.shared), members, from)
     }
 
-    /// How many records of the flow lie beyond `after`, exactly: committed, whether or not yet durable. A flow
-    /// that is not counted has none. If the records next to `after` are no longer kept, those that are.
+    /// How many records of the flow lie beyond `after`, exactly: committed, whether or not yet durable, and not
+    /// dropped. A flow that is not counted has none. If the records next to `after` are no longer kept, those that are.
     pub fn queued(&self, flow: FlowId, after: Seq) -> Result<Counts, JournalError> {
-        let catalog = self.shared.look();
-        let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Counts::default()) };
-        let marks = catalog.active.index.flows.get(&flow).map(|index| index.marks.as_slice());
-        let marks = marks.unwrap_or_default();
-        // The index knows the transaction that is open, too; nobody else does before its commit.
-        let committed = marks.partition_point(|mark| mark.seq <= catalog.head);
-        let mut counts = count_marks(marks.get(..committed).unwrap_or_default(), after);
-        let Some(tally) = catalog.tallies.get(&flow) else { return Ok(counts) };
-        let Some(entry) = tally.beyond(after) else { return Ok(counts) };
-        let (part, first, oldest_at) = (Arc::clone(&entry.part), entry.first, entry.oldest_at);
-        counts.records += tally.records - entry.records_before;
-        counts.bytes += tally.bytes - entry.bytes_before;
-        counts.oldest_at = Some(oldest_at);
-        drop(catalog);
-        if first <= after {
-            let list = self.shared.list(&part, &spec)?;
+        self.count(flow, Span::beyond(after))
+    }
+
+    /// The same, of a part of the queue.
+    pub fn count(&self, flow: FlowId, within: Span) -> Result<Counts, JournalError> {
+        let (spec, stretches) = {
+            let catalog = self.shared.look();
+            let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Counts::default()) };
+            let cut = |span: Span| Span { until: span.until.into_iter().chain(within.until).min(), ..span };
+            let kept = catalog.holes_of(flow).kept(within.from);
+            let kept =
+                kept.into_iter().map(cut).filter(|span| span.until.is_none_or(|until| until > span.from));
+            let beyond = |seq| Beyond::of(&catalog, flow, seq);
+            let stretches: Vec<_> = kept.map(|span| (beyond(span.from), span.until.map(beyond))).collect();
+            (spec, stretches)
+        };
+        stretches.into_iter().try_fold(Counts::default(), |counts, (from, until)| {
+            let all = self.exactly(from, &spec)?;
+            let rest = until.map_or(Ok(Counts::default()), |until| self.exactly(until, &spec))?;
+            Ok(counts.with(all.without(rest)))
+        })
+    }
+
+    fn exactly(&self, beyond: Beyond, spec: &Arc<FlowSpec>) -> Result<Counts, JournalError> {
+        let Beyond { after, mut counts, edge } = beyond;
+        if let Some(part) = edge {
+            let list = self.shared.list(&part, spec)?;
             let (all, beyond) = (count_marks(&list, Seq::ZERO), count_marks(&list, after));
             counts.records -= all.records - beyond.records;
             counts.bytes -= all.bytes - beyond.bytes;
@@ -103,43 +116,39 @@ impl Records {
         after: Seq,
         limit: usize,
     ) -> Result<Vec<Seq>, JournalError> {
-        let (parts, newest): (Vec<_>, Vec<Seq>) = {
+        let (parts, newest, holes): (Vec<_>, Vec<Seq>, _) = {
             let catalog = self.shared.look();
-            let parts = catalog.tallies.get(&flow).map_or(Vec::new(), |tally| {
-                let start = tally.entries.partition_point(|entry| entry.last <= after);
-                let rest = tally.entries.iter().skip(start);
-                rest.map(|entry| Arc::clone(&entry.part)).collect()
-            });
+            let holes = catalog.holes_of(flow);
             let newest = catalog.active.index.flows.get(&flow).map(|index| index.find(key, after));
             let committed = newest.into_iter().flatten().filter(|seq| *seq <= catalog.head).collect();
-            (parts, committed)
+            (parts_beyond(&catalog, flow, after, &holes), committed, holes)
         };
         let mut found = Vec::new();
         for part in parts {
             if found.len() >= limit {
                 break;
             }
-            found.extend(part.find((&*self.shared.disk, &self.shared.filters), flow, key, after)?);
+            let here = part.find((&*self.shared.disk, &self.shared.filters), flow, key, after)?;
+            found.extend(here.into_iter().filter(|seq| !holes.has(*seq)));
         }
-        found.extend(newest);
+        found.extend(newest.into_iter().filter(|seq| !holes.has(*seq)));
         found.truncate(limit);
         Ok(found)
     }
 
     /// The flow's durable records beyond `after`, rising. It ends with the record at which the limit is reached.
     pub fn scan(&self, flow: FlowId, after: Seq, limit: ReadLimit) -> Result<Vec<Record>, JournalError> {
-        let (members, parts, end, active) = {
+        let (members, parts, end, active, after) = {
             let catalog = self.shared.look();
             let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Vec::new()) };
-            let tally = catalog.tallies.get(&flow).map(|tally| tally.entries.as_slice());
-            let tally = tally.unwrap_or_default();
-            let start = tally.partition_point(|entry| entry.last <= after);
-            let parts: Vec<_> = tally.iter().skip(start).map(|entry| Arc::clone(&entry.part)).collect();
-            let members = Arc::new(members_of(&spec, after));
+            let holes = catalog.holes_of(flow);
+            let after = holes.over(after);
+            let parts = parts_beyond(&catalog, flow, after, &holes);
+            let members = Arc::new(members_of(&spec, after, holes));
             // Under the same lock as the parts: a segment that is sealed in between is in either.
             let active = active_cursor(&catalog, &members, after.next());
             let end = limit.through.min(catalog.durable.seq);
-            (members, parts, end, active)
+            (members, parts, end, active, after)
         };
         let mut found = Found { records: Vec::new(), bytes: 0, limit };
         for part in parts {
@@ -172,8 +181,42 @@ impl Records {
     }
 }
 
-pub(super) fn members_of(spec: &FlowSpec, after: Seq) -> Members {
-    Members::new([(spec.table.clone(), spec.flow, spec.span.after(after))])
+pub(super) fn members_of(spec: &FlowSpec, after: Seq, holes: Arc<Holes>) -> Members {
+    Members::new([(spec.table.clone(), spec.flow, Stretch::new(spec.span.after(after), holes))])
+}
+
+/// The sealed segments in which a flow has records beyond a Seq that were not dropped.
+fn parts_beyond(catalog: &Catalog, flow: FlowId, after: Seq, holes: &Holes) -> Vec<Arc<Sealed>> {
+    let entries = catalog.tallies.get(&flow).map(|tally| tally.entries.as_slice()).unwrap_or_default();
+    let start = entries.partition_point(|entry| entry.last <= after);
+    let rest = entries.iter().skip(start).filter(|entry| !holes.cover(entry.first, entry.last));
+    rest.map(|entry| Arc::clone(&entry.part)).collect()
+}
+
+/// A flow's committed records beyond a Seq, dropped ones too: all that lie in one segment with it are counted as yet.
+struct Beyond {
+    after: Seq,
+    counts: Counts,
+    edge: Option<Arc<Sealed>>,
+}
+
+impl Beyond {
+    fn of(catalog: &Catalog, flow: FlowId, after: Seq) -> Self {
+        let marks = catalog.active.index.flows.get(&flow).map(|index| index.marks.as_slice());
+        let marks = marks.unwrap_or_default();
+        // The index knows the transaction that is open, too; nobody else does before its commit.
+        let committed = marks.partition_point(|mark| mark.seq <= catalog.head);
+        let mut counts = count_marks(marks.get(..committed).unwrap_or_default(), after);
+        let tally = catalog.tallies.get(&flow);
+        let Some((tally, entry)) = tally.and_then(|tally| Some((tally, tally.beyond(after)?))) else {
+            return Self { after, counts, edge: None };
+        };
+        counts.records += tally.records - entry.records_before;
+        counts.bytes += tally.bytes - entry.bytes_before;
+        counts.oldest_at = Some(entry.oldest_at);
+        let edge = (entry.first <= after).then(|| Arc::clone(&entry.part));
+        Self { after, counts, edge }
+    }
 }
 
 /// A cursor over the durable part of the segment that is being written, and the relations it must learn.

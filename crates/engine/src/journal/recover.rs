@@ -131,6 +131,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, dir: &str, identity: &Identity) -> Resu
     written.map_err(|error| io("write mark of", &error))?;
     let shelves = shelf::open_all(&**disk, dir, identity, &names)?;
     let catalog = Catalog {
+        holes: HashMap::new(),
         flows: HashMap::new(),
         sealed,
         head: tail.committed,
@@ -170,6 +171,7 @@ fn begin(disk: &Arc<dyn Disk>, dir: &str, identity: &Identity) -> Result<Opened,
     };
     let durable = Settled { number: 1, offset: active.len, seq: Seq::ZERO, position: None };
     let catalog = Catalog {
+        holes: HashMap::new(),
         flows: HashMap::new(),
         sealed: Vec::new(),
         active,

@@ -271,7 +271,7 @@ pub(crate) fn scan(
     mut each: impl FnMut(Option<Seq>, Option<Position>),
 ) -> Result<(), JournalError> {
     let specs: Vec<Arc<FlowSpec>> = index.flows.values().map(|flow| Arc::clone(&flow.spec)).collect();
-    let members = Members::new(specs.iter().map(|spec| (spec.table.clone(), spec.flow, spec.span)));
+    let members = Members::new(specs.iter().map(|spec| (spec.table.clone(), spec.flow, spec.span.into())));
     let frames = Frames::new(Arc::clone(file), Arc::clone(path), seed, range.0, range.1);
     let mut cursor = SegmentCursor::new(frames, Arc::new(members));
     let mut by_relation = std::collections::HashMap::new();

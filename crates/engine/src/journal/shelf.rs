@@ -16,7 +16,7 @@ use super::records::{Records, members_of};
 use super::segment::{Place, Sealed, read_header, read_sidecar, scan, write_sidecar};
 use super::sidecar::{self, Extent, Summary};
 use super::wire::{Input, Malformed, put_sized, put_varint, put_zigzag};
-use super::{FlowId, FlowSpec, Identity, JournalError};
+use super::{FlowId, FlowSpec, Holes, Identity, JournalError};
 use crate::disk::{Disk, DiskFile, read_up_to, remove_if_there, replace};
 use crate::failpoint::FailPoint;
 use bytes::Bytes;
@@ -62,21 +62,24 @@ pub(super) fn flow_of(path: &str) -> Option<FlowId> {
 impl Records {
     /// Copies records of a flow beyond `after` from sealed segments into its shelf: at least one segment, and
     /// more while less than `budget_bytes` of log have been read. Durable when it returns. The flow must never
-    /// be read again from before `after`: an older shelf that ends before it is dropped.
+    /// be read again from before `after`: an older shelf that ends before it is dropped. What was dropped of the flow is
+    /// left out.
     ///
     /// An error here leaves shelf and journal as they were.
     pub fn shelve(&self, flow: FlowId, after: Seq, budget_bytes: u64) -> Result<Shelved, JournalError> {
         let shared = &*self.shared;
         let _alone = shared.housekeeping.lock().unwrap_or_else(PoisonError::into_inner);
         shared.health.check("shelve")?;
-        let (spec, shelf, sealed) = {
+        let (spec, shelf, sealed, holes, after) = {
             let catalog = shared.look();
+            let holes = catalog.holes_of(flow);
+            let after = holes.over(after);
             let spec = catalog.flows.get(&flow).cloned();
             let spec = spec.ok_or_else(|| JournalError::misuse("shelve", "the flow is unknown"))?;
             if catalog.kept_from(flow) > after {
                 return Err(JournalError::missing("shelve", format!("nothing is kept beyond Seq {after}")));
             }
-            (spec, catalog.shelves.get(&flow).cloned(), catalog.sealed.clone())
+            (spec, catalog.shelves.get(&flow).cloned(), catalog.sealed.clone(), holes, after)
         };
         let mut old = Vec::new();
         let mut shelf = match shelf {
@@ -93,8 +96,13 @@ impl Records {
         let mut waiting = sealed.iter().filter(concerned).peekable();
         let mut copied = Vec::new();
         while let Some(segment) = waiting.next_if(|_| read < budget_bytes.max(1)) {
+            if holes.cover(segment.base, segment.last) {
+                read += 1;
+                copied.push(Arc::new(empty(shared, segment, flow)));
+                continue;
+            }
             read += segment.len.max(1);
-            copied.push(Arc::new(copy(shared, segment, &spec, shelf.from)?));
+            copied.push(Arc::new(copy(shared, segment, &spec, (shelf.from, &holes))?));
         }
         let more = waiting.peek().is_some();
         if let Some(last) = copied.last() {
@@ -122,8 +130,23 @@ pub(super) fn remove(disk: &dyn Disk, dir: &str, flow: FlowId, shelf: &Shelf) ->
     shelf.segments.iter().try_for_each(|part| part.remove(disk))
 }
 
+/// A segment of a shelf that stands for one of which the flow has nothing.
+pub(super) fn empty(shared: &Shared, segment: &Sealed, flow: FlowId) -> Sealed {
+    let path: Arc<str> = format!("{}/{}", shared.dir, segment_name(flow, segment.number)).into();
+    let seed = seed(&shared.identity, segment.number, Some(flow));
+    let extent = Extent { seed, base: segment.base, last: segment.last, len: 0 };
+    let place = Place { path, number: segment.number, header_len: 0 };
+    // It is passed over like a place that the log no longer has: where the source was there is not read.
+    Sealed::new(place, extent, Some(Position::default()), Summary::default())
+}
+
 /// Copies one flow's entries beyond `from` out of a segment of the log, durably but for the name.
-fn copy(shared: &Shared, segment: &Sealed, spec: &Arc<FlowSpec>, from: Seq) -> Result<Sealed, JournalError> {
+fn copy(
+    shared: &Shared,
+    segment: &Sealed,
+    spec: &Arc<FlowSpec>,
+    (from, holes): (Seq, &Arc<Holes>),
+) -> Result<Sealed, JournalError> {
     let disk = &*shared.disk;
     let path: Arc<str> = format!("{}/{}", shared.dir, segment_name(spec.flow, segment.number)).into();
     let seed = seed(&shared.identity, segment.number, Some(spec.flow));
@@ -159,7 +182,8 @@ fn copy(shared: &Shared, segment: &Sealed, spec: &Arc<FlowSpec>, from: Seq) -> R
         out.clear();
         Ok(())
     };
-    let mut cursor = segment.cursor(disk, Arc::new(members_of(spec, from)), segment.base)?;
+    let mut cursor =
+        segment.cursor(disk, Arc::new(members_of(spec, from, Arc::clone(holes))), segment.base)?;
     while let Some(group) = cursor.next_group()? {
         if let Some(commit) = &group.commit {
             position = Some(commit.position.clone());

@@ -24,7 +24,7 @@ use tandem_core::{
     AppName, BarrierId, Epoch, JournalId, KeyHash, LaneId, MapName, Seq, StreamName, WallTime,
 };
 
-pub use crate::journal::FlowId;
+pub use crate::journal::{FlowId, Holes};
 pub use set_aside::{
     Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside, StatusCounts,
 };
@@ -404,6 +404,21 @@ pub struct FlowRecord {
     pub barrier: BarrierId,
     /// Where that is in the journal, once it was seen.
     pub start: Option<Seq>,
+    /// What was dropped of it.
+    #[serde(default)]
+    pub holes: Holes,
+    /// The guard against deletes that stands for it.
+    #[serde(default)]
+    pub armed: Option<Armed>,
+}
+
+/// That a guard was armed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Armed {
+    /// Whatever it refuses and was committed before it stood lies at or before this Seq of the journal.
+    pub behind: Seq,
+    /// Since when the map was held for which it was armed: by this one arming is told from another.
+    pub since: WallTime,
 }
 
 /// A stream: its lanes, and its flows that are in none.
@@ -450,6 +465,9 @@ pub struct Resting {
     /// Set if it left its lane while the outcome of a COMMIT was unknown: the lane's watermark tells, and until
     /// it was read the cursor may be too low.
     pub unsettled: bool,
+    /// If so: nothing beyond this can have taken effect. `None` if that is not known.
+    #[serde(default)]
+    pub tried: Option<Seq>,
 }
 
 /// That a flow was in a lane, and has left it.

@@ -363,6 +363,17 @@ impl StreamActor {
         retry.and_then(|retry| retry.until).is_some_and(|until| self.cursor(lane) >= until)
     }
 
+    /// Beyond what nothing of a flow that rests can have taken effect. `None` if that is not known.
+    fn reach_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
+        if self.parts.record.cursor_of(flow).is_some() {
+            return self.parts.record.reach_of(flow);
+        }
+        let flow = plan.flows.get(&flow)?;
+        let before = flow.succeeds.filter(|before| plan.flows.contains_key(before));
+        let before = before.map_or(flow.start, |before| self.reach_of(plan, before));
+        Some(flow.start?.max(before?))
+    }
+
     fn cursor(&self, lane: LaneId) -> Seq {
         let shown = self.lanes.get(&lane).map(|slot| slot.progress.borrow().cursor);
         shown.or(self.parts.record.lane(lane).map(|record| record.cursor)).unwrap_or_default()
@@ -592,6 +603,7 @@ impl StreamActor {
                         Some(_) => Place::CatchingUp,
                     },
                     cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
+                    reach: self.reach_of(plan, *flow),
                     applied,
                     refused,
                     attempts: self.attempts.get(flow).cloned().unwrap_or_default(),

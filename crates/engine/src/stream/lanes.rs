@@ -50,11 +50,18 @@ impl StreamRecord {
         })
     }
 
-    /// Takes flows out of a lane that stands still, at its cursor. `in_doubt`: its last COMMIT may or may not have
-    /// taken effect.
-    pub(crate) fn rest(&mut self, lane: LaneId, flows: &BTreeSet<FlowId>, in_doubt: bool) {
+    /// Beyond what nothing of a resting flow can have taken effect.
+    pub(crate) fn reach_of(&self, flow: FlowId) -> Option<Seq> {
+        let resting = self.resting.iter().find(|resting| resting.flow == flow)?;
+        let tried = if resting.unsettled { resting.tried? } else { resting.cursor };
+        Some(tried.max(resting.cursor))
+    }
+
+    /// Takes flows out of a lane that stands still, at its cursor. `in_doubt`: a COMMIT up to this Seq may or may not
+    /// have taken effect.
+    pub(crate) fn rest(&mut self, lane: LaneId, flows: &BTreeSet<FlowId>, in_doubt: Option<Seq>) {
         for (flow, cursor) in self.leave(lane, |flow| flows.contains(&flow)) {
-            self.resting.push(Resting { flow, cursor, unsettled: in_doubt });
+            self.resting.push(Resting { flow, cursor, unsettled: in_doubt.is_some(), tried: in_doubt });
         }
         self.drop_empty_lanes();
     }
@@ -204,7 +211,7 @@ mod tests {
         let lane = stream.open(&[(A, Seq(10)), (B, Seq(4))]);
         assert_eq!(stream.cursor_of(A), Some(Seq(10)), "what a flow had before it joined stays skipped");
         stream.lane_mut(lane).unwrap().cursor = Seq(25);
-        stream.rest(lane, &BTreeSet::from([A]), false);
+        stream.rest(lane, &BTreeSet::from([A]), None);
         assert_eq!((stream.cursor_of(A), stream.cursor_of(B)), (Some(Seq(25)), Some(Seq(25))));
         let again = stream.open(&[(A, Seq(25))]);
         assert_ne!(again, lane, "lane numbers are never given twice");
@@ -226,9 +233,11 @@ mod tests {
     fn a_lane_whose_outcome_is_unknown_is_kept_until_it_is_read() {
         let mut stream = stream();
         let lane = stream.open(&[(A, Seq(7))]);
-        stream.rest(lane, &BTreeSet::from([A]), true);
+        stream.rest(lane, &BTreeSet::from([A]), Some(Seq(12)));
         assert!(stream.lane(lane).is_some());
+        assert_eq!((stream.cursor_of(A), stream.reach_of(A)), (Some(Seq(7)), Some(Seq(12))));
         stream.resting[0].unsettled = false;
+        assert_eq!(stream.reach_of(A), Some(Seq(7)));
         stream.forget(B);
         assert!(stream.lane(lane).is_none());
     }

@@ -123,6 +123,8 @@ pub(crate) struct FlowStatus {
     pub(crate) place: Place,
     /// Settled up to here.
     pub(crate) cursor: Seq,
+    /// If it rests: nothing beyond this can have taken effect. `None` if that is not known.
+    pub(crate) reach: Option<Seq>,
     /// Changes applied since the engine started.
     pub(crate) applied: u64,
     /// Changes set aside since the engine started.

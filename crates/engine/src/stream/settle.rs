@@ -80,7 +80,7 @@ impl StreamRecord {
     /// Flows that left a lane while its last COMMIT was in doubt: its watermark says what became of that.
     fn settle_doubts(&mut self, marks: &BTreeMap<LaneId, Seq>) {
         for resting in self.resting.iter_mut().filter(|resting| resting.unsettled) {
-            resting.unsettled = false;
+            (resting.unsettled, resting.tried) = (false, None);
             let Some(stay) = self.trail.iter_mut().rev().find(|stay| stay.flow == resting.flow) else {
                 continue;
             };
@@ -138,7 +138,7 @@ impl StreamRecord {
         let was_member = self.lane_of(flow).is_some();
         self.lanes.iter_mut().for_each(|lane| lane.members.retain(|(member, _)| *member != flow));
         if was_member {
-            self.resting.push(Resting { flow, cursor: broken.now, unsettled: false });
+            self.resting.push(Resting { flow, cursor: broken.now, unsettled: false, tried: None });
         }
         let mut place = 0;
         self.trail.retain_mut(|stay| {
@@ -216,7 +216,7 @@ mod tests {
         let (mut stream, live, own) = joined();
         settle(&mut stream, [(live, 8), (own, 5)]);
         assert_eq!((stream.cursor_of(A), stream.cursor_of(B)), (Some(Seq(5)), Some(Seq(8))));
-        assert_eq!(stream.resting, [Resting { flow: A, cursor: Seq(5), unsettled: false }]);
+        assert_eq!(stream.resting, [Resting { flow: A, cursor: Seq(5), unsettled: false, tried: None }]);
         let again = stream.clone();
         assert_eq!(settle(&mut stream, [(live, 8), (own, 5)]), [], "said twice, it is once");
         assert_eq!(stream, again);
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_lane_that_a_flow_left_may_lose_its_end_while_the_new_one_has_nothing_to_lose() {
         let (mut stream, live, own) = joined();
-        stream.rest(live, &BTreeSet::from([A]), false);
+        stream.rest(live, &BTreeSet::from([A]), None);
         let third = stream.open(&[(A, Seq(20))]);
         settle(&mut stream, [(live, 12), (own, 10)]);
         assert_eq!(stream.cursor_of(A), Some(Seq(12)));
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_lane_without_its_first_watermark_is_known_only_by_an_older_one() {
         let (mut stream, live, own) = joined();
-        stream.rest(live, &BTreeSet::from([A]), false);
+        stream.rest(live, &BTreeSet::from([A]), None);
         let third = stream.open(&[(A, Seq(20))]);
         reach(&mut stream, third, 30);
         reach(&mut stream, live, 30);
@@ -248,9 +248,9 @@ mod tests {
     #[test]
     fn a_doubt_is_settled_by_the_watermark_of_the_lane_that_was_left() {
         let (mut stream, live, own) = joined();
-        stream.rest(live, &BTreeSet::from([A]), true);
+        stream.rest(live, &BTreeSet::from([A]), Some(Seq(22)));
         settle(&mut stream, [(live, 22), (own, 10)]);
-        assert_eq!(stream.resting, [Resting { flow: A, cursor: Seq(22), unsettled: false }]);
+        assert_eq!(stream.resting, [Resting { flow: A, cursor: Seq(22), unsettled: false, tried: None }]);
         assert_eq!(settle(&mut stream, [(live, 21), (own, 10)]).len(), 2, "and can be lost later");
         assert_eq!(stream.cursor_of(A), Some(Seq(21)));
     }

@@ -1,6 +1,7 @@
 //! What streams and apps report, turned into events of the maps.
 
 use super::Supervisor;
+use super::backing::only_holds;
 use crate::failpoint::FailPoint;
 use crate::store::{MapRecord, Record, StoreError};
 use crate::stream::Place;
@@ -28,7 +29,8 @@ impl Supervisor {
                 entry.to = Some(state.phase.to_string());
                 entry.reason = state.holds.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 tracing::info!(map = %name, from = %next.state.phase, to = %state.phase, "state changed");
-                if event == Event::CaughtUp && next.blocked.take().is_some() {
+                let blocked = event == Event::CaughtUp && next.blocked.take().is_some();
+                if blocked && !only_holds(&next, &self.world.hold_source) {
                     entry.detail = "writes pass again in the source".to_owned();
                 }
                 records.push(Record::Activity(entry));
@@ -84,7 +86,10 @@ impl Supervisor {
     fn absorb_barriers(&self, record: &mut MapRecord) {
         for flow in record.flows.iter_mut().filter(|flow| flow.start.is_none()) {
             let status = self.apps.get(&flow.stream.source).map(|handle| handle.status.borrow());
-            flow.start = status.and_then(|status| status.barriers.get(&flow.barrier).copied());
+            flow.start = status.and_then(|status| {
+                let barrier = (flow.barrier, flow.stream.clone());
+                status.barriers.get(&barrier).copied()
+            });
         }
     }
 

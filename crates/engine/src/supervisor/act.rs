@@ -4,7 +4,7 @@ use super::Supervisor;
 use super::skip::fate_of;
 use crate::failpoint::FailPoint;
 use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
-use crate::store::{FlowId, FlowRecord, MapRecord, Record};
+use crate::store::{FlowId, FlowRecord, Holes, MapRecord, Record};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::lifecycle::{Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, step};
 use tandem_core::map::FlowSpec;
@@ -130,7 +130,15 @@ impl Supervisor {
                 let (flow, barrier) = (FlowId(engine.next_flow), BarrierId(engine.next_barrier));
                 engine.next_flow += 1;
                 engine.next_barrier += 1;
-                record.flows.push(FlowRecord { flow, stream, spec, barrier, start: None });
+                record.flows.push(FlowRecord {
+                    flow,
+                    stream,
+                    spec,
+                    barrier,
+                    start: None,
+                    holes: Holes::default(),
+                    armed: None,
+                });
             }
             if let Some(fate) = fate_of(request.action).filter(|_| request.maps.contains(&name)) {
                 self.leave_behind(&mut record, fate, request, true, &mut engine.next_flow)?;

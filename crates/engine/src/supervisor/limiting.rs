@@ -2,11 +2,15 @@
 //!
 //! What follows from a limit is decided in `tandem_core::limits`. Here a queue is measured, a map is held with
 //! everything that depends on it (see `holding`), and what must outlast the moment is remembered: that the source
-//! refuses writes, until a person has resumed the map and it has caught up, or has skipped or stopped it.
+//! refuses writes, until a person has resumed the map and it has caught up, or has skipped or stopped it. What is
+//! chosen to be lost is dropped once the map is paused (see `dropping`).
 
 use super::Supervisor;
+use super::backing::only_holds;
+use super::dropping::Dropping;
 use super::holding::{Changes, Told};
 use crate::store::{MapRecord, StoreError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tandem_core::lifecycle::{Hold, Phase};
 use tandem_core::limits::{ArrivalRate, Demand, Judgement, Level, LimitKind, Reached, Usage, judge};
@@ -17,6 +21,7 @@ use tandem_core::{MapName, WallTime};
 pub(super) struct Watched {
     arrivals: ArrivalRate,
     pub(super) judged: Option<Judgement>,
+    pub(super) dropping: Dropping,
 }
 
 impl Supervisor {
@@ -24,7 +29,7 @@ impl Supervisor {
     pub(super) fn enforce_limits(&mut self) -> Result<(), StoreError> {
         let mut watched = std::mem::take(&mut self.watched);
         watched.retain(|name, _| self.maps.contains_key(name));
-        let mut reached = Vec::new();
+        let (mut reached, mut below) = (Vec::new(), BTreeSet::new());
         for (name, record) in &self.maps {
             let seen = watched.entry(name.clone()).or_default();
             let mut usage = self.usage(record, &mut seen.arrivals);
@@ -36,15 +41,31 @@ impl Supervisor {
             }
             let judged = judge(&limits, &usage, self.now());
             seen.judged = Some(judged);
+            if !matches!(judged.level, Level::Hard { .. }) {
+                below.insert(name.clone());
+            }
+            let is_held = record.state.holds.contains_key(&Hold::Limit);
             if let Level::Hard { reached: what, demand, hold: true } = judged.level {
                 let block = demand == Demand::BlockWrites && record.blocked.is_none();
-                if block || !record.state.holds.contains_key(&Hold::Limit) {
-                    reached.push((name.clone(), what, block));
+                if block || !is_held {
+                    let reason = format!("{} is reached: {}", what.limit, amount(what));
+                    reached.push((name.clone(), reason, block));
                 }
+            } else if judged.release_queue_through.is_some()
+                && record.state.phase == Phase::Running
+                && !is_held
+            {
+                let age = span(limits.queue_retention.unwrap_or_default());
+                reached.push((
+                    name.clone(),
+                    format!("queue_retention is reached: records wait for {age}"),
+                    false,
+                ));
             }
         }
         self.watched = watched;
-        reached.into_iter().try_for_each(|(name, what, block)| self.limit_reached(&name, what, block))
+        self.release_sources(&below)?;
+        reached.into_iter().try_for_each(|(name, reason, block)| self.limit_reached(&name, &reason, block))
     }
 
     fn usage(&self, record: &MapRecord, arrivals: &mut ArrivalRate) -> Usage {
@@ -65,10 +86,16 @@ impl Supervisor {
         usage
     }
 
-    fn limit_reached(&mut self, name: &MapName, what: Reached, block: bool) -> Result<(), StoreError> {
-        let reason = format!("{} is reached: {}", what.limit, amount(what));
-        let detail = if block { "further writes are refused in the source" } else { "" };
-        let told = Told { event: "map.limit_reached", actor: "tandem", reason: &reason, detail };
+    fn limit_reached(&mut self, name: &MapName, reason: &str, block: bool) -> Result<(), StoreError> {
+        let holding = &self.world.hold_source;
+        let detail = match self.maps.get(name).filter(|_| block) {
+            None => "",
+            Some(record) if only_holds(record, holding) => {
+                "its source is no longer read, for none of its maps"
+            }
+            Some(_) => "further writes are refused in the source",
+        };
+        let told = Told { event: "map.limit_reached", actor: "tandem", reason, detail };
         let mut changes = Changes::default();
         let now = self.now();
         self.hold(&mut changes, name, Hold::Limit, &told, |record| {
@@ -96,7 +123,8 @@ pub(super) fn amount(reached: Reached) -> String {
     }
 }
 
-fn bytes(bytes: u64) -> String {
+/// A number of bytes, as people read it.
+pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
         Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),

@@ -7,6 +7,9 @@
 
 mod absorb;
 mod act;
+mod backing;
+mod bypassing;
+mod dropping;
 mod holding;
 mod limiting;
 mod plans;
@@ -32,7 +35,7 @@ use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
 use limiting::Watched;
 use retrying::{Errors, Turn};
 use ruling::Ruling;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Connector, Owner};
@@ -126,6 +129,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) apps: BTreeMap<AppName, Arc<dyn Connector>>,
     pub(crate) limits: BTreeMap<MapName, Limits>,
+    /// Apps that are not read while a map is full that they feed.
+    pub(crate) hold_source: BTreeSet<AppName>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) tell: Arc<dyn Tell>,
     pub(crate) tuning: Tuning,
@@ -154,6 +159,9 @@ pub(crate) struct Supervisor {
     /// Preserved queues of which nothing is left, as of which end of the journal.
     used_up: BTreeMap<FlowId, Seq>,
     watched: BTreeMap<MapName, Watched>,
+    /// Apps that are not read now.
+    held: backing::HeldSources,
+    bypasses_told: BTreeMap<(MapName, StreamName), bypassing::Told>,
     ruling: Ruling,
     telling: Telling,
 }
@@ -203,11 +211,15 @@ impl Supervisor {
             turns: BTreeMap::new(),
             used_up: BTreeMap::new(),
             watched: BTreeMap::new(),
+            held: backing::HeldSources::new(),
+            bypasses_told: BTreeMap::new(),
         }
     }
 
     /// Opens the journals and starts what the states ask for.
     pub(crate) fn begin(&mut self) -> Result<(), JournalError> {
+        // What was told before the end is not told again.
+        self.held = self.held_sources();
         self.push_plans()?;
         // What was stopped before the last end and not taken apart by then is taken apart now.
         for stream in self.saved_streams.keys().cloned().collect::<Vec<_>>() {
@@ -268,8 +280,14 @@ impl Supervisor {
             if let Err(error) = self.work_on_retries() {
                 tracing::error!("what came of a retry could not be saved: {error}");
             }
+            if let Err(error) = self.notice_bypasses() {
+                tracing::error!("what got past a guard could not be saved: {error}");
+            }
             if let Err(error) = self.enforce_limits() {
                 tracing::error!("that a limit is reached could not be saved: {error}");
+            }
+            if let Err(error) = self.drop_beyond_limits() {
+                tracing::error!("that records are dropped could not be saved, and they are not: {error}");
             }
             if let Err(error) = self.follow_rules() {
                 tracing::error!("what a rule has seen or done could not be saved: {error}");
@@ -328,7 +346,12 @@ impl Supervisor {
             let Some(handle) = self.streams.get(stream) else { continue };
             let following = flows.values().filter(|flow| flow.retry.is_none());
             let known = following.map(|flow| plans::journal_flow(flow)).collect();
-            handle.journal.with(|journal| journal.set_flows(known))?;
+            handle.journal.with(|journal| {
+                journal.set_flows(known)?;
+                plans::holes(&self.maps, stream)
+                    .for_each(|(flow, holes)| journal.set_holes(flow, holes.clone()));
+                Ok::<_, JournalError>(())
+            })?;
         }
         for (stream, handle) in &self.streams {
             let flows = wanted.get(stream).cloned().unwrap_or_default();
@@ -337,7 +360,9 @@ impl Supervisor {
         let sinks =
             plans::app_sinks(&wanted, |stream| self.streams.get(stream).map(|handle| handle.journal.clone()));
         let entering = plans::entering(&self.maps);
-        let guards = plans::guards(&self.maps);
+        let guards = plans::guards(&self.maps, &self.world.hold_source);
+        let watched = plans::watched(&self.maps, &self.world.hold_source);
+        let held = self.held_sources();
         for app in sinks.keys() {
             if !self.apps.contains_key(app) {
                 self.open_app(app);
@@ -349,9 +374,12 @@ impl Supervisor {
                 sinks: sinks.get(app).cloned().unwrap_or_default(),
                 entering: entering.get(app).cloned().unwrap_or_default(),
                 guards: guards.get(app).cloned().unwrap_or_default(),
+                watched: watched.get(app).cloned().unwrap_or_default(),
+                held: held.contains_key(app),
                 shutdown: false,
             }));
         }
+        self.tell_of_sources(held);
         Ok(())
     }
 

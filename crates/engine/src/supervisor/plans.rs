@@ -1,8 +1,8 @@
 //! From the states of the maps to what is wanted of streams and apps. Pure.
 
-use crate::capture::Sink;
+use crate::capture::{Sink, Watch};
 use crate::journal::{FlowSpec as JournalFlow, Span};
-use crate::store::{FlowId, MapRecord, RetryRecord, Skipped};
+use crate::store::{FlowId, Holes, MapRecord, RetryRecord, Skipped};
 use crate::stream::{Family, FlowPlan, JournalHandle, RetryPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -115,6 +115,16 @@ pub(super) fn journal_flow(flow: &FlowPlan) -> JournalFlow {
     }
 }
 
+/// What was dropped of the flows of a stream.
+pub(super) fn holes<'a>(
+    maps: &'a BTreeMap<MapName, MapRecord>,
+    stream: &'a StreamName,
+) -> impl Iterator<Item = (FlowId, &'a Holes)> {
+    let skipped = |record: &'a MapRecord| record.skipped.iter().map(|skipped| &skipped.flow);
+    let flows = maps.values().flat_map(move |record| record.flows.iter().chain(skipped(record)));
+    flows.filter(move |flow| flow.stream == *stream).map(|flow| (flow.flow, &flow.holes))
+}
+
 /// The sinks of each app: its streams with their tables.
 pub(super) fn app_sinks(
     streams: &StreamFlows,
@@ -134,21 +144,46 @@ pub(super) fn app_sinks(
 }
 
 /// What each app is to refuse.
-pub(super) fn guards(maps: &BTreeMap<MapName, MapRecord>) -> BTreeMap<AppName, Vec<Guard>> {
+pub(super) fn guards(
+    maps: &BTreeMap<MapName, MapRecord>,
+    holding: &BTreeSet<AppName>,
+) -> BTreeMap<AppName, Vec<Guard>> {
     let mut apps: BTreeMap<AppName, Vec<Guard>> = BTreeMap::new();
-    for (app, guard) in maps.values().flat_map(guards_of) {
+    for (app, guard) in maps.values().flat_map(|record| guards_of(record, holding)) {
         apps.entry(app.clone()).or_default().push(guard);
     }
     apps
 }
 
-/// What apps are to refuse on behalf of one map.
-pub(super) fn guards_of(record: &MapRecord) -> impl Iterator<Item = (&AppName, Guard)> {
+/// The guards against deletes of each app, with what is known of where they were armed.
+pub(super) fn watched(
+    maps: &BTreeMap<MapName, MapRecord>,
+    holding: &BTreeSet<AppName>,
+) -> BTreeMap<AppName, Vec<Watch>> {
+    let mut apps: BTreeMap<AppName, Vec<Watch>> = BTreeMap::new();
+    for record in maps.values() {
+        for (app, guard) in guards_of(record, holding).filter(|(_, guard)| guard.refuses == Refusal::Deletes)
+        {
+            let flows = record.flows.iter().filter(|flow| flow.stream.source == *app);
+            let flow = flows.into_iter().find(|flow| flow.spec.source == guard.table);
+            let watch = flow.map(|flow| Watch { guard, stream: flow.stream.clone(), armed: flow.armed });
+            apps.entry(app.clone()).or_default().extend(watch);
+        }
+    }
+    apps
+}
+
+/// What apps are to refuse on behalf of one map. Those in `holding` refuse no writes: they are not read instead.
+pub(super) fn guards_of<'a>(
+    record: &'a MapRecord,
+    holding: &'a BTreeSet<AppName>,
+) -> impl Iterator<Item = (&'a AppName, Guard)> {
     let held = duties(&record.state).refuse_deletes && record.map.deletes == Deletes::Reject;
     let since = record.state.holds.values().map(|note| note.since).min();
     let deletes = held.then_some((Refusal::Deletes, since.unwrap_or(record.state.since)));
     let writes = record.blocked.map(|since| (Refusal::Writes, since));
     record.flows.iter().flat_map(move |flow| {
+        let writes = writes.filter(|_| !holding.contains(&flow.stream.source));
         deletes.into_iter().chain(writes).map(|(refuses, since)| {
             let guard = Guard {
                 table: flow.spec.source.clone(),

@@ -10,7 +10,7 @@
 
 use super::Supervisor;
 use crate::request::{Blocker, Rejected, Request};
-use crate::store::{FlowId, FlowRecord, MapRecord, Record, Skipped};
+use crate::store::{FlowId, FlowRecord, Holes, MapRecord, Record, Skipped};
 use crate::stream::{FlowStatus, Place};
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
 use tandem_core::{MapName, Seq};
@@ -50,7 +50,9 @@ impl Supervisor {
             let next = FlowId(*next_flow);
             *next_flow += 1;
             if goes_on {
-                record.flows.push(FlowRecord { flow: next, start: Some(until), ..flow.clone() });
+                // The holes are in what is left behind.
+                let holes = Holes::default();
+                record.flows.push(FlowRecord { flow: next, start: Some(until), holes, ..flow.clone() });
             }
             record.skipped.push(Skipped {
                 flow,

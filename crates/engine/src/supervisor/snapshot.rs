@@ -11,11 +11,11 @@ use tandem_core::limits::Level;
 use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq, StreamName};
 
 /// A condition before it is known since when it holds.
-struct Fact {
-    kind: ConditionKind,
-    status: bool,
-    reason: String,
-    fix: Option<String>,
+pub(super) struct Fact {
+    pub(super) kind: ConditionKind,
+    pub(super) status: bool,
+    pub(super) reason: String,
+    pub(super) fix: Option<String>,
 }
 
 impl Fact {
@@ -98,6 +98,8 @@ impl Supervisor {
         facts.extend(self.leaving_fact(record));
         facts.extend(self.guard_facts(record));
         facts.extend(self.limit_fact(record));
+        facts.extend(self.dropped_fact(record));
+        facts.extend(self.held_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem error list {name}"));
@@ -147,7 +149,7 @@ impl Supervisor {
     /// Whether the source refuses what it is to refuse.
     fn guard_facts(&self, record: &MapRecord) -> Vec<Fact> {
         let mut facts = Vec::new();
-        for (app, guard) in plans::guards_of(record) {
+        for (app, guard) in plans::guards_of(record, &self.world.hold_source) {
             let Some(handle) = self.apps.get(app) else { continue };
             let status = handle.status.borrow();
             let stands = status.guards.iter().any(|other| other.is_same(&guard));
@@ -187,6 +189,14 @@ impl Supervisor {
         let reason = format!("{} % of {}: {}{when}", reached.full.percent(), reached.limit, amount(reached));
         let fix = format!("resume the map, or raise the limit: tandem map resume {}", record.map.name);
         Some(Fact { kind: ConditionKind::SoftLimit, status: true, reason, fix: Some(fix) })
+    }
+
+    /// What of a queue is lost.
+    fn dropped_fact(&self, record: &MapRecord) -> Option<Fact> {
+        let name = &record.map.name;
+        let reason = self.watched.get(name)?.dropping.sentence()?;
+        let fix = format!("resume the map, or choose limits that keep what waits: tandem map resume {name}");
+        Some(Fact { kind: ConditionKind::RecordsDropped, status: true, reason, fix: Some(fix) })
     }
 
     fn facts_shown(&self, record: &MapRecord) -> Vec<Fact> {

@@ -12,7 +12,24 @@ mod oracle;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tandem_core::limits::{Limits, Profile, WhenFull};
 use world::{Weather, World};
+
+/// Small limits of each kind that loses records, in turns.
+fn losing_limits(turn: u64) -> Limits {
+    let size = 50 + turn % 7 * 50;
+    let time = Duration::from_secs(1 + turn % 3);
+    let none = Profile::NeverLose.limits();
+    let (oldest, newest) = (WhenFull::DropOldestLosesData, WhenFull::DropNewLosesData);
+    match turn % 5 {
+        0 => Limits { when_full: oldest, max_queue_bytes: Some(size), ..none },
+        1 => Limits { when_full: newest, max_queue_bytes: Some(size), ..none },
+        2 => Limits { queue_retention: Some(time), ..none },
+        3 => Limits { when_full: oldest, max_queue_bytes: Some(size), max_pause_age: Some(time), ..none },
+        _ => Limits { when_full: newest, max_queue_bytes: Some(size), queue_retention: Some(time), ..none },
+    }
+}
 
 fn schedule(seed: u64, tracing: bool) {
     // Some schedules are calm and some are not: a storm hides what needs time to grow.
@@ -24,11 +41,18 @@ fn schedule(seed: u64, tracing: bool) {
         crashes: 4 * storm,
         faults: 12 * storm,
         parent_deletes: !seed.is_multiple_of(3),
-        losses: seed.is_multiple_of(7),
+        // What was dropped must stay so when the destination loses what came before it.
+        losses: seed.is_multiple_of(7) || seed % 21 == 1,
         skips: seed % 7 == 3,
         guards: seed % 7 == 5,
         preserves: seed % 7 == 4,
         deletes_errors: seed % 14 == 4,
+        limits: match seed % 7 {
+            1 => Some(losing_limits(seed / 7)),
+            2 => Some(Limits { max_queue_bytes: Some(50 + seed % 9 * 50), ..Limits::default() }),
+            _ => None,
+        },
+        holds: seed % 7 == 2,
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);

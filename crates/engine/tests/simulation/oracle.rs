@@ -24,7 +24,7 @@ pub(crate) struct Oracle {
     begun: Seq,
 }
 
-/// A queue that was discarded, as the activity log tells of it.
+/// A queue, or a part of one, that was discarded or dropped, as the activity log tells of it.
 struct Discarded {
     map: MapName,
     records: u64,
@@ -34,7 +34,7 @@ struct Discarded {
 
 fn discarded(store: &MemoryStore) -> Vec<Discarded> {
     let log = store.activity(None, ActivityFrom::Since(0), usize::MAX).expect("a store in memory");
-    let told = log.into_iter().filter(|entry| entry.event == "queue.discarded");
+    let told = log.into_iter().filter(|entry| ["queue.discarded", "queue.dropped"].contains(&&*entry.event));
     told.map(|entry| {
         let numbers: Vec<u64> =
             entry.detail.split(|c: char| !c.is_ascii_digit()).filter_map(|text| text.parse().ok()).collect();
@@ -78,8 +78,8 @@ impl Oracle {
         self.begun
     }
 
-    /// At rest: every change is applied, or set aside, or was discarded, and each of them is one of the three. What
-    /// the log says was discarded is exactly what is missing.
+    /// At rest: every change is applied, or set aside, or was discarded or dropped, and each of them is one of those.
+    /// What the log says was discarded or dropped is exactly what is missing.
     pub(crate) fn conserved(
         &self,
         seed: u64,
@@ -117,6 +117,13 @@ impl Oracle {
         let missing: Vec<Seq> = (begun.0 + 1..=head.0).map(Seq).filter(|seq| !known.contains(seq)).collect();
         let counted: u64 = discarded.iter().map(|queue| queue.records).sum();
         assert_eq!(missing.len() as u64, counted, "seed {seed}: missing are {missing:?}");
+    }
+
+    /// Users that a guard refuses have done nothing: whatever the log shows was committed before it stood.
+    pub(crate) fn nothing_got_past_guards(&self, seed: u64, store: &MemoryStore) {
+        let log = store.activity(None, ActivityFrom::Since(0), usize::MAX).expect("a store in memory");
+        let alarm = log.into_iter().find(|entry| entry.event == "guard.bypassed");
+        assert!(alarm.is_none(), "seed {seed}: a false alarm: {alarm:?}");
     }
 
     pub(crate) fn seen(&self) -> usize {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
+use tandem_core::limits::Limits;
 use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
 use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
@@ -41,6 +42,10 @@ pub(crate) struct Weather {
     pub(crate) preserves: bool,
     /// Operators delete errors.
     pub(crate) deletes_errors: bool,
+    /// What the maps may have queued, and lose beyond.
+    pub(crate) limits: Option<Limits>,
+    /// The source is not read while a map is full, instead of refusing writes.
+    pub(crate) holds: bool,
 }
 
 impl Weather {
@@ -58,6 +63,8 @@ impl Weather {
             guards: false,
             preserves: false,
             deletes_errors: false,
+            limits: None,
+            holds: false,
         }
     }
 }
@@ -80,6 +87,8 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     tracing: bool,
     weather: Weather,
+    /// Whether limits are in force: from when on every map has begun.
+    limited: bool,
     next_value: i64,
 }
 
@@ -139,6 +148,7 @@ impl World {
             oracle: Oracle::default(),
             tracing,
             weather,
+            limited: false,
             next_value: 0,
         };
         world.start();
@@ -156,7 +166,12 @@ impl World {
                 let flows = snapshot.maps.iter().flat_map(|map| &map.flows);
                 let begun = flows.map(|flow| flow.applied_seq).max().unwrap_or_default();
                 self.oracle.begin(begun);
-                return self.first_marks();
+                self.first_marks();
+                if self.weather.limits.is_some() {
+                    self.limited = true;
+                    self.crash();
+                }
+                return;
             }
             self.turn();
             self.check();
@@ -190,6 +205,11 @@ impl World {
         }
     }
 
+    fn limits(&self) -> BTreeMap<MapName, Limits> {
+        let limits = self.weather.limits.as_ref().filter(|_| self.limited);
+        MAPS.iter().filter_map(|name| Some(((*name).into(), limits.cloned()?))).collect()
+    }
+
     /// Starts the engine on what the disk and the store have.
     fn start(&mut self) {
         let deletes = if self.weather.guards { Deletes::Reject } else { Deletes::Queue };
@@ -203,7 +223,8 @@ impl World {
                 .map(|(name, app)| (name.into(), Arc::new(app.clone()) as Arc<dyn Connector>))
                 .collect(),
             maps: MAPS.map(|name| map(name, deletes)).to_vec(),
-            limits: BTreeMap::new(),
+            limits: self.limits(),
+            hold_source: if self.weather.holds { BTreeSet::from(["left".into()]) } else { BTreeSet::new() },
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
@@ -503,11 +524,13 @@ impl World {
                     let heads = snapshot.maps.iter().flat_map(|map| &map.flows).map(|flow| flow.head_seq);
                     heads.max().unwrap_or_default()
                 });
+                self.oracle.nothing_got_past_guards(self.seed, &self.store);
                 // The barriers of guards have Seqs, too, which nobody applies.
                 if !self.weather.guards {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
                 }
-                if self.weather.skips || self.weather.deletes_errors {
+                let may_lose = self.weather.limits.as_ref().is_some_and(Limits::may_lose_data);
+                if self.weather.skips || self.weather.deletes_errors || may_lose {
                     return;
                 }
                 return self.oracle.settled(self.seed, &self.left, &self.right, &self.store);

@@ -47,8 +47,7 @@ pub(crate) struct RawServer {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawApp {
     pub(crate) url: Spanned<String>,
-    #[serde(default)]
-    when_full: Later,
+    pub(crate) when_full: Option<Spanned<String>>,
 }
 
 /// An entry of `[[maps]]`, or a file in `maps/`.
@@ -142,9 +141,7 @@ fn explain(source: &Source, why: &toml::de::Error) -> ConfigError {
     {
         Some((unknown, offered)) => {
             let offered: Vec<&str> = offered.split('`').skip(1).step_by(2).collect();
-            // Limits have a `when_full`; an app will have one.
-            let is_later =
-                |key: &str| LATER.contains(&key) || key == "when_full" && !offered.contains(&"profile");
+            let is_later = |key: &str| LATER.contains(&key);
             let known: Vec<&str> = offered.iter().copied().filter(|key| !is_later(key)).collect();
             (format!("unknown key '{unknown}'"), Some(format!("the keys here are {}", known.join(", "))))
         }
@@ -197,7 +194,6 @@ pub(crate) fn refuse_later(raw: &RawFile, source: &Source, errors: &mut Vec<Conf
             ("disk_floor", &server.disk_floor),
         ]);
     }
-    all.extend(raw.apps.values().map(|app| ("when_full", &app.when_full)));
     refuse(all, source, errors);
 }
 

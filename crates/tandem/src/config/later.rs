@@ -4,8 +4,7 @@ use serde::{Deserialize, Deserializer};
 use std::ops::Range;
 use toml::Spanned;
 
-/// The keys that are of a later version wherever they stand. `direction` is not among them: a map has one;
-/// nor is `when_full`: limits have one.
+/// The keys that are of a later version wherever they stand. `direction` is not among them: a map has one.
 pub(crate) const LATER: &[&str] = &[
     "defaults",
     "tls",

@@ -49,23 +49,12 @@ fn is_none(given: &Spanned<Scalar>) -> bool {
     matches!(given.get_ref(), Scalar::Text(text) if text == NONE)
 }
 
-/// A setting that loses records is not followed yet; they are kept, which nobody may be surprised by either.
+/// That errors are released is not followed yet; they are kept, which nobody may be surprised by either.
 pub(super) fn not_lost_note(map: &str, limits: &Limits) -> Option<Finding> {
-    let mut by = Vec::new();
-    match limits.when_full {
-        WhenFull::BlockWrites | WhenFull::Keep => {}
-        lossy @ (WhenFull::DropNewLosesData | WhenFull::DropOldestLosesData) => {
-            by.push(format!("when_full = \"{}\"", lossy.name()));
-        }
-    }
-    by.extend(limits.queue_retention.map(|_| "queue_retention".to_owned()));
-    by.extend(limits.error_retention.map(|_| "error_retention".to_owned()));
-    limits.may_lose_data().then(|| {
-        let why = format!(
-            "{} would lose records and is not followed by this version: they are kept, up to the disk's floor",
-            by.join(", ")
-        );
-        Finding::warning("limits_lose_nothing_yet", format!("map {map}"), why)
-            .fix("choose profile = \"day\", \"week\" or \"never_lose\" if nothing may be lost")
+    limits.error_retention.map(|_| {
+        let why =
+            "error_retention would lose records and is not followed by this version: open errors are kept";
+        Finding::warning("errors_are_not_released_yet", format!("map {map}"), why)
+            .fix("leave error_retention out if nothing may be lost")
     })
 }

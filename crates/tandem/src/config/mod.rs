@@ -59,6 +59,8 @@ pub(crate) struct Config {
     /// The limits of each map, settled: its own over those of all maps over the profile. They are not part of a
     /// `TableMap`, because they may change while it runs; whoever judges its queue is given them by its name.
     pub(crate) limits: BTreeMap<MapName, Limits>,
+    /// Apps that are no longer read while a map is full that they feed.
+    pub(crate) hold_source: BTreeSet<AppName>,
     /// The rules, in the order in which they stand. Every map and every target that they name is there.
     pub(crate) rules: Vec<Rule>,
     /// Whom rules tell, by the names that they use.
@@ -118,6 +120,13 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     }
     let limits = settled_limits(&source, raw.limits.as_ref(), &files, &mut errors);
     let mut reader = Reader { source: &source, errors: &mut errors };
+    let mut hold_source = BTreeSet::new();
+    for (name, app) in &raw.apps {
+        let given = app.when_full.as_ref();
+        if given.and_then(|given| reader.word("when_full", given, &[("hold_source", ())])).is_some() {
+            hold_source.insert(AppName::from(name.get_ref().as_str()));
+        }
+    }
     let notify = notify::understand(&raw.notify, &secrets, &mut reader);
     let targets: Vec<String> = raw.notify.keys().map(|name| name.get_ref().clone()).collect();
     let names: BTreeSet<MapName> = maps.iter().map(|map| map.name.clone()).collect();
@@ -125,7 +134,8 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     if !errors.is_empty() {
         return Err(ConfigErrors(errors));
     }
-    let mut config = Config { listen, data_dir, base, apps, maps, limits, rules, notify, notes: Vec::new() };
+    let notes = Vec::new();
+    let mut config = Config { listen, data_dir, base, apps, maps, limits, hold_source, rules, notify, notes };
     config.notes = limits_notes(&config);
     Ok(config)
 }

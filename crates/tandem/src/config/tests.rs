@@ -139,7 +139,9 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     );
     let of_app =
         format!("{APPS}{}", map("a", "")).replace("crm.db\"", "crm.db\"\nwhen_full = \"hold_source\"");
-    assert!(read_config(&of_app).unwrap_err().contains("'when_full' is not supported by this version"));
+    assert!(read_config(&of_app).unwrap().hold_source.contains(&"crm".into()));
+    let other = of_app.replace("hold_source", "keep");
+    assert!(read_config(&other).unwrap_err().contains("write one of \"hold_source\""));
     for key in ["conflict = \"left_wins\"", "on_leave = \"delete\""] {
         let seen = read_config(&format!("{APPS}{}", map("a", key))).unwrap_err();
         assert!(seen.contains("is not supported by this version"), "{seen}");
@@ -262,7 +264,7 @@ fn limits_of_a_map_go_over_those_of_all() {
     assert_eq!(config.limits[&"b".into()].soft_limit, Share::percent(50));
     assert_eq!(config.limits[&"c".into()], Limits::default());
     let codes: Vec<&str> = config.notes.iter().map(|note| note.code.as_str()).collect();
-    assert!(codes.contains(&"limits_lose_nothing_yet"), "{codes:?}");
+    assert!(codes.contains(&"errors_are_not_released_yet"), "{codes:?}");
     let config = read_config(&format!("{APPS}{}", map("a", ""))).unwrap();
     assert_eq!(config.limits[&"a".into()], Limits::default(), "the defaults are there when nothing is said");
 }

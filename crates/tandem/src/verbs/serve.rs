@@ -36,6 +36,7 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
         apps,
         maps: config.maps,
         limits: config.limits,
+        hold_source: config.hold_source,
         rules: config.rules,
         tell,
         env: Arc::new(Surroundings::here()),

@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod bypass;
 mod data_folder;
 mod errors;
 mod house;
 mod http;
 mod inspect;
+mod losing;
 mod maintenance;
 mod postgres;
 mod rules;

@@ -8,7 +8,7 @@ use tandem_proof_servers::{PostgresOptions, PostgresServer};
 
 /// Waits until a condition of a map is well, and returns what is said.
 #[track_caller]
-fn well(server: &Server, map: &str, kind: &str) -> String {
+pub(crate) fn well(server: &Server, map: &str, kind: &str) -> String {
     let said = |map: &Json| {
         let conditions = map["conditions"].as_array()?;
         let found = conditions.iter().find(|found| found["type"] == kind && found["well"] == true)?;
@@ -18,7 +18,7 @@ fn well(server: &Server, map: &str, kind: &str) -> String {
 }
 
 /// What PostgreSQL says to a user whose statement it refuses.
-fn refused(server: &PostgresServer, statement: &str) -> String {
+pub(crate) fn refused(server: &PostgresServer, statement: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = server.connect("erp").await;
@@ -29,7 +29,7 @@ fn refused(server: &PostgresServer, statement: &str) -> String {
 }
 
 /// Waits until a statement goes through again.
-fn until_allowed(server: &PostgresServer, statement: &str) {
+pub(crate) fn until_allowed(server: &PostgresServer, statement: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = server.connect("erp").await;

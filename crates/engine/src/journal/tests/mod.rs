@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod damage;
+mod dropping;
 mod failures;
 mod golden;
 mod model;

@@ -2,6 +2,7 @@
 
 use super::{PAUSE_TIMEOUT, StreamActor, patience};
 use crate::failpoint::{FailPoint, Mistake};
+use crate::retry::Retry;
 use crate::store::{FlowId, StoreError};
 use crate::stream::plan::{FlowPlan, StreamPlan};
 use std::collections::BTreeSet;
@@ -20,11 +21,19 @@ impl StreamActor {
             }
             // Until the watermarks were read once, the record of an earlier life is only a lower bound.
             let in_doubt = self.stop(lane, PAUSE_TIMEOUT).await || !self.settled;
-            self.parts.record.rest(lane, &leaving, in_doubt);
+            let tried = in_doubt.then(|| self.tried(lane));
+            self.parts.record.rest(lane, &leaving, tried);
             if !in_doubt {
                 self.forget_uncommitted_of(&leaving, plan)?;
             }
             changed = true;
+            // What stood in the way of those who left is no fault of a lane that writes nothing: nobody is to wait for it.
+            if self.members(lane).is_empty()
+                && let Some(slot) = self.lanes.get_mut(&lane)
+            {
+                slot.retry = Retry::default();
+                slot.blamed.clear();
+            }
         }
         let gone: Vec<FlowId> =
             self.parts.record.flows().into_iter().filter(|flow| !plan.flows.contains_key(flow)).collect();
@@ -43,6 +52,15 @@ impl StreamActor {
             });
         }
         Ok(())
+    }
+
+    /// Up to where a lane may have committed, of which that is in doubt.
+    fn tried(&self, lane: LaneId) -> Seq {
+        if self.settled {
+            return self.lanes.get(&lane).map(|slot| slot.progress.borrow().tried).unwrap_or_default();
+        }
+        // In an earlier life it may have tried all that is durable.
+        self.parts.journal.with(|journal| journal.durable())
     }
 
     /// Puts flows into a lane that are to be in one and are not. Those that begin together share one.

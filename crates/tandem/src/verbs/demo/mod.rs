@@ -52,6 +52,7 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
         apps: connectors::connect_all(&config)?,
         maps: config.maps,
         limits: config.limits,
+        hold_source: config.hold_source,
         rules: Vec::new(),
         tell: Arc::new(TellNobody),
         env: Arc::new(Surroundings::here()),
