@@ -26,6 +26,6 @@ pub use store::{ErrorQuery, KeptChange, SetAside};
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};
 pub use view::{
-    ActivityEntry, AppView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats, QueuedRecord,
-    RuleOnMap, RuleTest, RuleView, Snapshot,
+    ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats,
+    QueuedRecord, RuleOnMap, RuleTest, RuleView, Snapshot,
 };

@@ -6,7 +6,8 @@ use tandem_core::lifecycle::{Action, MapState};
 use tandem_core::map::TableMap;
 use tandem_core::rules::{Firing, Rule};
 use tandem_core::{
-    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Relation, Row, Seq, StreamName, WallTime,
+    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Progress, Relation, Row, Seq, StreamName,
+    WallTime,
 };
 
 /// Everything that the engine shows of itself, as of one moment.
@@ -31,10 +32,23 @@ pub struct MapView {
     pub allowed: Vec<Action>,
     /// Named troubles and health facts, worst first.
     pub conditions: Vec<Condition>,
+    /// How its catch-up gets on, while it is resuming.
+    pub catch_up: Option<CatchUpView>,
     /// Its flows; none while it is not running.
     pub flows: Vec<FlowView>,
     /// Maps that depend on it, directly or not.
     pub dependents: Vec<MapName>,
+}
+
+/// How a map's catch-up gets on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatchUpView {
+    /// Since when it is watched: since the map was resumed, or the engine was started.
+    pub since: WallTime,
+    /// What was applied since then, what is left, how fast it goes.
+    pub progress: Progress,
+    /// Bytes left.
+    pub bytes_left: u64,
 }
 
 /// One direction of a map as it is now.
@@ -103,6 +117,8 @@ pub enum ConditionKind {
     WritesBlocked,
     /// The source refuses what it is to refuse while the map is paused or full.
     GuardArmed,
+    /// More comes than is applied: the map catches up for ever.
+    NotConverging,
 }
 
 impl ConditionKind {
@@ -118,7 +134,8 @@ impl ConditionKind {
             | ConditionKind::DiskFailed
             | ConditionKind::Leaving
             | ConditionKind::SoftLimit
-            | ConditionKind::WritesBlocked => !status,
+            | ConditionKind::WritesBlocked
+            | ConditionKind::NotConverging => !status,
         }
     }
 }

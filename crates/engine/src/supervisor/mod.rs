@@ -11,6 +11,7 @@ mod holding;
 mod limiting;
 mod plans;
 mod reach;
+mod resuming;
 mod ruling;
 mod skip;
 mod snapshot;
@@ -27,6 +28,7 @@ use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamS
 use crate::telling::{Tell, Telling};
 use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
 use limiting::Watched;
+use resuming::Watching;
 use ruling::Ruling;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,6 +127,7 @@ pub(crate) struct Supervisor {
     conditions: BTreeMap<(MapName, ConditionKind), Condition>,
     errors: BTreeMap<FlowId, u64>,
     watched: BTreeMap<MapName, Watched>,
+    resuming: BTreeMap<MapName, Watching>,
     ruling: Ruling,
     telling: Telling,
 }
@@ -172,6 +175,7 @@ impl Supervisor {
             conditions: BTreeMap::new(),
             errors: saved.errors,
             watched: BTreeMap::new(),
+            resuming: BTreeMap::new(),
         }
     }
 

@@ -11,11 +11,11 @@ use tandem_core::limits::Level;
 use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq, StreamName};
 
 /// A condition before it is known since when it holds.
-struct Fact {
-    kind: ConditionKind,
-    status: bool,
-    reason: String,
-    fix: Option<String>,
+pub(super) struct Fact {
+    pub(super) kind: ConditionKind,
+    pub(super) status: bool,
+    pub(super) reason: String,
+    pub(super) fix: Option<String>,
 }
 
 impl Fact {
@@ -41,6 +41,7 @@ impl Supervisor {
         for record in self.maps.values().cloned().collect::<Vec<_>>() {
             let flows: Vec<FlowView> = record.flows.iter().map(|flow| self.flow_view(flow)).collect();
             let errors = flows.iter().map(|flow| flow.errors).sum();
+            let catch_up = self.watch_catch_up(&record, &flows);
             let conditions = self.conditions(&record, errors);
             maps.push(MapView {
                 allowed: allowed(&record.state),
@@ -48,6 +49,7 @@ impl Supervisor {
                 map: record.map,
                 state: record.state,
                 conditions,
+                catch_up,
                 flows,
             });
         }
@@ -97,6 +99,7 @@ impl Supervisor {
         facts.extend(self.leaving_fact(record));
         facts.extend(self.guard_facts(record));
         facts.extend(self.limit_fact(record));
+        facts.extend(self.converging_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem error list {name}"));

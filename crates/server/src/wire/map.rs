@@ -3,9 +3,10 @@
 use super::{QueueStats, moment};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tandem_core::Rate;
 use tandem_core::lifecycle::{self, HoldNote};
 use tandem_core::map::{self, Columns, Deletes, Direction};
-use tandem_engine::{FlowView, MapView};
+use tandem_engine::{CatchUpView, FlowView, MapView};
 
 /// A map: what was declared, and how it stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Map {
     pub depends_on: Vec<String>,
     /// Maps that depend on it, directly or not.
     pub dependents: Vec<String>,
+    /// How its catch-up gets on; null unless it is resuming.
+    pub catch_up: Option<CatchUp>,
     /// The queue of all of its flows.
     pub queue: QueueStats,
     /// Its flows; none while it is not running.
@@ -97,6 +100,25 @@ pub struct Condition {
     pub fix: Option<String>,
 }
 
+/// How a catch-up gets on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// Since when it is watched: since the map was resumed, or the engine was started.
+    pub since: Timestamp,
+    /// Records applied or set aside since then.
+    pub applied: u64,
+    /// Records left.
+    pub records: u64,
+    /// Bytes left.
+    pub bytes: u64,
+    /// Records applied per second, of late; null until it is known.
+    pub rate: Option<f64>,
+    /// Records that come per second.
+    pub arrival_rate: Option<f64>,
+    /// In how many seconds it will be done at these rates; null if never, or if it is not known yet.
+    pub eta_seconds: Option<u64>,
+}
+
 /// One direction of a map.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Flow {
@@ -154,6 +176,21 @@ impl From<&tandem_engine::Condition> for Condition {
     }
 }
 
+impl From<&CatchUpView> for CatchUp {
+    fn from(view: &CatchUpView) -> Self {
+        let CatchUpView { since, progress, bytes_left } = view;
+        Self {
+            since: moment(*since),
+            applied: progress.applied,
+            records: progress.left,
+            bytes: *bytes_left,
+            rate: progress.rate.map(Rate::per_second),
+            arrival_rate: progress.arrivals.map(Rate::per_second),
+            eta_seconds: progress.eta.map(|eta| eta.as_secs()),
+        }
+    }
+}
+
 impl From<&FlowView> for Flow {
     fn from(flow: &FlowView) -> Self {
         Self {
@@ -186,6 +223,7 @@ impl From<&MapView> for Map {
             deletes: deletes(view.map.deletes).to_owned(),
             depends_on: names(&view.map.depends_on),
             dependents: names(&view.dependents),
+            catch_up: view.catch_up.as_ref().map(CatchUp::from),
             queue: QueueStats::of(&view.flows),
             flows: view.flows.iter().map(Flow::from).collect(),
         }

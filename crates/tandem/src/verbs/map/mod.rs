@@ -4,6 +4,7 @@ mod act;
 mod list;
 mod pause;
 mod plan;
+mod progress;
 mod resume;
 mod run;
 mod show;
