@@ -8,8 +8,11 @@
 //! Rates are taken over a short window, so that they follow a destination that slows down; whether the queue
 //! shrinks at all is judged over a longer one, so that a burst is not called a trouble.
 
+use crate::WallTime;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// What rates are taken over.
@@ -53,6 +56,16 @@ impl fmt::Display for Rate {
             _ => write!(f, "{}/s", self.thousandths / 1_000),
         }
     }
+}
+
+/// A cap on a catch-up, from the request that asked for it until the map is live. Maps that were resumed by one
+/// request share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RateCap {
+    /// Records per second, at most.
+    pub per_second: NonZeroU32,
+    /// When it was asked for: what tells two requests for the same cap apart.
+    pub asked_at: WallTime,
 }
 
 /// A catch-up that is being watched. Feed it now and then; it keeps a sample a second, for little more than

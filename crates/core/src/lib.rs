@@ -22,7 +22,7 @@ mod share;
 mod value;
 mod write;
 
-pub use catch_up::{CatchUp, OUTRUN_SPAN, Outrun, Progress, Rate};
+pub use catch_up::{CatchUp, OUTRUN_SPAN, Outrun, Progress, Rate, RateCap};
 pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind};
 pub use check::{Finding, Severity};
 pub use dependents::Dependents;

@@ -60,6 +60,7 @@ pub(crate) fn reconcile_maps(
             flows: Vec::new(),
             blocked: None,
             skipped: Vec::new(),
+            rate: None,
         });
         next.insert(map.name.clone(), record);
     }

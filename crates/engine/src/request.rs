@@ -1,6 +1,7 @@
 //! What is asked of the engine, and what it answers. The same types for a person, a rule and a test.
 
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 use tandem_core::lifecycle::{Action, Phase};
 use tandem_core::{Fault, Finding, MapName, Seq};
 
@@ -17,6 +18,17 @@ pub struct Request {
     pub reason: String,
     /// How many queued records they saw, all maps together: if it is another number now, nothing is done.
     pub expected: Option<u64>,
+    /// `resume` by catch-up: at most so many records a second until the maps are live, all of those of one stream
+    /// together.
+    pub rate: Option<NonZeroU32>,
+}
+
+impl Request {
+    /// A request with nothing else to it.
+    pub fn new(action: Action, maps: Vec<MapName>, actor: impl Into<String>) -> Self {
+        let (actor, reason) = (actor.into(), String::new());
+        Self { action, maps, actor, reason, expected: None, rate: None }
+    }
 }
 
 /// What an accepted request did.

@@ -49,6 +49,8 @@ pub struct CatchUpView {
     pub progress: Progress,
     /// Bytes left.
     pub bytes_left: u64,
+    /// The most records a second, all maps of one stream together that were resumed with it.
+    pub cap: Option<u32>,
 }
 
 /// One direction of a map as it is now.

@@ -2,6 +2,7 @@
 
 use crate::quantity;
 use clap::{Parser, Subcommand, ValueEnum};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ pub(crate) enum AppVerb {
     /// Pause every map of an app: it goes down for maintenance, or what is on its other side does
     Pause(OneApp),
     /// Resume every map of an app
-    Resume(OneApp),
+    Resume(ResumeApp),
 }
 
 #[derive(Debug, clap::Args)]
@@ -151,6 +152,14 @@ pub(crate) struct OneApp {
     pub(crate) app: String,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResumeApp {
+    #[command(flatten)]
+    pub(crate) pace: Pace,
+    #[command(flatten)]
+    pub(crate) app: OneApp,
 }
 
 #[derive(Debug, Subcommand)]
@@ -309,11 +318,19 @@ pub(crate) struct Resume {
     /// Do nothing if another number of records is queued by now, all maps together.
     #[arg(long, value_name = "RECORDS")]
     pub(crate) expected: Option<u64>,
-    /// Not supported yet: a cap on the catch-up's rate.
-    #[arg(long, hide = true)]
-    pub(crate) rate: Option<u64>,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// How fast a queue is applied.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pace {
+    /// Apply at most so many records a second until the maps are live: for a destination that people are back on.
+    /// Maps between the same two apps share it. A source transaction is never torn for it.
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) rate: Option<NonZeroU32>,
 }
 
 /// How a paused map goes on.

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use tandem_core::lifecycle::{MapState, QueueFate};
 use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::rules::{Rule, RuleState};
-use tandem_core::{AppName, BarrierId, Epoch, JournalId, LaneId, MapName, Seq, StreamName, WallTime};
+use tandem_core::{
+    AppName, BarrierId, Epoch, JournalId, LaneId, MapName, RateCap, Seq, StreamName, WallTime,
+};
 
 pub use crate::journal::FlowId;
 pub use set_aside::{ErrorQuery, KeptChange, SetAside};
@@ -152,6 +154,10 @@ pub struct MapRecord {
     /// Queues that it has skipped and that are not gone yet.
     #[serde(default)]
     pub skipped: Vec<Skipped>,
+    /// The cap on its catch-up, until it is live or a person says otherwise: a restart, or a rule that pauses and
+    /// resumes it meanwhile, changes nothing about it.
+    #[serde(default)]
+    pub rate: Option<RateCap>,
 }
 
 impl MapRecord {

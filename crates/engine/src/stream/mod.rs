@@ -15,10 +15,11 @@
 //! 5. Lane numbers are never given twice.
 //!
 //! [`lane`] moves one lane: read, project, apply, in the order of trial. [`lanes`] decides who is in which lane; it
-//! is pure. [`pace`] says how much at once. [`actor`] owns a stream's lanes and does what was decided.
+//! is pure. [`pace`] says how much at once, [`bucket`] how much a second. [`actor`] owns a stream's lanes and does what was decided.
 
 mod actor;
 mod batch;
+mod bucket;
 mod journal;
 mod lane;
 mod lanes;

@@ -8,7 +8,7 @@ use crate::store::FlowId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Projection};
-use tandem_core::{Fault, FaultClass, Seq, Target};
+use tandem_core::{Fault, FaultClass, RateCap, Seq, Target};
 
 /// What is wanted of a stream.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,8 @@ pub(crate) struct FlowPlan {
     pub(crate) succeeds: Option<FlowId>,
     /// Whether it is to be in a lane.
     pub(crate) follow: bool,
+    /// What it may apply a second until it is live.
+    pub(crate) cap: Option<RateCap>,
     /// Flows of the stream that it depends on, directly or not.
     pub(crate) ancestors: BTreeSet<FlowId>,
     /// Flows of the stream that depend on it, directly or not.

@@ -27,8 +27,11 @@ impl Supervisor {
                 entry.to = Some(state.phase.to_string());
                 entry.reason = state.holds.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 tracing::info!(map = %name, from = %next.state.phase, to = %state.phase, "state changed");
-                if event == Event::CaughtUp && next.blocked.take().is_some() {
-                    entry.detail = "writes pass again in the source".to_owned();
+                if event == Event::CaughtUp {
+                    next.rate = None;
+                    if next.blocked.take().is_some() {
+                        entry.detail = "writes pass again in the source".to_owned();
+                    }
                 }
                 records.push(Record::Activity(entry));
                 next.state = state;

@@ -10,7 +10,7 @@ use tandem_core::lifecycle::{
     Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, step,
 };
 use tandem_core::map::FlowSpec;
-use tandem_core::{BarrierId, Finding, MapName, StreamName};
+use tandem_core::{BarrierId, Finding, MapName, RateCap, StreamName};
 
 /// What a request needs that has to be asked of apps first.
 #[derive(Debug, Default)]
@@ -89,6 +89,7 @@ impl Supervisor {
         next: Vec<(MapRecord, MapState)>,
     ) -> Result<Accepted, Rejected> {
         let mut engine = self.engine.clone();
+        let cap = request.rate.map(|per_second| RateCap { per_second, asked_at: self.now() });
         let mut records = Vec::new();
         let mut changed = Vec::new();
         for (mut record, state) in next {
@@ -123,6 +124,10 @@ impl Supervisor {
             if let Some(fate) = fate_of(request.action).filter(|_| request.maps.contains(&name)) {
                 self.skip(&mut record, fate, request, &mut engine.next_flow)?;
                 record.blocked = None;
+            }
+            record.rate = rate_of(request, cap, record.rate, state.phase);
+            if let Some(cap) = record.rate.filter(|_| state.phase == Phase::Resuming) {
+                entry.detail = said(&entry.detail, &format!("at most {} records a second", cap.per_second));
             }
             record.state = state;
             records.push(Record::Activity(entry));
@@ -227,6 +232,26 @@ fn in_order(events: Vec<(MapName, Event)>) -> Vec<(MapName, Event)> {
     let (lifts, rest): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|(_, event)| matches!(event, Event::Lift(_)));
     lifts.into_iter().chain(rest).collect()
+}
+
+/// The cap on a map's catch-up once a request is done that asks for `asked`. Maps that go along have that of those who
+/// were named: it is the destination that is to be spared.
+fn rate_of(
+    request: &Request,
+    asked: Option<RateCap>,
+    before: Option<RateCap>,
+    phase: Phase,
+) -> Option<RateCap> {
+    match (request.action, phase) {
+        (Action::Resume(_), Phase::Resuming) => asked,
+        (_, Phase::NotRunning) | (Action::Resume(_) | Action::Skip(_), Phase::Running) => None,
+        _ => before,
+    }
+}
+
+/// One more thing that is said of a change.
+fn said(before: &str, more: &str) -> String {
+    if before.is_empty() { more.to_owned() } else { format!("{before}; {more}") }
 }
 
 fn list(maps: &[MapName]) -> String {

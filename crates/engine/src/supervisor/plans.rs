@@ -6,7 +6,7 @@ use crate::store::{FlowId, MapRecord, Skipped};
 use crate::stream::{FlowPlan, JournalHandle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::lifecycle::duties;
+use tandem_core::lifecycle::{Phase, duties};
 use tandem_core::map::Deletes;
 use tandem_core::{AppName, BarrierId, Dependents, Guard, MapName, Refusal, Seq, StreamName, TableName};
 
@@ -37,6 +37,7 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
                 until: None,
                 succeeds: record.skipped_before(flow.flow),
                 follow,
+                cap: record.rate.filter(|_| record.state.phase == Phase::Resuming),
                 ancestors: others(&|other| below(other, name)),
                 dependents: others(&|other| below(name, other)),
                 target: FlowPlan::target(&flow.spec),
@@ -53,6 +54,7 @@ pub(super) fn stream_flows(maps: &BTreeMap<MapName, MapRecord>, dependents: &Dep
                 until: Some(*until),
                 succeeds: record.skipped_before(flow.flow),
                 follow: false,
+                cap: None,
                 // Nobody waits for what was left behind.
                 ancestors: BTreeSet::new(),
                 dependents: BTreeSet::new(),

@@ -35,7 +35,9 @@ impl Supervisor {
             .or_insert_with(|| Watching { since: wall, catch_up: CatchUp::default() });
         watching.catch_up.observe(now, settled, left);
         let bytes_left = flows.iter().map(|flow| flow.queue.bytes).sum();
-        Some(CatchUpView { since: watching.since, progress: watching.catch_up.progress(), bytes_left })
+        let (since, progress) = (watching.since, watching.catch_up.progress());
+        let cap = record.rate.map(|cap| cap.per_second.get());
+        Some(CatchUpView { since, progress, bytes_left, cap })
     }
 
     /// Whether a map that catches up will never be done at this pace.
@@ -48,10 +50,17 @@ impl Supervisor {
             outrun.arrived,
             outrun.applied
         );
-        let fix = format!(
-            "wait for a quieter hour, or go live at once and leave the queue behind: tandem map skip {name} \
-             --preserve (or --discard)"
+        let skip = format!(
+            "go live at once and leave the queue behind: tandem map skip {name} --preserve (or --discard)"
         );
+        let fix = match record.rate {
+            None => format!("wait for a quieter hour, or {skip}"),
+            Some(cap) => format!(
+                "it is capped at {} records a second: tandem map pause {name}, then tandem map resume {name} with a \
+                 higher --rate or without; or {skip}",
+                cap.per_second
+            ),
+        };
         Some(Fact { kind: ConditionKind::NotConverging, status: true, reason, fix: Some(fix) })
     }
 }

@@ -9,6 +9,7 @@
 mod executor;
 mod found;
 mod oracle;
+mod paced;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ fn schedule(seed: u64, tracing: bool) {
         losses: seed.is_multiple_of(7),
         skips: seed % 7 == 3,
         guards: seed % 7 == 5,
+        caps: seed % 7 == 2,
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);

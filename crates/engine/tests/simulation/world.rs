@@ -3,6 +3,7 @@
 use crate::executor::{Executor, Random, SimEnv};
 use crate::oracle::Oracle;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
@@ -34,6 +35,8 @@ pub(crate) struct Weather {
     pub(crate) skips: bool,
     /// The source refuses deletes of paused maps.
     pub(crate) guards: bool,
+    /// Operators cap catch-ups.
+    pub(crate) caps: bool,
 }
 
 impl Weather {
@@ -49,6 +52,7 @@ impl Weather {
             losses: false,
             skips: false,
             guards: false,
+            caps: false,
         }
     }
 }
@@ -350,22 +354,24 @@ impl World {
             _ if self.weather.skips => ("skip", Action::Skip(QueueFate::Discard)),
             _ => return,
         };
-        self.ask(verb, action, vec![name]);
+        let mut request = Request::new(action, vec![name], "sim");
+        if self.weather.caps && action == Action::Resume(ResumeMode::CatchUp) {
+            request.rate = NonZeroU32::new(self.random.below(40) as u32);
+        }
+        self.send(verb, request);
     }
 
     pub(crate) fn ask(&mut self, verb: &'static str, action: Action, maps: Vec<MapName>) {
+        self.send(verb, Request::new(action, maps, "sim"));
+    }
+
+    pub(crate) fn send(&mut self, verb: &'static str, request: Request) {
         let Some(engine) = self.engine.clone() else { return };
         let answers = self.answers.clone();
         self.executor.spawn(Box::pin(async move {
-            let request = Request {
-                action,
-                maps: maps.clone(),
-                actor: "sim".into(),
-                reason: String::new(),
-                expected: None,
-            };
+            let map = request.maps[0].clone();
             let answer = engine.act(request).await.map(drop);
-            answers.lock().expect("one thread").push((verb, maps[0].clone(), answer));
+            answers.lock().expect("one thread").push((verb, map, answer));
         }));
     }
 

@@ -64,8 +64,8 @@ pub(crate) async fn resume(
     Path(map): Path<String>,
     Body(asked): Body<ResumeRequest>,
 ) -> Answer {
-    let ResumeRequest { mode, expected, reason, actor } = asked;
-    several(engine, Body(ActionRequest { mode, expected, reason, actor, ..one("resume", map) })).await
+    let ResumeRequest { mode, rate, expected, reason, actor } = asked;
+    several(engine, Body(ActionRequest { mode, rate, expected, reason, actor, ..one("resume", map) })).await
 }
 
 /// `POST /maps/{map}/skip`

@@ -2,6 +2,7 @@
 
 use super::{Blocker, Finding};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 use tandem_core::MapName;
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
 
@@ -36,6 +37,10 @@ pub struct ActionRequest {
     /// now, nothing is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<u64>,
+    /// `resume` by catch-up: at most so many records a second until the maps are live; maps between the same two apps
+    /// share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<NonZeroU32>,
 }
 
 /// The body of `POST /maps/{map}/run`.
@@ -66,6 +71,8 @@ pub struct PauseRequest {
 pub struct ResumeRequest {
     /// See [`ActionRequest::mode`].
     pub mode: Option<String>,
+    /// See [`ActionRequest::rate`].
+    pub rate: Option<NonZeroU32>,
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
@@ -180,11 +187,15 @@ impl ActionRequest {
             ("queue", self.queue.is_some(), &["stop", "skip"]),
             ("app", self.app.is_some(), &["pause", "resume"]),
             ("expected", self.expected.is_some(), &["resume", "stop", "skip"]),
+            ("rate", self.rate.is_some(), &["resume"]),
         ];
         for (field, is_given, verbs) in given {
             if is_given && !verbs.contains(&self.action.as_str()) {
                 return Err(format!("'{field}' does not belong to the action '{}'", self.action));
             }
+        }
+        if self.rate.is_some() && self.mode.as_deref().is_some_and(|mode| mode != "catch_up") {
+            return Err("'rate' goes with the mode 'catch_up': what is skipped is not applied".to_owned());
         }
         let queue = self.queue.as_deref().map(queue_fate).transpose()?;
         let action = match self.action.as_str() {
@@ -209,7 +220,13 @@ impl ActionRequest {
             return Err(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes"));
         }
         let maps = self.maps.into_iter().map(MapName::from).collect();
-        Ok(tandem_engine::Request { action, maps, actor, reason: self.reason, expected: self.expected })
+        let (reason, expected, rate) = (self.reason, self.expected, self.rate);
+        Ok(tandem_engine::Request {
+            reason,
+            expected,
+            rate,
+            ..tandem_engine::Request::new(action, maps, actor)
+        })
     }
 }
 

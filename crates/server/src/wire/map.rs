@@ -115,6 +115,9 @@ pub struct CatchUp {
     pub rate: Option<f64>,
     /// Records that come per second.
     pub arrival_rate: Option<f64>,
+    /// The most records that are applied per second, with the other maps between these apps that were resumed by
+    /// the same request; null if there is no cap.
+    pub rate_cap: Option<u32>,
     /// In how many seconds it will be done at these rates; null if never, or if it is not known yet.
     pub eta_seconds: Option<u64>,
 }
@@ -178,7 +181,7 @@ impl From<&tandem_engine::Condition> for Condition {
 
 impl From<&CatchUpView> for CatchUp {
     fn from(view: &CatchUpView) -> Self {
-        let CatchUpView { since, progress, bytes_left } = view;
+        let CatchUpView { since, progress, bytes_left, cap } = view;
         Self {
             since: moment(*since),
             applied: progress.applied,
@@ -186,6 +189,7 @@ impl From<&CatchUpView> for CatchUp {
             bytes: *bytes_left,
             rate: progress.rate.map(Rate::per_second),
             arrival_rate: progress.arrivals.map(Rate::per_second),
+            rate_cap: *cap,
             eta_seconds: progress.eta.map(|eta| eta.as_secs()),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::map::act;
 use super::{Desk, Outcome};
-use crate::args::OneApp;
+use crate::args::{OneApp, ResumeApp};
 use crate::failure::Exit;
 use crate::output::table;
 use comfy_table::Cell;
@@ -28,8 +28,9 @@ pub(crate) async fn pause(desk: &Desk<'_>, asked: OneApp) -> Outcome {
     act(desk, request("pause", &asked), &asked.common, "paused").await
 }
 
-pub(crate) async fn resume(desk: &Desk<'_>, asked: OneApp) -> Outcome {
-    act(desk, request("resume", &asked), &asked.common, "running").await
+pub(crate) async fn resume(desk: &Desk<'_>, asked: ResumeApp) -> Outcome {
+    let request = ActionRequest { rate: asked.pace.rate, ..request("resume", &asked.app) };
+    act(desk, request, &asked.app.common, "running").await
 }
 
 fn request(action: &str, asked: &OneApp) -> ActionRequest {

@@ -9,6 +9,7 @@ mod house;
 mod http;
 mod inspect;
 mod maintenance;
+mod pace;
 mod postgres;
 mod rules;
 mod seeds;

@@ -62,9 +62,10 @@ pub(super) fn left(catch_up: &CatchUp) -> String {
 
 /// How fast it goes, and how fast more comes.
 pub(super) fn rates(catch_up: &CatchUp) -> String {
+    let cap = catch_up.rate_cap.map(|cap| format!(" (at most {cap}/s)")).unwrap_or_default();
     match (catch_up.rate, catch_up.arrival_rate) {
-        (Some(rate), Some(arrivals)) => format!("{rate:.1}/s applied, {arrivals:.1}/s coming"),
-        _ => "rate not known yet".to_owned(),
+        (Some(rate), Some(arrivals)) => format!("{rate:.1}/s applied{cap}, {arrivals:.1}/s coming"),
+        _ => format!("rate not known yet{cap}"),
     }
 }
 
@@ -98,6 +99,7 @@ mod tests {
             bytes: records * 100,
             rate: rates.map(|rates| rates.0),
             arrival_rate: rates.map(|rates| rates.1),
+            rate_cap: (applied == 10).then_some(1),
             eta_seconds,
         }
     }
@@ -114,7 +116,7 @@ mod tests {
             (
                 catch_up(10, 10, Some((1.0, 2.0)), None),
                 50,
-                "10 left (1.0 kB), 1.0/s applied, 2.0/s coming, never done at this pace",
+                "10 left (1.0 kB), 1.0/s applied (at most 1/s), 2.0/s coming, never done at this pace",
             ),
             (catch_up(0, 0, None, Some(0)), 100, "0 left (0 B), rate not known yet, done in 0 s"),
         ] {
