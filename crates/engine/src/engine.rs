@@ -18,7 +18,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{EngineRecord, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
-use crate::supervisor::{Command, Prepared, Supervisor, World};
+use crate::supervisor::{Command, Prepared, Supervisor, World, parents_along};
 use crate::telling::Tell;
 use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, RuleTest, RuleView, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,6 +211,7 @@ impl Engine {
         let prepared = match request.action {
             Action::Run { .. } => self.prepare_run(&request).await?,
             Action::Resume(_) => self.prepare_resume(&request).await?,
+            Action::Skip(_) if request.with_parents => self.prepare_resume(&request).await?,
             Action::Stop(None) => {
                 self.drain(&request).await?;
                 Prepared::default()
@@ -291,9 +292,13 @@ impl Engine {
     async fn prepare_resume(&self, request: &Request) -> Result<Prepared, Rejected> {
         let snapshot = self.snapshot();
         let all: Vec<TableMap> = snapshot.maps.iter().map(|view| view.map.clone()).collect();
-        let named = snapshot.maps.iter().filter(|view| request.maps.contains(&view.map.name));
-        let along: BTreeSet<&MapName> =
-            named.flat_map(|view| &view.dependents).chain(&request.maps).collect();
+        let graph = Dependents::new(all.iter().map(|map| (&map.name, map.depends_on.as_slice())));
+        let state =
+            |name: &MapName| snapshot.maps.iter().find(|view| view.map.name == *name).map(|view| &view.state);
+        let mut asked = parents_along(request, &graph, state);
+        asked.extend(request.maps.iter().cloned());
+        let named = snapshot.maps.iter().filter(|view| asked.contains(&view.map.name));
+        let along: BTreeSet<&MapName> = named.flat_map(|view| &view.dependents).chain(&asked).collect();
         let paused = |view: &&MapView| view.state.phase == Phase::Paused && along.contains(&view.map.name);
         let wanted: Vec<TableMap> =
             snapshot.maps.iter().filter(paused).map(|view| view.map.clone()).collect();

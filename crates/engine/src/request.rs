@@ -21,13 +21,16 @@ pub struct Request {
     /// `resume` by catch-up: at most so many records a second until the maps are live, all of those of one stream
     /// together.
     pub rate: Option<NonZeroU32>,
+    /// `resume` and `skip`: resume the maps that these depend on as well, where they are paused; those by catch-up,
+    /// whatever becomes of the queues that were named.
+    pub with_parents: bool,
 }
 
 impl Request {
     /// A request with nothing else to it.
     pub fn new(action: Action, maps: Vec<MapName>, actor: impl Into<String>) -> Self {
         let (actor, reason) = (actor.into(), String::new());
-        Self { action, maps, actor, reason, expected: None, rate: None }
+        Self { action, maps, actor, reason, expected: None, rate: None, with_parents: false }
     }
 }
 

@@ -159,6 +159,8 @@ pub(crate) struct ResumeApp {
     #[command(flatten)]
     pub(crate) pace: Pace,
     #[command(flatten)]
+    pub(crate) along: Along,
+    #[command(flatten)]
     pub(crate) app: OneApp,
 }
 
@@ -284,6 +286,8 @@ pub(crate) struct Plan {
     /// What would become of the queue: a stop or a skip may need it.
     #[arg(long, value_enum)]
     pub(crate) queue: Option<Fate>,
+    #[command(flatten)]
+    pub(crate) along: Along,
 }
 
 #[derive(Debug, clap::Args)]
@@ -321,7 +325,18 @@ pub(crate) struct Resume {
     #[command(flatten)]
     pub(crate) pace: Pace,
     #[command(flatten)]
+    pub(crate) along: Along,
+    #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// Which other maps go along.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Along {
+    /// Resume the maps that these depend on as well, where they are paused, whoever paused them: you are asking for
+    /// it. Their queues are always caught up with.
+    #[arg(long)]
+    pub(crate) with_parents: bool,
 }
 
 /// How fast a queue is applied.
@@ -365,6 +380,8 @@ pub(crate) struct Skip {
     /// Do nothing if another number of records is queued by now, all maps together.
     #[arg(long, value_name = "RECORDS")]
     pub(crate) expected: Option<u64>,
+    #[command(flatten)]
+    pub(crate) along: Along,
     #[command(flatten)]
     pub(crate) common: Common,
 }

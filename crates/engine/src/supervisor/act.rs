@@ -10,7 +10,7 @@ use tandem_core::lifecycle::{
     Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, step,
 };
 use tandem_core::map::FlowSpec;
-use tandem_core::{BarrierId, Finding, MapName, RateCap, StreamName};
+use tandem_core::{BarrierId, Dependents, Finding, MapName, RateCap, StreamName};
 
 /// What a request needs that has to be asked of apps first.
 #[derive(Debug, Default)]
@@ -28,10 +28,12 @@ impl Supervisor {
         if !blockers.is_empty() {
             return Err(Rejected::State(blockers));
         }
-        let next = next
+        let mut next: Vec<_> = next
             .into_iter()
             .filter_map(|(name, state)| Some((self.maps.get(&name)?.clone(), state)))
             .collect();
+        let ranks = self.dependents.ranks();
+        next.sort_by_key(|(record, _)| ranks.get(&record.map.name).copied());
         self.record(&request, prepared, next)
     }
 
@@ -57,13 +59,14 @@ impl Supervisor {
             return Err(Rejected::UnknownMap(unknown.clone()));
         }
         supported(request.action)?;
-        let events = self.events(request);
-        let mut blockers = self.parents_not_live(request);
+        let along = self.parents_along(request);
+        let events = self.events(request, &along);
+        let mut blockers = self.parents_not_live(request, &along);
         blockers.extend(self.not_as_expected(request));
         let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
         for (name, event) in events {
             let Some(record) = self.maps.get(&name) else { continue };
-            let own = request.maps.contains(&name);
+            let own = request.maps.contains(&name) || along.contains(&name);
             let before = next.get(&name).unwrap_or(&record.state);
             match step(before, event, self.now()) {
                 Ok(state) => drop(next.insert(name, state)),
@@ -89,6 +92,7 @@ impl Supervisor {
         next: Vec<(MapRecord, MapState)>,
     ) -> Result<Accepted, Rejected> {
         let mut engine = self.engine.clone();
+        let along = self.parents_along(request);
         let cap = request.rate.map(|per_second| RateCap { per_second, asked_at: self.now() });
         let mut records = Vec::new();
         let mut changed = Vec::new();
@@ -99,6 +103,9 @@ impl Supervisor {
             entry.from = Some(record.state.phase.to_string());
             entry.to = Some(state.phase.to_string());
             if !request.maps.contains(&name) {
+                if along.contains(&name) {
+                    entry.event = "map.resume".to_owned();
+                }
                 entry.detail = format!("goes along with {}", list(&request.maps));
             }
             if state.phase == Phase::NotRunning {
@@ -158,7 +165,7 @@ impl Supervisor {
     }
 
     /// What is asked of each map, dependents included.
-    fn events(&self, request: &Request) -> Vec<(MapName, Event)> {
+    fn events(&self, request: &Request, along: &BTreeSet<MapName>) -> Vec<(MapName, Event)> {
         let note = |reason: &str| HoldNote {
             since: self.now(),
             actor: request.actor.as_str().into(),
@@ -166,6 +173,9 @@ impl Supervisor {
         };
         let named: BTreeSet<&MapName> = request.maps.iter().collect();
         let mut events = Vec::new();
+        for parent in along {
+            events.extend(self.resumed(parent, Action::Resume(ResumeMode::CatchUp)));
+        }
         for name in &named {
             let dependents = self.dependents.dependents(name);
             let others = dependents.iter().filter(|dependent| !named.contains(dependent));
@@ -177,17 +187,23 @@ impl Supervisor {
                         others.map(|other| (other.clone(), Event::Hold(hold.clone(), note(&request.reason)))),
                     );
                 }
-                Action::Resume(_) => {
-                    // Holds that the named maps caused go with them, also those on each other.
-                    for parent in self.dependents_held_by(name) {
-                        events.push((parent, Event::Lift(Hold::Parent((*name).clone()))));
-                    }
-                    events.push(((*name).clone(), Event::Act(request.action)));
-                }
+                Action::Resume(_) => events.extend(self.resumed(name, request.action)),
                 other => events.push(((*name).clone(), Event::Act(other))),
             }
         }
         in_order(events)
+    }
+
+    /// A map that is resumed. Holds that it caused go with it, also those on others that are resumed.
+    fn resumed(&self, name: &MapName, action: Action) -> Vec<(MapName, Event)> {
+        let lift = |held| (held, Event::Lift(Hold::Parent(name.clone())));
+        let mut events: Vec<_> = self.dependents_held_by(name).into_iter().map(lift).collect();
+        events.push((name.clone(), Event::Act(action)));
+        events
+    }
+
+    fn parents_along(&self, request: &Request) -> BTreeSet<MapName> {
+        parents_along(request, &self.dependents, |name| Some(&self.maps.get(name)?.state))
     }
 
     pub(super) fn dependents_held_by(&self, parent: &MapName) -> Vec<MapName> {
@@ -197,24 +213,23 @@ impl Supervisor {
     }
 
     /// Maps that cannot be resumed because a map that they depend on is not live, and is not resumed with them.
-    fn parents_not_live(&self, request: &Request) -> Vec<Blocker> {
+    fn parents_not_live(&self, request: &Request, along: &BTreeSet<MapName>) -> Vec<Blocker> {
         if !matches!(request.action, Action::Resume(_) | Action::Skip(_)) {
             return Vec::new();
         }
         let mut blockers = Vec::new();
-        for name in &request.maps {
+        for name in request.maps.iter().chain(along) {
             let Some(record) = self.maps.get(name) else { continue };
-            let behind = self.dependents.parents(name).filter(|parent| !request.maps.contains(parent)).find(
-                |parent| {
-                    self.maps.get(*parent).is_some_and(|parent| {
-                        // One that is catching up may itself wait for this map: a parent's delete for its
-                        // children.
-                        parent.state.phase == Phase::Paused || parent.state.is_pausing()
-                    })
-                },
-            );
+            let mut others = self
+                .dependents
+                .parents(name)
+                .filter(|parent| !request.maps.contains(parent) && !along.contains(*parent));
+            let behind =
+                others.find(|parent| self.maps.get(*parent).is_some_and(|parent| is_held(&parent.state)));
             let needs = match (behind, self.gap(record)) {
-                (Some(parent), _) => format!("depends on {parent}, which must be live first"),
+                (Some(parent), _) => {
+                    format!("depends on {parent}, which must be live first (--with-parents resumes it, too)")
+                }
                 (None, Some(gap)) => {
                     let fix = gap.fix.as_ref().map(|fix| format!(" ({fix})")).unwrap_or_default();
                     format!("has a gap: {gap}{fix}")
@@ -225,6 +240,26 @@ impl Supervisor {
         }
         blockers
     }
+}
+
+/// Whether a map is paused or about to be. One that is catching up is not: it may itself wait for those that depend on
+/// it, a parent's delete for its children.
+fn is_held(state: &MapState) -> bool {
+    state.phase == Phase::Paused || state.is_pausing()
+}
+
+/// The maps that are to be resumed along with those that a request names: all that these depend on, directly or not,
+/// and that are held. A person who asks for that takes every hold off them, their own included.
+pub(crate) fn parents_along<'a>(
+    request: &Request,
+    dependents: &Dependents,
+    state: impl Fn(&MapName) -> Option<&'a MapState>,
+) -> BTreeSet<MapName> {
+    if !request.with_parents || !matches!(request.action, Action::Resume(_) | Action::Skip(_)) {
+        return BTreeSet::new();
+    }
+    let above = request.maps.iter().flat_map(|map| dependents.ancestors(map));
+    above.filter(|map| !request.maps.contains(map) && state(map).is_some_and(is_held)).collect()
 }
 
 /// Lifts before actions, so that a map that is resumed together with its parent is not refused for it.

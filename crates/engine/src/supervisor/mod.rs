@@ -16,7 +16,7 @@ mod ruling;
 mod skip;
 mod snapshot;
 
-pub(crate) use act::Prepared;
+pub(crate) use act::{Prepared, parents_along};
 
 use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
 use crate::disk::Disk;

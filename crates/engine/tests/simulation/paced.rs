@@ -27,8 +27,8 @@ fn insert(world: &World, name: &str, id: i64) {
 }
 
 fn shown(world: &World, map: &str) -> MapView {
-    let snapshot = world.engine.as_ref().unwrap().snapshot();
-    snapshot.maps.iter().find(|view| view.map.name.as_str() == map).unwrap().clone()
+    let snapshot = world.engine.as_ref().expect("it is at work").snapshot();
+    snapshot.maps.iter().find(|view| view.map.name.as_str() == map).expect("it is declared").clone()
 }
 
 fn outrun(world: &World, map: &str) -> Option<Condition> {

@@ -64,8 +64,9 @@ pub(crate) async fn resume(
     Path(map): Path<String>,
     Body(asked): Body<ResumeRequest>,
 ) -> Answer {
-    let ResumeRequest { mode, rate, expected, reason, actor } = asked;
-    several(engine, Body(ActionRequest { mode, rate, expected, reason, actor, ..one("resume", map) })).await
+    let ResumeRequest { mode, rate, with_parents, expected, reason, actor } = asked;
+    let asked = ActionRequest { mode, rate, with_parents, expected, reason, actor, ..one("resume", map) };
+    several(engine, Body(asked)).await
 }
 
 /// `POST /maps/{map}/skip`
@@ -74,8 +75,9 @@ pub(crate) async fn skip(
     Path(map): Path<String>,
     Body(asked): Body<SkipRequest>,
 ) -> Answer {
-    let SkipRequest { queue, expected, reason, actor } = asked;
-    several(engine, Body(ActionRequest { queue, expected, reason, actor, ..one("skip", map) })).await
+    let SkipRequest { queue, with_parents, expected, reason, actor } = asked;
+    let asked = ActionRequest { queue, with_parents, expected, reason, actor, ..one("skip", map) };
+    several(engine, Body(asked)).await
 }
 
 /// `POST /maps/{map}/stop`

@@ -41,6 +41,10 @@ pub struct ActionRequest {
     /// share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<NonZeroU32>,
+    /// `resume` and `skip`: resume the maps that these depend on as well, where they are paused; those always by
+    /// catch-up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_parents: bool,
 }
 
 /// The body of `POST /maps/{map}/run`.
@@ -73,6 +77,8 @@ pub struct ResumeRequest {
     pub mode: Option<String>,
     /// See [`ActionRequest::rate`].
     pub rate: Option<NonZeroU32>,
+    /// See [`ActionRequest::with_parents`].
+    pub with_parents: bool,
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
@@ -87,6 +93,8 @@ pub struct ResumeRequest {
 pub struct SkipRequest {
     /// See [`ActionRequest::queue`].
     pub queue: Option<String>,
+    /// See [`ActionRequest::with_parents`].
+    pub with_parents: bool,
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
@@ -188,6 +196,7 @@ impl ActionRequest {
             ("app", self.app.is_some(), &["pause", "resume"]),
             ("expected", self.expected.is_some(), &["resume", "stop", "skip"]),
             ("rate", self.rate.is_some(), &["resume"]),
+            ("with_parents", self.with_parents, &["resume", "skip"]),
         ];
         for (field, is_given, verbs) in given {
             if is_given && !verbs.contains(&self.action.as_str()) {
@@ -220,11 +229,11 @@ impl ActionRequest {
             return Err(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes"));
         }
         let maps = self.maps.into_iter().map(MapName::from).collect();
-        let (reason, expected, rate) = (self.reason, self.expected, self.rate);
         Ok(tandem_engine::Request {
-            reason,
-            expected,
-            rate,
+            reason: self.reason,
+            expected: self.expected,
+            rate: self.rate,
+            with_parents: self.with_parents,
             ..tandem_engine::Request::new(action, maps, actor)
         })
     }

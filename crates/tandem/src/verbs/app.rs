@@ -29,7 +29,11 @@ pub(crate) async fn pause(desk: &Desk<'_>, asked: OneApp) -> Outcome {
 }
 
 pub(crate) async fn resume(desk: &Desk<'_>, asked: ResumeApp) -> Outcome {
-    let request = ActionRequest { rate: asked.pace.rate, ..request("resume", &asked.app) };
+    let request = ActionRequest {
+        rate: asked.pace.rate,
+        with_parents: asked.along.with_parents,
+        ..request("resume", &asked.app)
+    };
     act(desk, request, &asked.app.common, "running").await
 }
 

@@ -1,9 +1,9 @@
 //! Resuming as people need it: how it gets on, how fast it may go, which parents go with it.
 
-use crate::house::{House, Server, until_equal};
+use crate::house::{House, PATIENCE, Server, rows, until_equal};
 use serde_json::Value as Json;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A house whose maps run, the parent paused, with so many records queued, each of a transaction of its own.
 fn queued(count: u64) -> (House, Server) {
@@ -94,4 +94,57 @@ fn whoever_waits_for_a_catch_up_at_a_terminal_sees_how_it_gets_on() {
     }
     assert!(seen.contains("running"), "{seen:?}");
     assert_eq!(until_equal(&house, "customers"), 8);
+}
+
+/// The child is asked for, and the parent that stands in its way goes first: both, or none.
+#[test]
+fn a_map_is_resumed_with_the_parents_that_it_needs_or_not_at_all() {
+    let (house, tandem) = queued(2);
+    let paused = |map: &str| assert_eq!(tandem.ok(&["map", "show", map])["state"], "paused", "{map}");
+    // A person's own hold on the child, beside the parent's.
+    tandem.ok(&["map", "pause", "orders"]);
+    let (erp, crm) = (house.app("erp"), house.app("crm"));
+    erp.execute("INSERT INTO orders VALUES (1, 'K001', 5)", []).unwrap();
+    tandem.until(&["queue", "stats", "orders"], |stats| stats["records"] == 1);
+    tandem
+        .tandem(&["map", "resume", "orders"])
+        .ended(3, "depends on customers, which must be live first (--with-parents");
+
+    let plan = tandem.ok(&["map", "plan", "resume", "orders", "--with-parents"]);
+    let maps: Vec<_> = plan["maps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|map| (&map["name"], &map["to"], &map["goes_along"]))
+        .collect();
+    let expected =
+        [("customers", true), ("orders", false)].map(|(map, along)| (Json::from(map), Json::from(along)));
+    let seen = maps.iter().map(|(map, to, along)| {
+        assert_eq!(**to, "resuming");
+        ((*map).clone(), (*along).clone())
+    });
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    paused("customers");
+
+    // What stands in the parent's way stands in the way of both.
+    crm.execute_batch("ALTER TABLE customers RENAME COLUMN no TO nr").unwrap();
+    tandem.tandem(&["map", "resume", "orders", "--with-parents"]).ended(3, "nothing was changed");
+    paused("customers");
+    paused("orders");
+    crm.execute_batch("ALTER TABLE customers RENAME COLUMN nr TO no").unwrap();
+
+    // The child's queue is dropped, the parent's is not: nobody has asked for that.
+    let asked = ["map", "resume", "orders", "--with-parents", "--mode", "skip-discard", "--yes", "--wait"];
+    let ran = tandem.tandem(&asked).ended(0, "resume goes along: customers");
+    assert!(ran.out.contains("customers  running"), "{ran:?}");
+    assert_eq!(until_equal(&house, "customers"), 2);
+    let log = activity(&tandem, "customers");
+    assert!(log.contains("map.resume") && log.contains("goes along with orders"), "{log}");
+    erp.execute("INSERT INTO orders VALUES (2, 'K002', 6)", []).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while rows(&crm, "orders").len() != 1 {
+        assert!(Instant::now() < deadline, "{:?}", rows(&crm, "orders"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(rows(&crm, "orders")[0].contains("K002"));
 }

@@ -14,6 +14,7 @@ pub(crate) async fn resume(desk: &Desk<'_>, asked: Asked) -> Outcome {
         maps: asked.maps,
         mode: Some(asked.mode.name().to_owned()),
         expected: asked.expected,
+        with_parents: asked.along.with_parents,
         rate: asked.pace.rate,
         ..ActionRequest::default()
     };
