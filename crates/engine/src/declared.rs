@@ -61,6 +61,7 @@ pub(crate) fn reconcile_maps(
             blocked: None,
             skipped: Vec::new(),
             rate: None,
+            window: None,
         });
         next.insert(map.name.clone(), record);
     }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod queue;
+mod windows;
 
 pub use errors::ErrorInFull;
 pub use queue::{QueueFilter, QueueQuery, RecordInFull};
@@ -193,7 +194,10 @@ impl Engine {
         let mut supervisor = Supervisor::new(world, engine, saved, received, shown);
         supervisor.begin().map_err(|error| failed("open the journals", error.to_string(), error.fix()))?;
         env.spawn("supervisor", Box::pin(supervisor.run()));
-        Ok(Engine { snapshots, commands, apps, store, env, _lock: lock.map(Arc::new) })
+        let engine = Engine { snapshots, commands, apps, store, env, _lock: None };
+        // Ends with the supervisor, and must not hold the folder for longer.
+        engine.env.spawn("windows", Box::pin(windows::resume_after_windows(engine.clone())));
+        Ok(Engine { _lock: lock.map(Arc::new), ..engine })
     }
 
     /// What there is now.

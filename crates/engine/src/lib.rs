@@ -21,11 +21,11 @@ pub use engine::{
     StartError, check,
 };
 pub use failpoint::{FailPoint, Mistake};
-pub use request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
+pub use request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request, WindowAsked, WindowEnd};
 pub use store::{ErrorQuery, KeptChange, SetAside};
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};
 pub use view::{
     ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, FlowView, MapView, Page, QueueStats,
-    QueuedRecord, RuleOnMap, RuleTest, RuleView, Snapshot,
+    QueuedRecord, RuleOnMap, RuleTest, RuleView, Snapshot, WindowView,
 };

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
+use std::time::Duration;
 use tandem_core::lifecycle::{Action, Phase};
-use tandem_core::{Fault, Finding, MapName, Seq};
+use tandem_core::{Fault, Finding, MapName, Seq, WallTime};
 
 /// An action on one or several maps, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,13 +25,33 @@ pub struct Request {
     /// `resume` and `skip`: resume the maps that these depend on as well, where they are paused; those by catch-up,
     /// whatever becomes of the queues that were named.
     pub with_parents: bool,
+    /// `pause`: when it is planned to end. Of a map that a person has paused already, it moves the end.
+    pub window: Option<WindowAsked>,
+}
+
+/// When a pause is planned to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowAsked {
+    /// When.
+    pub end: WindowEnd,
+    /// Whether the maps are resumed then, by catch-up.
+    pub then_resume: bool,
+}
+
+/// A moment, or a time from now on; the engine's clock counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WindowEnd {
+    /// After this time.
+    In(Duration),
+    /// Then.
+    At(WallTime),
 }
 
 impl Request {
     /// A request with nothing else to it.
     pub fn new(action: Action, maps: Vec<MapName>, actor: impl Into<String>) -> Self {
         let (actor, reason) = (actor.into(), String::new());
-        Self { action, maps, actor, reason, expected: None, rate: None, with_parents: false }
+        Self { action, maps, actor, reason, expected: None, rate: None, with_parents: false, window: None }
     }
 }
 
@@ -103,6 +124,9 @@ pub enum Rejected {
     /// An app answered with a fault.
     #[error("nothing was changed: {0}")]
     App(Fault),
+    /// What was asked makes no sense, whatever the states are.
+    #[error("nothing was changed: {0}")]
+    Senseless(String),
     /// This version of Tandem cannot do it yet.
     #[error("nothing was changed: {0}")]
     Unsupported(String),

@@ -32,12 +32,27 @@ pub struct MapView {
     pub allowed: Vec<Action>,
     /// Named troubles and health facts, worst first.
     pub conditions: Vec<Condition>,
+    /// When the pause that a person asked for is planned to end.
+    pub window: Option<WindowView>,
     /// How its catch-up gets on, while it is resuming.
     pub catch_up: Option<CatchUpView>,
     /// Its flows; none while it is not running.
     pub flows: Vec<FlowView>,
     /// Maps that depend on it, directly or not.
     pub dependents: Vec<MapName>,
+}
+
+/// The planned end of a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowView {
+    /// When.
+    pub until: WallTime,
+    /// Whether the map is resumed then.
+    pub then_resume: bool,
+    /// Whether it is over.
+    pub over: bool,
+    /// Whether it is over and nothing that is known stands in the way of resuming the map.
+    pub due: bool,
 }
 
 /// How a map's catch-up gets on.
@@ -121,6 +136,8 @@ pub enum ConditionKind {
     GuardArmed,
     /// More comes than is applied: the map catches up for ever.
     NotConverging,
+    /// The pause was planned to be over by now.
+    WindowOver,
 }
 
 impl ConditionKind {
@@ -137,7 +154,8 @@ impl ConditionKind {
             | ConditionKind::Leaving
             | ConditionKind::SoftLimit
             | ConditionKind::WritesBlocked
-            | ConditionKind::NotConverging => !status,
+            | ConditionKind::NotConverging
+            | ConditionKind::WindowOver => !status,
         }
     }
 }

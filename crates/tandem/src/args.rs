@@ -2,6 +2,7 @@
 
 use crate::quantity;
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -141,7 +142,7 @@ pub(crate) enum AppVerb {
     /// List the apps
     List,
     /// Pause every map of an app: it goes down for maintenance, or what is on its other side does
-    Pause(OneApp),
+    Pause(PauseApp),
     /// Resume every map of an app
     Resume(ResumeApp),
 }
@@ -152,6 +153,14 @@ pub(crate) struct OneApp {
     pub(crate) app: String,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PauseApp {
+    #[command(flatten)]
+    pub(crate) window: Window,
+    #[command(flatten)]
+    pub(crate) app: OneApp,
 }
 
 #[derive(Debug, clap::Args)]
@@ -308,6 +317,8 @@ pub(crate) struct Pause {
     #[arg(required = true)]
     pub(crate) maps: Vec<String>,
     #[command(flatten)]
+    pub(crate) window: Window,
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 
@@ -328,6 +339,22 @@ pub(crate) struct Resume {
     pub(crate) along: Along,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// When a pause is planned to end.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Window {
+    /// The pause is planned to last so long; when it is over it is told of. Of a map that you have paused already,
+    /// the end is moved.
+    #[arg(long = "for", value_parser = duration, value_name = "DURATION", conflicts_with = "until")]
+    pub(crate) lasts: Option<Duration>,
+    /// The pause is planned to last until then, such as 2026-11-22T23:00:00Z.
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    pub(crate) until: Option<Timestamp>,
+    /// Resume the maps when the time is over, as 'resume' does, unless a limit blocks them or something else holds
+    /// them, too.
+    #[arg(long)]
+    pub(crate) then_resume: bool,
 }
 
 /// Which other maps go along.
@@ -497,6 +524,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     quantity::duration(text).ok_or_else(|| "write it as 60s, 5m or 1h30m".to_owned())
+}
+
+/// `2026-11-22T23:00:00Z`, or with another offset.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write it as 2026-11-22T23:00:00Z or 2026-11-23T00:00:00+01:00".to_owned())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::view::{ActivityEntry, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::lifecycle::{MapState, QueueFate};
+use tandem_core::lifecycle::{MapState, QueueFate, Window};
 use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::rules::{Rule, RuleState};
 use tandem_core::{
@@ -158,6 +158,9 @@ pub struct MapRecord {
     /// resumes it meanwhile, changes nothing about it.
     #[serde(default)]
     pub rate: Option<RateCap>,
+    /// When the pause that a person asked for is planned to end.
+    #[serde(default)]
+    pub window: Option<Window>,
 }
 
 impl MapRecord {

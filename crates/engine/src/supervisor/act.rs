@@ -1,13 +1,14 @@
 //! Requests: all or nothing, recorded before anything is done.
 
 use super::Supervisor;
+use super::limiting::span;
 use super::skip::fate_of;
 use crate::failpoint::FailPoint;
-use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
+use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request, WindowEnd};
 use crate::store::{FlowId, FlowRecord, MapRecord, Record};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::lifecycle::{
-    Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, step,
+    Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, Window, step,
 };
 use tandem_core::map::FlowSpec;
 use tandem_core::{BarrierId, Dependents, Finding, MapName, RateCap, StreamName};
@@ -59,6 +60,7 @@ impl Supervisor {
             return Err(Rejected::UnknownMap(unknown.clone()));
         }
         supported(request.action)?;
+        let window = self.window_of(request)?;
         let along = self.parents_along(request);
         let events = self.events(request, &along);
         let mut blockers = self.parents_not_live(request, &along);
@@ -68,7 +70,13 @@ impl Supervisor {
             let Some(record) = self.maps.get(&name) else { continue };
             let own = request.maps.contains(&name) || along.contains(&name);
             let before = next.get(&name).unwrap_or(&record.state);
+            if own && window.is_some() && before.holds.contains_key(&Hold::User) {
+                // Paused by a person already: only the end moves.
+                next.insert(name, before.clone());
+                continue;
+            }
             match step(before, event, self.now()) {
+                Ok(state) if !own && state == record.state => {}
                 Ok(state) => drop(next.insert(name, state)),
                 // A dependent that is in another state is left as it is; one that was named must do as asked.
                 Err(Refused { state, needs }) if own => {
@@ -93,6 +101,7 @@ impl Supervisor {
     ) -> Result<Accepted, Rejected> {
         let mut engine = self.engine.clone();
         let along = self.parents_along(request);
+        let window = self.window_of(request)?;
         let cap = request.rate.map(|per_second| RateCap { per_second, asked_at: self.now() });
         let mut records = Vec::new();
         let mut changed = Vec::new();
@@ -137,6 +146,17 @@ impl Supervisor {
                 entry.detail = said(&entry.detail, &format!("at most {} records a second", cap.per_second));
             }
             record.state = state;
+            if !record.state.holds.contains_key(&Hold::User) {
+                record.window = None;
+            } else if request.action == Action::Pause && request.maps.contains(&name) {
+                record.window = window;
+                if let Some(window) = window {
+                    let then = if window.then_resume { ", then it is resumed" } else { "" };
+                    entry.detail = said(&entry.detail, &format!("planned until {}{then}", window.until));
+                    prepared.warnings.extend(self.too_long(&name, window));
+                }
+            }
+            self.stuck.remove(&name);
             records.push(Record::Activity(entry));
             records.push(Record::Map(Box::new(record.clone())));
             changed.push(record);
@@ -162,6 +182,34 @@ impl Supervisor {
         }
         self.push_plans().map_err(|error| Rejected::Disk(error.to_string()))?;
         Ok(Accepted { id: ids.first().copied().unwrap_or_default(), maps, warnings: prepared.warnings })
+    }
+
+    /// The planned end that a request asks for.
+    fn window_of(&self, request: &Request) -> Result<Option<Window>, Rejected> {
+        let Some(asked) = request.window else { return Ok(None) };
+        let (now, then_resume) = (self.now(), asked.then_resume);
+        let until = match asked.end {
+            WindowEnd::In(time) => now.plus(time),
+            WindowEnd::At(moment) => moment,
+        };
+        if request.action != Action::Pause {
+            return Err(Rejected::Senseless(format!("{} has no planned end", request.action.name())));
+        }
+        if until <= now {
+            return Err(Rejected::Senseless(format!("the planned end, {until}, is over already")));
+        }
+        Ok(Some(Window { until, then_resume, told: false }))
+    }
+
+    /// A warning, if a limit ends a pause before its planned end.
+    fn too_long(&self, map: &MapName, window: Window) -> Option<Finding> {
+        let limits = self.world.limits.get(map).cloned().unwrap_or_default();
+        let max = limits.max_pause_age.filter(|max| window.until > self.now().plus(*max))?;
+        let (max, then) = (span(max), limits.when_full.name());
+        let message =
+            format!("max_pause_age is {max}, which is reached before the planned end: {then} follows");
+        let finding = Finding::warning("window_beyond_limit", format!("map {map}"), message);
+        Some(finding.fix("raise max_pause_age, or plan a shorter pause"))
     }
 
     /// What is asked of each map, dependents included.

@@ -15,8 +15,10 @@ mod resuming;
 mod ruling;
 mod skip;
 mod snapshot;
+mod windows;
 
 pub(crate) use act::{Prepared, parents_along};
+pub(crate) use windows::Stuck;
 
 use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
 use crate::disk::Disk;
@@ -27,6 +29,7 @@ use crate::store::{EngineRecord, FlowId, MapRecord, Record, Saved, Store, StoreE
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
 use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
+use holding::Changes;
 use limiting::Watched;
 use resuming::Watching;
 use ruling::Ruling;
@@ -71,6 +74,15 @@ pub(crate) enum Command {
     Plan {
         request: Request,
         reply: oneshot::Sender<Result<Planned, Rejected>>,
+    },
+    ResumeAfterWindow {
+        request: Request,
+        prepared: Prepared,
+        reply: oneshot::Sender<Result<bool, Rejected>>,
+    },
+    WindowStuck {
+        maps: Vec<MapName>,
+        stuck: Stuck,
     },
     Locate {
         map: MapName,
@@ -128,6 +140,8 @@ pub(crate) struct Supervisor {
     errors: BTreeMap<FlowId, u64>,
     watched: BTreeMap<MapName, Watched>,
     resuming: BTreeMap<MapName, Watching>,
+    /// Maps that could not be resumed when their windows were over.
+    stuck: BTreeMap<MapName, Stuck>,
     ruling: Ruling,
     telling: Telling,
 }
@@ -176,6 +190,7 @@ impl Supervisor {
             errors: saved.errors,
             watched: BTreeMap::new(),
             resuming: BTreeMap::new(),
+            stuck: BTreeMap::new(),
         }
     }
 
@@ -214,6 +229,10 @@ impl Supervisor {
                     // Whoever asked may be gone; what was recorded is done all the same.
                     let _ = reply.send(self.act(request, prepared));
                 }
+                Some(Command::ResumeAfterWindow { request, prepared, reply }) => {
+                    let _ = reply.send(self.resume_after_window(request, prepared));
+                }
+                Some(Command::WindowStuck { maps, stuck }) => self.window_stuck(maps, &stuck),
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
                     let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
@@ -231,6 +250,9 @@ impl Supervisor {
             }
             if let Err(error) = self.enforce_limits() {
                 tracing::error!("that a limit is reached could not be saved: {error}");
+            }
+            if let Err(error) = self.end_windows() {
+                tracing::error!("that a planned pause is over could not be saved: {error}");
             }
             if let Err(error) = self.follow_rules() {
                 tracing::error!("what a rule has seen or done could not be saved: {error}");

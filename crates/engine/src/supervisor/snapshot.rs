@@ -42,6 +42,7 @@ impl Supervisor {
             let flows: Vec<FlowView> = record.flows.iter().map(|flow| self.flow_view(flow)).collect();
             let errors = flows.iter().map(|flow| flow.errors).sum();
             let catch_up = self.watch_catch_up(&record, &flows);
+            let window = self.window_view(&record);
             let conditions = self.conditions(&record, errors);
             maps.push(MapView {
                 allowed: allowed(&record.state),
@@ -49,6 +50,7 @@ impl Supervisor {
                 map: record.map,
                 state: record.state,
                 conditions,
+                window,
                 catch_up,
                 flows,
             });
@@ -100,6 +102,7 @@ impl Supervisor {
         facts.extend(self.guard_facts(record));
         facts.extend(self.limit_fact(record));
         facts.extend(self.converging_fact(record));
+        facts.extend(self.window_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem error list {name}"));

@@ -10,6 +10,7 @@ mod executor;
 mod found;
 mod oracle;
 mod paced;
+mod windows;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -21,12 +21,12 @@ fn check(story: impl Fn(&mut World)) {
     }
 }
 
-fn insert(world: &World, name: &str, id: i64) {
+pub(crate) fn insert(world: &World, name: &str, id: i64) {
     let row = vec![Value::Int(id), Value::Int(id), Value::from("long")];
     world.left.transaction(|t| t.insert(&table(name), row)).expect("a new row");
 }
 
-fn shown(world: &World, map: &str) -> MapView {
+pub(crate) fn shown(world: &World, map: &str) -> MapView {
     let snapshot = world.engine.as_ref().expect("it is at work").snapshot();
     snapshot.maps.iter().find(|view| view.map.name.as_str() == map).expect("it is declared").clone()
 }
@@ -35,7 +35,7 @@ fn outrun(world: &World, map: &str) -> Option<Condition> {
     shown(world, map).conditions.into_iter().find(|found| found.kind == ConditionKind::NotConverging)
 }
 
-fn there(world: &World, name: &str) -> usize {
+pub(crate) fn there(world: &World, name: &str) -> usize {
     world.right.rows(&table(name)).len()
 }
 
@@ -53,7 +53,7 @@ fn queue(world: &mut World, map: &str, ids: std::ops::Range<i64>) {
     world.until("it is queued", |world| shown(world, map).flows[0].queue.records == wanted);
 }
 
-fn pass(world: &mut World, time: Duration) {
+pub(crate) fn pass(world: &mut World, time: Duration) {
     let until = world.env.now() + time;
     world.until("time has passed", |world| world.env.now() >= until);
 }

@@ -7,14 +7,17 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
+use tandem_core::connect::BoxFuture;
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
 use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
-use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
+use tandem_core::rules::Notice;
+use tandem_core::{Fault, Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
-use tandem_engine::{Engine, Rejected, Request, Setup, TellNobody, Tuning};
+use tandem_engine::store::{ActivityFrom, Store};
+use tandem_engine::{Engine, Rejected, Request, Setup, Tell, Tuning};
 
 /// Maps: a parent, its child, and one beside them.
 pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
@@ -76,6 +79,29 @@ pub(crate) struct World {
     tracing: bool,
     weather: Weather,
     next_value: i64,
+    pub(crate) told: Told,
+}
+
+/// What people were told.
+#[derive(Clone, Default)]
+pub(crate) struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().expect("one thread").clone()
+    }
+}
+
+impl Tell for Told {
+    fn targets(&self) -> Vec<Arc<str>> {
+        vec!["ops".into()]
+    }
+
+    fn tell<'a>(&'a self, _: &'a str, _: &'a str, notice: &'a Notice) -> BoxFuture<'a, Result<(), Fault>> {
+        let said = format!("{}: {}", notice.subject(), notice.lines().join("; "));
+        self.0.lock().expect("one thread").push(said);
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// What was asked of which map, and what came of it.
@@ -135,6 +161,7 @@ impl World {
             tracing,
             weather,
             next_value: 0,
+            told: Told::default(),
         };
         world.start();
         world
@@ -191,7 +218,7 @@ impl World {
         let apps = [("left", &self.left), ("right", &self.right)];
         let setup = Setup {
             rules: Vec::new(),
-            tell: Arc::new(TellNobody),
+            tell: Arc::new(self.told.clone()),
             data_dir: "unused".into(),
             apps: apps
                 .into_iter()
@@ -509,6 +536,12 @@ impl World {
                     Phase::Paused | Phase::Resuming | Phase::Initializing(_) => false,
                 }
             })
+    }
+
+    /// The events in the activity log of a map, the newest first.
+    pub(crate) fn events(&self, map: &str) -> Vec<String> {
+        let entries = self.store.activity(Some(&map.into()), ActivityFrom::Newest, 1_000);
+        entries.expect("it is in memory").into_iter().map(|entry| entry.event).collect()
     }
 
     /// Somebody pauses a map.

@@ -33,7 +33,8 @@ fn understand(engine: &Engine, mut asked: ActionRequest) -> Result<tandem_engine
         if !asked.maps.is_empty() {
             return Err(Refusal::bad_request("'maps' and 'app' are two ways to say it: send one of them"));
         }
-        asked.maps = maps_of(engine, app, &asked.action)?;
+        let planned = asked.for_seconds.is_some() || asked.until.is_some();
+        asked.maps = maps_of(engine, app, &asked.action, planned)?;
     }
     asked.into_engine().map_err(Refusal::bad_request)
 }
@@ -54,8 +55,9 @@ pub(crate) async fn pause(
     Path(map): Path<String>,
     Body(asked): Body<PauseRequest>,
 ) -> Answer {
-    let PauseRequest { reason, actor } = asked;
-    several(engine, Body(ActionRequest { reason, actor, ..one("pause", map) })).await
+    let PauseRequest { for_seconds, until, then_resume, reason, actor } = asked;
+    let asked = ActionRequest { for_seconds, until, then_resume, reason, actor, ..one("pause", map) };
+    several(engine, Body(asked)).await
 }
 
 /// `POST /maps/{map}/resume`
@@ -91,8 +93,9 @@ pub(crate) async fn stop(
 }
 
 /// The maps of an app that an action can be done with now. One that is on its way to a state in which it could be is
-/// among them: the engine refuses it, and names it.
-fn maps_of(engine: &Engine, app: &str, action: &str) -> Result<Vec<String>, Refusal> {
+/// among them: the engine refuses it, and names it. A pause with a planned end is for those as well whose end can be
+/// moved; one that was paused without an end keeps that.
+fn maps_of(engine: &Engine, app: &str, action: &str, planned: bool) -> Result<Vec<String>, Refusal> {
     let snapshot = engine.snapshot();
     if !snapshot.apps.iter().any(|known| known.app.as_str() == app) {
         let detail = format!("there is no app {app}");
@@ -101,7 +104,7 @@ fn maps_of(engine: &Engine, app: &str, action: &str) -> Result<Vec<String>, Refu
     }
     let wanted = |view: &&MapView| match view.state.phase {
         Phase::NotRunning => false,
-        Phase::Paused => action == "resume",
+        Phase::Paused => action == "resume" || (action == "pause" && planned && view.window.is_some()),
         Phase::Initializing(_) | Phase::Running | Phase::Resuming => {
             action == "pause" && !view.state.is_pausing()
         }

@@ -1,10 +1,13 @@
 //! Actions on maps: what is asked, and what an accepted one answers.
 
 use super::{Blocker, Finding};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
-use tandem_core::MapName;
+use std::time::Duration;
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
+use tandem_core::{MapName, WallTime};
+use tandem_engine::{WindowAsked, WindowEnd};
 
 /// Asks for an action on one or several maps: all of them, or none.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -45,6 +48,16 @@ pub struct ActionRequest {
     /// catch-up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_parents: bool,
+    /// `pause`: it is planned to end in so many seconds …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u32>,
+    /// … or then; one of the two. A map that a person has paused already takes a new end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// `pause` with a planned end: resume the maps then, by catch-up, unless a limit blocks them or something else
+    /// holds them, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub then_resume: bool,
 }
 
 /// The body of `POST /maps/{map}/run`.
@@ -63,6 +76,12 @@ pub struct RunRequest {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PauseRequest {
+    /// See [`ActionRequest::for_seconds`].
+    pub for_seconds: Option<u32>,
+    /// See [`ActionRequest::until`].
+    pub until: Option<Timestamp>,
+    /// See [`ActionRequest::then_resume`].
+    pub then_resume: bool,
     /// See [`ActionRequest::reason`].
     pub reason: String,
     /// See [`ActionRequest::actor`].
@@ -197,6 +216,9 @@ impl ActionRequest {
             ("expected", self.expected.is_some(), &["resume", "stop", "skip"]),
             ("rate", self.rate.is_some(), &["resume"]),
             ("with_parents", self.with_parents, &["resume", "skip"]),
+            ("for_seconds", self.for_seconds.is_some(), &["pause"]),
+            ("until", self.until.is_some(), &["pause"]),
+            ("then_resume", self.then_resume, &["pause"]),
         ];
         for (field, is_given, verbs) in given {
             if is_given && !verbs.contains(&self.action.as_str()) {
@@ -206,6 +228,7 @@ impl ActionRequest {
         if self.rate.is_some() && self.mode.as_deref().is_some_and(|mode| mode != "catch_up") {
             return Err("'rate' goes with the mode 'catch_up': what is skipped is not applied".to_owned());
         }
+        let window = self.window()?;
         let queue = self.queue.as_deref().map(queue_fate).transpose()?;
         let action = match self.action.as_str() {
             "run" => Action::Run { initial_sync: self.initial_sync.unwrap_or(true) },
@@ -234,8 +257,26 @@ impl ActionRequest {
             expected: self.expected,
             rate: self.rate,
             with_parents: self.with_parents,
+            window,
             ..tandem_engine::Request::new(action, maps, actor)
         })
+    }
+}
+
+impl ActionRequest {
+    fn window(&self) -> Result<Option<WindowAsked>, String> {
+        let end = match (self.for_seconds, self.until) {
+            (Some(_), Some(_)) => {
+                return Err("'for_seconds' and 'until' are two ways to say it: send one of them".to_owned());
+            }
+            (Some(seconds), None) => WindowEnd::In(Duration::from_secs(seconds.into())),
+            (None, Some(until)) => WindowEnd::At(WallTime(until.as_microsecond())),
+            (None, None) if self.then_resume => {
+                return Err("'then_resume' needs a planned end: 'for_seconds' or 'until'".to_owned());
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(WindowAsked { end, then_resume: self.then_resume }))
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Map {
     pub depends_on: Vec<String>,
     /// Maps that depend on it, directly or not.
     pub dependents: Vec<String>,
+    /// When the pause that a person asked for is planned to end; null if it is not, or if nobody paused it.
+    pub window: Option<Window>,
     /// How its catch-up gets on; null unless it is resuming.
     pub catch_up: Option<CatchUp>,
     /// The queue of all of its flows.
@@ -98,6 +100,17 @@ pub struct Condition {
     pub since: Timestamp,
     /// What a person can do about it.
     pub fix: Option<String>,
+}
+
+/// The planned end of a pause.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Window {
+    /// When.
+    pub until: Timestamp,
+    /// Whether the map is resumed then.
+    pub then_resume: bool,
+    /// Whether it is over.
+    pub over: bool,
 }
 
 /// How a catch-up gets on.
@@ -227,6 +240,11 @@ impl From<&MapView> for Map {
             deletes: deletes(view.map.deletes).to_owned(),
             depends_on: names(&view.map.depends_on),
             dependents: names(&view.dependents),
+            window: view.window.map(|window| Window {
+                until: moment(window.until),
+                then_resume: window.then_resume,
+                over: window.over,
+            }),
             catch_up: view.catch_up.as_ref().map(CatchUp::from),
             queue: QueueStats::of(&view.flows),
             flows: view.flows.iter().map(Flow::from).collect(),

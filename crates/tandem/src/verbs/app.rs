@@ -1,8 +1,8 @@
 //! `tandem app …`
 
-use super::map::act;
+use super::map::{act, planned};
 use super::{Desk, Outcome};
-use crate::args::{OneApp, ResumeApp};
+use crate::args::{OneApp, PauseApp, ResumeApp};
 use crate::failure::Exit;
 use crate::output::table;
 use comfy_table::Cell;
@@ -24,8 +24,9 @@ fn row(app: &App) -> [Cell; 4] {
     ]
 }
 
-pub(crate) async fn pause(desk: &Desk<'_>, asked: OneApp) -> Outcome {
-    act(desk, request("pause", &asked), &asked.common, "paused").await
+pub(crate) async fn pause(desk: &Desk<'_>, asked: PauseApp) -> Outcome {
+    let request = planned(request("pause", &asked.app), &asked.window)?;
+    act(desk, request, &asked.app.common, "paused").await
 }
 
 pub(crate) async fn resume(desk: &Desk<'_>, asked: ResumeApp) -> Outcome {

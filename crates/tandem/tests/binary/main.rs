@@ -15,3 +15,4 @@ mod rules;
 mod seeds;
 mod story;
 mod usage;
+mod windows;

@@ -15,6 +15,7 @@ mod wait;
 pub(super) use act::{act, actor};
 pub(crate) use list::list;
 pub(crate) use pause::pause;
+pub(super) use pause::planned;
 pub(crate) use plan::plan;
 pub(crate) use resume::resume;
 pub(crate) use run::run;

@@ -78,7 +78,8 @@ pub(super) fn eta(catch_up: &CatchUp) -> String {
     }
 }
 
-fn long(seconds: u64) -> String {
+/// A time in its largest unit.
+pub(super) fn long(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),

@@ -32,6 +32,16 @@ fn text(map: &Map) -> String {
         let since = moment(hold.since);
         lines.push(("held by", format!("{}{name} since {since}, {}{reason}", hold.kind, hold.actor)));
     }
+    if let Some(window) = &map.window {
+        let left = jiff::Timestamp::now().duration_until(window.until).as_secs();
+        let when = if window.over {
+            "over".to_owned()
+        } else {
+            format!("in {}", progress::long(left.max(0).unsigned_abs()))
+        };
+        let then = if window.then_resume { ", then it is resumed" } else { "" };
+        lines.push(("planned end", format!("{} ({when}){then}", moment(window.until))));
+    }
     if let Some(catch_up) = &map.catch_up {
         let done = format!("{} % since {}", progress::percent(catch_up), moment(catch_up.since));
         let applied = count(catch_up.applied);
