@@ -1,6 +1,7 @@
 //! The door to the engine: the only thing that a server or a test holds.
 
 mod errors;
+mod force;
 mod queue;
 mod windows;
 
@@ -222,7 +223,12 @@ impl Engine {
             }
             _ => Prepared::default(),
         };
-        self.ask(|reply| Command::Act { request, prepared, reply }).await?
+        let forced = request.force.then(|| request.clone());
+        let mut accepted = self.ask(|reply| Command::Act { request, prepared, reply }).await??;
+        if let Some(request) = forced {
+            accepted.left_behind = self.give_up(request).await?;
+        }
+        Ok(accepted)
     }
 
     /// What a request would do now, and what stands in its way. Changes nothing, and asks no app.

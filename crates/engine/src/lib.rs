@@ -21,7 +21,9 @@ pub use engine::{
     StartError, check,
 };
 pub use failpoint::{FailPoint, Mistake};
-pub use request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request, WindowAsked, WindowEnd};
+pub use request::{
+    Accepted, Blocker, LeftBehind, Planned, PlannedMap, Rejected, Request, WindowAsked, WindowEnd,
+};
 pub use store::{ErrorQuery, KeptChange, SetAside};
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
 use tandem_core::lifecycle::{Action, Phase};
-use tandem_core::{Fault, Finding, MapName, Seq, WallTime};
+use tandem_core::{AppName, Fault, Finding, MapName, Seq, WallTime};
 
 /// An action on one or several maps, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Request {
     pub with_parents: bool,
     /// `pause`: when it is planned to end. Of a map that a person has paused already, it moves the end.
     pub window: Option<WindowAsked>,
+    /// `stop`: do not wait for apps that do not answer; say what is left behind in them.
+    pub force: bool,
 }
 
 /// When a pause is planned to end.
@@ -51,7 +53,17 @@ impl Request {
     /// A request with nothing else to it.
     pub fn new(action: Action, maps: Vec<MapName>, actor: impl Into<String>) -> Self {
         let (actor, reason) = (actor.into(), String::new());
-        Self { action, maps, actor, reason, expected: None, rate: None, with_parents: false, window: None }
+        Self {
+            action,
+            maps,
+            actor,
+            reason,
+            expected: None,
+            rate: None,
+            with_parents: false,
+            window: None,
+            force: false,
+        }
     }
 }
 
@@ -65,6 +77,22 @@ pub struct Accepted {
     pub maps: Vec<(MapName, Phase)>,
     /// What a person should know, such as checks that only warned.
     pub warnings: Vec<Finding>,
+    /// What a forced stop has left behind in apps that did not answer.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// What is left of ours in an app that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// The app.
+    pub app: AppName,
+    /// What.
+    pub what: String,
+    /// Why it is still there.
+    pub why: String,
+    /// What frees the app of everything of ours, run there by hand; none while other maps use the app, or if only
+    /// the app itself could tell.
+    pub sql: Option<String>,
 }
 
 /// What a request would do if it were made now. Nothing was changed.

@@ -50,7 +50,7 @@ pub(crate) enum Verb {
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
-    /// Apps: list, and pause or resume all maps of one
+    /// Apps: list, and pause, resume or stop all maps of one
     #[command(subcommand)]
     App(AppVerb),
     /// What the sources refuse on behalf of maps: list, release
@@ -145,6 +145,8 @@ pub(crate) enum AppVerb {
     Pause(PauseApp),
     /// Resume every map of an app
     Resume(ResumeApp),
+    /// End every map of an app
+    Stop(StopApp),
 }
 
 #[derive(Debug, clap::Args)]
@@ -159,6 +161,14 @@ pub(crate) struct OneApp {
 pub(crate) struct PauseApp {
     #[command(flatten)]
     pub(crate) window: Window,
+    #[command(flatten)]
+    pub(crate) app: OneApp,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopApp {
+    #[command(flatten)]
+    pub(crate) end: End,
     #[command(flatten)]
     pub(crate) app: OneApp,
 }
@@ -418,11 +428,22 @@ pub(crate) struct Stop {
     /// The maps: all of them, or none.
     #[arg(required = true)]
     pub(crate) maps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) end: End,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// How maps are ended.
+#[derive(Debug, clap::Args)]
+pub(crate) struct End {
     /// What becomes of the queue: a map that is paused or resuming needs it.
     #[arg(long, value_enum)]
     pub(crate) queue: Option<Fate>,
-    #[command(flatten)]
-    pub(crate) common: Common,
+    /// For an app that is gone for good: drop what is queued, wait some seconds for the apps that answer, give up the
+    /// others, and say what is left behind in them and what removes it. Needs no --wait.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 impl Mode {

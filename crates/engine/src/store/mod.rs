@@ -266,6 +266,10 @@ pub struct StreamRecord {
     /// Where flows were before, oldest first: should the destination lose its last transactions, this tells which
     /// of them each flow loses. Reaches as far back as the journal does.
     pub trail: Vec<Stay>,
+    /// It has ended, and its watermarks are still at the destination, which did not answer. Kept so that a stream of
+    /// that name that begins anew goes on from its numbers: what was left must not fence it, nor speak for it.
+    #[serde(default)]
+    pub left: bool,
 }
 
 /// A lane: who is in it, and how far it is known to be applied.

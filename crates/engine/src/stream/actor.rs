@@ -437,6 +437,7 @@ impl StreamActor {
             self.stop(lane, PAUSE_TIMEOUT).await;
         }
         self.note_progress();
+        let mut left = None;
         match over {
             Over::Shutdown => {
                 if let Err(error) = self.save() {
@@ -444,15 +445,20 @@ impl StreamActor {
                 }
             }
             Over::NoFlows => {
-                self.retire_all().await;
-                if let Err(error) =
-                    self.parts.store.save(&[Record::NoStream(self.parts.record.stream.clone())])
-                {
+                left = self.retire_all().await.map(|fault| {
+                    let record = StreamRecord { left: true, ..self.parts.record.clone() };
+                    (fault, Arc::new(record))
+                });
+                let last = match &left {
+                    None => Record::NoStream(self.parts.record.stream.clone()),
+                    Some((_, record)) => Record::Stream((**record).clone()),
+                };
+                if let Err(error) = self.parts.store.save(&[last]) {
                     tracing::warn!(stream = %self.parts.record.stream, "the ended stream was not forgotten: {error}");
                 }
             }
         }
-        self.parts.status.send_modify(|status| status.ended = true);
+        self.parts.status.send_modify(|status| (status.ended, status.left) = (true, left));
         self.parts.bell.notify_one();
     }
 
@@ -556,6 +562,7 @@ impl StreamActor {
             fault: self.connect.fault().cloned().or(blocked),
             broken: self.broken.clone(),
             ended: false,
+            left: None,
         };
         let changed = self.parts.status.send_if_modified(|known| {
             let changed = *known != status;

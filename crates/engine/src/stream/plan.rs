@@ -4,7 +4,7 @@
 //! the plan it has come. Whoever waits for an effect waits for a status of at least the version that asked for it;
 //! an older status says nothing, however right it looks.
 
-use crate::store::FlowId;
+use crate::store::{FlowId, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Projection};
@@ -77,6 +77,8 @@ pub(crate) struct StreamStatus {
     pub(crate) broken: Option<Fault>,
     /// It has ended, and nothing of it is left on our side.
     pub(crate) ended: bool,
+    /// It has ended, and its watermarks are still at the destination: why, and what was saved of it.
+    pub(crate) left: Option<(Fault, Arc<StreamRecord>)>,
 }
 
 /// How a flow stands.

@@ -138,16 +138,22 @@ impl Supervisor {
     fn forget_ended(&mut self) -> bool {
         let mut ended = false;
         let disk = self.world.disk.clone();
+        let mut left = Vec::new();
         self.streams.retain(|stream, handle| {
             let over = handle.status.borrow().ended;
             if over {
                 ended = true;
+                left.extend(handle.status.borrow().left.clone());
                 if let Err(error) = remove_dir(&*disk, &handle.dir) {
                     tracing::warn!(%stream, "the journal of a stopped stream was not removed: {error}");
                 }
             }
             !over
         });
+        for (fault, record) in left {
+            self.note_left(&record.stream, fault);
+            self.saved_streams.insert(record.stream.clone(), (*record).clone());
+        }
         let mut engine = self.engine.clone();
         self.apps.retain(|app, handle| {
             let over = handle.status.borrow().ended;

@@ -181,7 +181,12 @@ impl Supervisor {
             self.maps.insert(record.map.name.clone(), record);
         }
         self.push_plans().map_err(|error| Rejected::Disk(error.to_string()))?;
-        Ok(Accepted { id: ids.first().copied().unwrap_or_default(), maps, warnings: prepared.warnings })
+        Ok(Accepted {
+            id: ids.first().copied().unwrap_or_default(),
+            maps,
+            warnings: prepared.warnings,
+            left_behind: Vec::new(),
+        })
     }
 
     /// The planned end that a request asks for.

@@ -8,6 +8,7 @@
 mod absorb;
 mod act;
 mod holding;
+mod leaving;
 mod limiting;
 mod plans;
 mod reach;
@@ -24,7 +25,7 @@ use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
-use crate::request::{Accepted, Planned, Rejected, Request};
+use crate::request::{Accepted, LeftBehind, Planned, Rejected, Request};
 use crate::store::{EngineRecord, FlowId, MapRecord, Record, Saved, Store, StoreError, StreamRecord};
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
@@ -40,7 +41,7 @@ use tandem_core::connect::{Connector, Owner};
 use tandem_core::limits::Limits;
 use tandem_core::map::FlowSpec;
 use tandem_core::rules::Rule;
-use tandem_core::{AppName, Dependents, MapName, Seq, StreamName, WallTime};
+use tandem_core::{AppName, Dependents, Fault, MapName, Seq, StreamName, WallTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// What an engine can be tuned with. The defaults are for production.
@@ -79,6 +80,11 @@ pub(crate) enum Command {
         request: Request,
         prepared: Prepared,
         reply: oneshot::Sender<Result<bool, Rejected>>,
+    },
+    GiveUp {
+        request: Request,
+        sql: BTreeMap<AppName, Result<String, Fault>>,
+        reply: oneshot::Sender<Result<Vec<LeftBehind>, Rejected>>,
     },
     WindowStuck {
         maps: Vec<MapName>,
@@ -128,7 +134,7 @@ pub(crate) struct Supervisor {
     dependents: Dependents,
     streams: BTreeMap<StreamName, StreamHandle>,
     apps: BTreeMap<AppName, AppHandle>,
-    /// Streams that were saved and have no handle yet.
+    /// Streams that were saved and have no handle, or have ended and left something behind.
     saved_streams: BTreeMap<StreamName, StreamRecord>,
     version: u64,
     /// The version of the plans that first said what is wanted of a map now.
@@ -142,6 +148,8 @@ pub(crate) struct Supervisor {
     resuming: BTreeMap<MapName, Watching>,
     /// Maps that could not be resumed when their windows were over.
     stuck: BTreeMap<MapName, Stuck>,
+    /// Why streams that have ended could not take out their watermarks.
+    left: BTreeMap<StreamName, Fault>,
     ruling: Ruling,
     telling: Telling,
 }
@@ -191,6 +199,7 @@ impl Supervisor {
             watched: BTreeMap::new(),
             resuming: BTreeMap::new(),
             stuck: BTreeMap::new(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -198,7 +207,8 @@ impl Supervisor {
     pub(crate) fn begin(&mut self) -> Result<(), JournalError> {
         self.push_plans()?;
         // What was stopped before the last end and not taken apart by then is taken apart now.
-        for stream in self.saved_streams.keys().cloned().collect::<Vec<_>>() {
+        let unfinished = self.saved_streams.iter().filter(|(_, record)| !record.left);
+        for stream in unfinished.map(|(stream, _)| stream.clone()).collect::<Vec<_>>() {
             self.open_stream(&stream)?;
         }
         for app in self.engine.leaving.clone() {
@@ -231,6 +241,9 @@ impl Supervisor {
                 }
                 Some(Command::ResumeAfterWindow { request, prepared, reply }) => {
                     let _ = reply.send(self.resume_after_window(request, prepared));
+                }
+                Some(Command::GiveUp { request, sql, reply }) => {
+                    let _ = reply.send(self.give_up(&request, &sql));
                 }
                 Some(Command::WindowStuck { maps, stuck }) => self.window_stuck(maps, &stuck),
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
@@ -316,9 +329,13 @@ impl Supervisor {
 
     fn open_stream(&mut self, stream: &StreamName) -> Result<(), JournalError> {
         let record = match self.saved_streams.remove(stream) {
-            Some(record) => record,
-            None => {
-                let record = StreamRecord::new(stream.clone(), self.engine.next_flow);
+            Some(record) if !record.left => record,
+            old => {
+                let number = self.engine.next_flow;
+                let record = match old {
+                    Some(old) => StreamRecord::behind(&old, number),
+                    None => StreamRecord::new(stream.clone(), number),
+                };
                 // The record names the folder: saved before anything is in it.
                 self.world
                     .store

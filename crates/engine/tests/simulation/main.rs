@@ -10,6 +10,7 @@ mod executor;
 mod found;
 mod oracle;
 mod paced;
+mod told;
 mod windows;
 mod world;
 

@@ -2,22 +2,21 @@
 
 use crate::executor::{Executor, Random, SimEnv};
 use crate::oracle::Oracle;
+use crate::told::Told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
-use tandem_core::connect::BoxFuture;
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Phase, QueueFate, ResumeMode};
 use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
-use tandem_core::rules::Notice;
-use tandem_core::{Fault, Guard, MapName, Seq, TableName, Value, WallTime};
+use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
 use tandem_engine::store::{ActivityFrom, Store};
-use tandem_engine::{Engine, Rejected, Request, Setup, Tell, Tuning};
+use tandem_engine::{Engine, Rejected, Request, Setup, Tuning};
 
 /// Maps: a parent, its child, and one beside them.
 pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
@@ -80,28 +79,6 @@ pub(crate) struct World {
     weather: Weather,
     next_value: i64,
     pub(crate) told: Told,
-}
-
-/// What people were told.
-#[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<String>>>);
-
-impl Told {
-    pub(crate) fn all(&self) -> Vec<String> {
-        self.0.lock().expect("one thread").clone()
-    }
-}
-
-impl Tell for Told {
-    fn targets(&self) -> Vec<Arc<str>> {
-        vec!["ops".into()]
-    }
-
-    fn tell<'a>(&'a self, _: &'a str, _: &'a str, notice: &'a Notice) -> BoxFuture<'a, Result<(), Fault>> {
-        let said = format!("{}: {}", notice.subject(), notice.lines().join("; "));
-        self.0.lock().expect("one thread").push(said);
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
 /// What was asked of which map, and what came of it.

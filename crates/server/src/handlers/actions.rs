@@ -88,8 +88,9 @@ pub(crate) async fn stop(
     Path(map): Path<String>,
     Body(asked): Body<StopRequest>,
 ) -> Answer {
-    let StopRequest { queue, expected, reason, actor } = asked;
-    several(engine, Body(ActionRequest { queue, expected, reason, actor, ..one("stop", map) })).await
+    let StopRequest { queue, force, expected, reason, actor } = asked;
+    let asked = ActionRequest { queue, force, expected, reason, actor, ..one("stop", map) };
+    several(engine, Body(asked)).await
 }
 
 /// The maps of an app that an action can be done with now. One that is on its way to a state in which it could be is
@@ -104,6 +105,7 @@ fn maps_of(engine: &Engine, app: &str, action: &str, planned: bool) -> Result<Ve
     }
     let wanted = |view: &&MapView| match view.state.phase {
         Phase::NotRunning => false,
+        _ if action == "stop" => true,
         Phase::Paused => action == "resume" || (action == "pause" && planned && view.window.is_some()),
         Phase::Initializing(_) | Phase::Running | Phase::Resuming => {
             action == "pause" && !view.state.is_pausing()

@@ -15,7 +15,7 @@ mod value;
 
 pub(crate) use action::TEXT_MAX;
 pub use action::{
-    Accepted, ActionRequest, MapState, PauseRequest, Plan, PlannedMap, ResumeRequest, RunRequest,
+    Accepted, ActionRequest, LeftBehind, MapState, PauseRequest, Plan, PlannedMap, ResumeRequest, RunRequest,
     SkipRequest, StopRequest,
 };
 pub use activity::Activity;

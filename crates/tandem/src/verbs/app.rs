@@ -1,8 +1,8 @@
 //! `tandem app …`
 
-use super::map::{act, planned};
+use super::map::{act, agree_to_loss_in, ending, fate, planned, waiting};
 use super::{Desk, Outcome};
-use crate::args::{OneApp, PauseApp, ResumeApp};
+use crate::args::{OneApp, PauseApp, ResumeApp, StopApp};
 use crate::failure::Exit;
 use crate::output::table;
 use comfy_table::Cell;
@@ -36,6 +36,17 @@ pub(crate) async fn resume(desk: &Desk<'_>, asked: ResumeApp) -> Outcome {
         ..request("resume", &asked.app)
     };
     act(desk, request, &asked.app.common, "running").await
+}
+
+pub(crate) async fn stop(desk: &Desk<'_>, asked: StopApp) -> Outcome {
+    let StopApp { end, app: OneApp { app, common } } = asked;
+    let queue = fate(&end)?;
+    let loses = queue.is_some();
+    let request = ActionRequest { app: Some(app.clone()), ..ending(&end, queue) };
+    if loses {
+        agree_to_loss_in(desk, &app, &request, &common).await?;
+    }
+    act(desk, request, &waiting(common, &end), "not_running").await
 }
 
 fn request(action: &str, asked: &OneApp) -> ActionRequest {

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod data_folder;
+mod force;
 mod house;
 mod http;
 mod inspect;

@@ -82,7 +82,7 @@ fn until_settled(server: &Server, args: &[&str], wanted: impl Fn(&Json) -> bool)
 
 /// Two PostgreSQL servers: the destination is one of its own, so that it can be stopped by itself. A rule pauses when it
 /// is away for two seconds.
-fn two_servers(rule: &str) -> (House, PostgresServer, PostgresServer) {
+pub(crate) fn two_servers(rule: &str) -> (House, PostgresServer, PostgresServer) {
     let (house, erp) = world(PostgresOptions::default());
     let crm = PostgresServer::start_new(PostgresOptions::default());
     crm.sql_blocking("postgres", "CREATE ROLE tandem LOGIN PASSWORD 'from the vault: @/?'");

@@ -12,7 +12,7 @@ mod skip;
 mod stop;
 mod wait;
 
-pub(super) use act::{act, actor};
+pub(super) use act::{act, actor, agree_to_loss_in};
 pub(crate) use list::list;
 pub(crate) use pause::pause;
 pub(super) use pause::planned;
@@ -22,6 +22,7 @@ pub(crate) use run::run;
 pub(crate) use show::show;
 pub(crate) use skip::skip;
 pub(crate) use stop::stop;
+pub(super) use stop::{ending, fate, waiting};
 pub(crate) use wait::wait;
 
 use tandem_server::wire::Map;
