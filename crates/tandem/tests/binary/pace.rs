@@ -140,6 +140,10 @@ fn a_map_is_resumed_with_the_parents_that_it_needs_or_not_at_all() {
     assert_eq!(until_equal(&house, "customers"), 2);
     let log = activity(&tandem, "customers");
     assert!(log.contains("map.resume") && log.contains("goes along with orders"), "{log}");
+    let entries = tandem.ok(&["activity", "--map", "customers"]);
+    let resumed =
+        entries["items"].as_array().unwrap().iter().find(|entry| entry["event"] == "map.resume").unwrap();
+    assert_eq!(resumed["to"], "resuming", "the parent catches up: {resumed}");
     erp.execute("INSERT INTO orders VALUES (2, 'K002', 6)", []).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while rows(&crm, "orders").len() != 1 {
