@@ -16,7 +16,7 @@ use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
 use tandem_engine::store::{ActivityFrom, Store};
-use tandem_engine::{Engine, Rejected, Request, Setup, Tuning};
+use tandem_engine::{Engine, Rejected, Request, Setup, Tuning, WindowAsked, WindowEnd};
 
 /// Maps: a parent, its child, and one beside them.
 pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
@@ -37,7 +37,7 @@ pub(crate) struct Weather {
     pub(crate) skips: bool,
     /// The source refuses deletes of paused maps.
     pub(crate) guards: bool,
-    /// Operators cap catch-ups.
+    /// Operators cap catch-ups, resume maps with their parents, and plan when pauses end.
     pub(crate) caps: bool,
 }
 
@@ -361,6 +361,11 @@ impl World {
         let mut request = Request::new(action, vec![name], "sim");
         if self.weather.caps && action == Action::Resume(ResumeMode::CatchUp) {
             request.rate = NonZeroU32::new(self.random.below(40) as u32);
+            request.with_parents = self.random.chance(500);
+        }
+        if self.weather.caps && action == Action::Pause && self.random.chance(600) {
+            let end = WindowEnd::In(Duration::from_secs(1 + self.random.below(20)));
+            request.window = Some(WindowAsked { end, then_resume: self.random.chance(800) });
         }
         self.send(verb, request);
     }
