@@ -22,7 +22,7 @@ use crate::store::{EngineRecord, Record, Store};
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Prepared, Supervisor, World, parents_along};
 use crate::telling::Tell;
-use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, RuleTest, RuleView, Snapshot};
+use crate::view::{ActivityEntry, MapView, Page, RuleTest, RuleView, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -213,6 +213,9 @@ impl Engine {
 
     /// Does a request, all or nothing. Returns when it is recorded; what it starts goes on.
     pub async fn act(&self, request: Request) -> Result<Accepted, Rejected> {
+        if request.force && matches!(request.action, Action::Stop(_)) {
+            return self.stop_by_force(request).await;
+        }
         let prepared = match request.action {
             Action::Run { .. } => self.prepare_run(&request).await?,
             Action::Resume(_) => self.prepare_resume(&request).await?,
@@ -223,12 +226,7 @@ impl Engine {
             }
             _ => Prepared::default(),
         };
-        let forced = request.force.then(|| request.clone());
-        let mut accepted = self.ask(|reply| Command::Act { request, prepared, reply }).await??;
-        if let Some(request) = forced {
-            accepted.left_behind = self.give_up(request).await?;
-        }
-        Ok(accepted)
+        self.ask(|reply| Command::Act { request, prepared, reply }).await?
     }
 
     /// What a request would do now, and what stands in its way. Changes nothing, and asks no app.
@@ -376,10 +374,8 @@ impl Engine {
         let mut snapshots = self.snapshots.clone();
         let there = |snapshot: &Snapshot| {
             let view = snapshot.maps.iter().find(|view| view.map.name == *map)?;
-            let leaving =
-                |condition: &Condition| condition.kind == ConditionKind::Leaving && condition.status;
             let ends = view.state.phase.name() == phase.name() && !view.state.is_pausing();
-            Some(ends && !view.conditions.iter().any(leaving))
+            Some(ends && !view.is_leaving())
         };
         if there(&self.snapshot()).is_none() {
             return Err(Rejected::UnknownMap(map.clone()));

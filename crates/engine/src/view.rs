@@ -42,6 +42,14 @@ pub struct MapView {
     pub dependents: Vec<MapName>,
 }
 
+impl MapView {
+    /// Whether it is stopped, and its apps still have something of ours because of it.
+    pub fn is_leaving(&self) -> bool {
+        let leaving = |condition: &Condition| condition.kind == ConditionKind::Leaving && condition.status;
+        self.conditions.iter().any(leaving)
+    }
+}
+
 /// The planned end of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowView {

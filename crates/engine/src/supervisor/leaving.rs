@@ -65,11 +65,12 @@ impl Supervisor {
 
     /// Gives up the apps that still have something of the maps that a request has stopped, and says what is left
     /// behind in them. `sql`: what frees each app of everything of ours, or why that is not known.
+    /// Returns the number of the first note of it as well.
     pub(super) fn give_up(
         &mut self,
         request: &Request,
         sql: &BTreeMap<AppName, Result<String, Fault>>,
-    ) -> Result<Vec<LeftBehind>, Rejected> {
+    ) -> Result<(u64, Vec<LeftBehind>), Rejected> {
         let mut records = Vec::new();
         let (mut all, mut given_up): (Vec<LeftBehind>, BTreeSet<AppName>) = Default::default();
         for name in &request.maps {
@@ -110,7 +111,7 @@ impl Supervisor {
         let mut engine = self.engine.clone();
         engine.leaving.retain(|app| !given_up.contains(app));
         records.push(Record::Engine(engine.clone()));
-        self.save(&records).map_err(|error| Rejected::Disk(error.to_string()))?;
+        let ids = self.save(&records).map_err(|error| Rejected::Disk(error.to_string()))?;
         self.engine = engine;
         for app in given_up {
             // Whoever works on it ends without a word with the app; another may begin for it at any time.
@@ -120,7 +121,7 @@ impl Supervisor {
                     .send_modify(|plan| *plan = Arc::new(AppPlan { shutdown: true, ..(**plan).clone() }));
             }
         }
-        Ok(all)
+        Ok((ids.first().copied().unwrap_or_default(), all))
     }
 
     /// What is to be said of an app that maps use which were not stopped.

@@ -84,7 +84,7 @@ pub(crate) enum Command {
     GiveUp {
         request: Request,
         sql: BTreeMap<AppName, Result<String, Fault>>,
-        reply: oneshot::Sender<Result<Vec<LeftBehind>, Rejected>>,
+        reply: oneshot::Sender<Result<(u64, Vec<LeftBehind>), Rejected>>,
     },
     WindowStuck {
         maps: Vec<MapName>,

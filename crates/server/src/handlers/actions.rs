@@ -33,8 +33,7 @@ fn understand(engine: &Engine, mut asked: ActionRequest) -> Result<tandem_engine
         if !asked.maps.is_empty() {
             return Err(Refusal::bad_request("'maps' and 'app' are two ways to say it: send one of them"));
         }
-        let planned = asked.for_seconds.is_some() || asked.until.is_some();
-        asked.maps = maps_of(engine, app, &asked.action, planned)?;
+        asked.maps = maps_of(engine, app, &asked)?;
     }
     asked.into_engine().map_err(Refusal::bad_request)
 }
@@ -96,7 +95,8 @@ pub(crate) async fn stop(
 /// The maps of an app that an action can be done with now. One that is on its way to a state in which it could be is
 /// among them: the engine refuses it, and names it. A pause with a planned end is for those as well whose end can be
 /// moved; one that was paused without an end keeps that.
-fn maps_of(engine: &Engine, app: &str, action: &str, planned: bool) -> Result<Vec<String>, Refusal> {
+fn maps_of(engine: &Engine, app: &str, asked: &ActionRequest) -> Result<Vec<String>, Refusal> {
+    let (action, planned) = (asked.action.as_str(), asked.for_seconds.is_some() || asked.until.is_some());
     let snapshot = engine.snapshot();
     if !snapshot.apps.iter().any(|known| known.app.as_str() == app) {
         let detail = format!("there is no app {app}");
@@ -104,7 +104,8 @@ fn maps_of(engine: &Engine, app: &str, action: &str, planned: bool) -> Result<Ve
             .fix("tandem app list"));
     }
     let wanted = |view: &&MapView| match view.state.phase {
-        Phase::NotRunning => false,
+        // One that was stopped, and whose apps still have something of it, can be given up.
+        Phase::NotRunning => asked.force && view.is_leaving(),
         _ if action == "stop" => true,
         Phase::Paused => action == "resume" || (action == "pause" && planned && view.window.is_some()),
         Phase::Initializing(_) | Phase::Running | Phase::Resuming => {
