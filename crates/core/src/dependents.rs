@@ -40,6 +40,20 @@ impl Dependents {
         found
     }
 
+    /// Every map that `map` depends on, directly or not; without itself.
+    pub fn ancestors(&self, map: &MapName) -> BTreeSet<MapName> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![map.clone()];
+        while let Some(next) = open.pop() {
+            for parent in self.parents(&next) {
+                if parent != map && found.insert(parent.clone()) {
+                    open.push(parent.clone());
+                }
+            }
+        }
+        found
+    }
+
     /// The rank of each map: parents below children; maps in a cycle share one.
     pub fn ranks(&self) -> BTreeMap<MapName, u32> {
         let mut ranks: BTreeMap<MapName, u32> = self.parents.keys().map(|name| (name.clone(), 0)).collect();
@@ -75,6 +89,21 @@ mod tests {
             .map(|(name, parents)| ((*name).into(), parents.iter().map(|p| (*p).into()).collect()))
             .collect();
         Dependents::new(owned.iter().map(|(name, parents)| (name, parents.as_slice())))
+    }
+
+    #[test]
+    fn ancestors_are_found_through_several_levels_and_in_cycles() {
+        let graph = graph(&[
+            ("lines", &["orders"]),
+            ("orders", &["customers", "staff"]),
+            ("customers", &["staff"]),
+            ("staff", &["customers"]),
+        ]);
+        let above = |map: &str| -> Vec<String> {
+            graph.ancestors(&map.into()).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(above("lines"), ["customers", "orders", "staff"]);
+        assert_eq!((above("staff"), above("nowhere")), (vec!["customers".to_owned()], vec![]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What Tandem decides, and the words in which it does: records, keys, positions, maps, states, the seam to
 //! apps. No I/O, no runtime, no clock, no randomness: the same input gives the same answer, always.
 
+mod catch_up;
 mod change;
 mod check;
 pub mod connect;
@@ -21,6 +22,7 @@ mod share;
 mod value;
 mod write;
 
+pub use catch_up::{CatchUp, OUTRUN_SPAN, Outrun, Progress, Rate, RateCap};
 pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind};
 pub use check::{Finding, Severity};
 pub use dependents::Dependents;

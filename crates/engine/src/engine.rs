@@ -1,7 +1,9 @@
 //! The door to the engine: the only thing that a server or a test holds.
 
 mod errors;
+mod force;
 mod queue;
+mod windows;
 
 pub use errors::{ErrorInFull, ErrorPage};
 pub use queue::{QueueFilter, QueueQuery, RecordInFull};
@@ -18,9 +20,9 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{EngineRecord, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
-use crate::supervisor::{Command, Prepared, Supervisor, World};
+use crate::supervisor::{Command, Prepared, Supervisor, World, parents_along};
 use crate::telling::Tell;
-use crate::view::{ActivityEntry, Condition, ConditionKind, MapView, Page, RuleTest, RuleView, Snapshot};
+use crate::view::{ActivityEntry, MapView, Page, RuleTest, RuleView, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -196,7 +198,10 @@ impl Engine {
         let mut supervisor = Supervisor::new(world, engine, saved, received, shown);
         supervisor.begin().map_err(|error| failed("open the journals", error.to_string(), error.fix()))?;
         env.spawn("supervisor", Box::pin(supervisor.run()));
-        Ok(Engine { snapshots, commands, apps, store, env, _lock: lock.map(Arc::new) })
+        let engine = Engine { snapshots, commands, apps, store, env, _lock: None };
+        // Ends with the supervisor, and must not hold the folder for longer.
+        engine.env.spawn("windows", Box::pin(windows::resume_after_windows(engine.clone())));
+        Ok(Engine { _lock: lock.map(Arc::new), ..engine })
     }
 
     /// What there is now.
@@ -211,9 +216,13 @@ impl Engine {
 
     /// Does a request, all or nothing. Returns when it is recorded; what it starts goes on.
     pub async fn act(&self, request: Request) -> Result<Accepted, Rejected> {
+        if request.force && matches!(request.action, Action::Stop(_)) {
+            return self.stop_by_force(request).await;
+        }
         let prepared = match request.action {
             Action::Run { .. } => self.prepare_run(&request).await?,
             Action::Resume(_) => self.prepare_resume(&request).await?,
+            Action::Skip(_) if request.with_parents => self.prepare_resume(&request).await?,
             Action::Stop(None) => {
                 self.drain(&request).await?;
                 Prepared::default()
@@ -294,9 +303,13 @@ impl Engine {
     async fn prepare_resume(&self, request: &Request) -> Result<Prepared, Rejected> {
         let snapshot = self.snapshot();
         let all: Vec<TableMap> = snapshot.maps.iter().map(|view| view.map.clone()).collect();
-        let named = snapshot.maps.iter().filter(|view| request.maps.contains(&view.map.name));
-        let along: BTreeSet<&MapName> =
-            named.flat_map(|view| &view.dependents).chain(&request.maps).collect();
+        let graph = Dependents::new(all.iter().map(|map| (&map.name, map.depends_on.as_slice())));
+        let state =
+            |name: &MapName| snapshot.maps.iter().find(|view| view.map.name == *name).map(|view| &view.state);
+        let mut asked = parents_along(request, &graph, state);
+        asked.extend(request.maps.iter().cloned());
+        let named = snapshot.maps.iter().filter(|view| asked.contains(&view.map.name));
+        let along: BTreeSet<&MapName> = named.flat_map(|view| &view.dependents).chain(&asked).collect();
         let paused = |view: &&MapView| view.state.phase == Phase::Paused && along.contains(&view.map.name);
         let wanted: Vec<TableMap> =
             snapshot.maps.iter().filter(paused).map(|view| view.map.clone()).collect();
@@ -364,10 +377,8 @@ impl Engine {
         let mut snapshots = self.snapshots.clone();
         let there = |snapshot: &Snapshot| {
             let view = snapshot.maps.iter().find(|view| view.map.name == *map)?;
-            let leaving =
-                |condition: &Condition| condition.kind == ConditionKind::Leaving && condition.status;
             let ends = view.state.phase.name() == phase.name() && !view.state.is_pausing();
-            Some(ends && !view.conditions.iter().any(leaving))
+            Some(ends && !view.is_leaving())
         };
         if there(&self.snapshot()).is_none() {
             return Err(Rejected::UnknownMap(map.clone()));

@@ -22,12 +22,13 @@ pub use engine::{
 };
 pub use failpoint::{FailPoint, Mistake};
 pub use request::{
-    Accepted, Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, Planned, PlannedMap, Rejected, Request,
+    Accepted, Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, LeftBehind, Planned, PlannedMap, Rejected,
+    Request, WindowAsked, WindowEnd,
 };
 pub use store::{Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, SetAside};
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};
 pub use view::{
-    ActivityEntry, AppView, Condition, ConditionKind, ErrorStats, FlowView, MapView, Page, QueueStats,
-    QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot,
+    ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, ErrorStats, FlowView, MapView, Page,
+    QueueStats, QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot, WindowView,
 };

@@ -2,8 +2,10 @@
 
 use crate::store::{ErrorPick, FlowId};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
+use std::time::Duration;
 use tandem_core::lifecycle::{Action, Phase};
-use tandem_core::{Fault, Finding, MapName, Seq};
+use tandem_core::{AppName, Fault, Finding, MapName, Seq, WallTime};
 
 /// An action on one or several maps, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,52 @@ pub struct Request {
     pub reason: String,
     /// How many queued records they saw, all maps together: if it is another number now, nothing is done.
     pub expected: Option<u64>,
+    /// `resume` by catch-up: at most so many records a second until the maps are live, all of those of one stream
+    /// together.
+    pub rate: Option<NonZeroU32>,
+    /// `resume` and `skip`: resume the maps that these depend on as well, where they are paused; those by catch-up,
+    /// whatever becomes of the queues that were named.
+    pub with_parents: bool,
+    /// `pause`: when it is planned to end. Of a map that a person has paused already, it moves the end.
+    pub window: Option<WindowAsked>,
+    /// `stop`: do not wait for apps that do not answer; say what is left behind in them.
+    pub force: bool,
+}
+
+/// When a pause is planned to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowAsked {
+    /// When.
+    pub end: WindowEnd,
+    /// Whether the maps are resumed then, by catch-up.
+    pub then_resume: bool,
+}
+
+/// A moment, or a time from now on; the engine's clock counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WindowEnd {
+    /// After this time.
+    In(Duration),
+    /// Then.
+    At(WallTime),
+}
+
+impl Request {
+    /// A request with nothing else to it.
+    pub fn new(action: Action, maps: Vec<MapName>, actor: impl Into<String>) -> Self {
+        let (actor, reason) = (actor.into(), String::new());
+        Self {
+            action,
+            maps,
+            actor,
+            reason,
+            expected: None,
+            rate: None,
+            with_parents: false,
+            window: None,
+            force: false,
+        }
+    }
 }
 
 /// What an accepted request did.
@@ -30,6 +78,22 @@ pub struct Accepted {
     pub maps: Vec<(MapName, Phase)>,
     /// What a person should know, such as checks that only warned.
     pub warnings: Vec<Finding>,
+    /// What a forced stop has left behind in apps that did not answer.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// What is left of ours in an app that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// The app.
+    pub app: AppName,
+    /// What.
+    pub what: String,
+    /// Why it is still there.
+    pub why: String,
+    /// What frees the app of everything of ours, run there by hand; none while other maps use the app, or if only
+    /// the app itself could tell.
+    pub sql: Option<String>,
 }
 
 /// What is to be done with errors.
@@ -147,6 +211,9 @@ pub enum Rejected {
     /// An app answered with a fault.
     #[error("nothing was changed: {0}")]
     App(Fault),
+    /// What was asked makes no sense, whatever the states are.
+    #[error("nothing was changed: {0}")]
+    Senseless(String),
     /// This version of Tandem cannot do it yet.
     #[error("nothing was changed: {0}")]
     Unsupported(String),

@@ -1,4 +1,4 @@
-//! Telling people what rules do, beside everything else.
+//! Telling people what rules do, and when a planned pause is over, beside everything else.
 //!
 //! A mail server that does not answer holds up nobody: whoever decides leaves a notice here and goes on at once. Each
 //! target has a task and a queue of its own, so that one that is away does not keep another from being told. A
@@ -26,6 +26,11 @@ const WAITING_MAX: usize = 64;
 
 /// Knows how to reach the targets that rules name.
 pub trait Tell: Send + Sync {
+    /// Every target that there is, for what is no rule's to tell.
+    fn targets(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
     /// Tells one target, once, within some seconds. `id` is the notice's own, the same at every try. A fault that
     /// is transient is worth another try, which is not this one's to make. It names no secret.
     fn tell<'a>(
@@ -96,7 +101,7 @@ impl Telling {
                 queue
             });
             if queue.try_send(letter).is_err() {
-                tracing::error!(rule = %notice.rule, %target, "not told, because {WAITING_MAX} notices wait already: {}", notice.subject());
+                tracing::error!(rule = notice.rule.as_deref(), %target, "not told, because {WAITING_MAX} notices wait already: {}", notice.subject());
                 count(&self.tallies, notice, |tally| tally.dropped += 1);
             }
         }
@@ -121,14 +126,14 @@ impl Post {
     /// Ends with the engine.
     async fn deliver(self, mut letters: mpsc::Receiver<Letter>) {
         while let Some(letter) = letters.recv().await {
-            let (rule, target) = (&letter.notice.rule, &self.target);
+            let (rule, target) = (letter.notice.rule.as_deref(), &self.target);
             match self.bring(&letter).await {
                 Ok(()) => {
-                    tracing::info!(%rule, %target, "told: {}", letter.notice.subject());
+                    tracing::info!(rule, %target, "told: {}", letter.notice.subject());
                     count(&self.tallies, &letter.notice, |tally| tally.told += 1);
                 }
                 Err(fault) => {
-                    tracing::error!(%rule, %target, class = %fault.class, "not told, and given up: {}: {fault}", letter.notice.subject());
+                    tracing::error!(rule, %target, class = %fault.class, "not told, and given up: {}: {fault}", letter.notice.subject());
                     count(&self.tallies, &letter.notice, |tally| tally.dropped += 1);
                 }
             }
@@ -145,7 +150,7 @@ impl Post {
             if !fault.class.is_transient() || self.env.now() + wait >= letter.until {
                 return Err(fault);
             }
-            tracing::warn!(rule = %letter.notice.rule, target = %self.target, class = %fault.class, "not told yet: {fault}");
+            tracing::warn!(rule = letter.notice.rule.as_deref(), target = %self.target, class = %fault.class, "not told yet: {fault}");
             self.env.sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
@@ -154,7 +159,9 @@ impl Post {
 
 fn count(tallies: &Tallies, notice: &Notice, add: impl FnOnce(&mut Tally)) {
     let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
-    add(tallies.entry(notice.rule.clone()).or_default());
+    if let Some(rule) = &notice.rule {
+        add(tallies.entry(rule.clone()).or_default());
+    }
 }
 
 #[cfg(test)]
@@ -220,7 +227,7 @@ mod tests {
 
     fn notice(targets: &[&str]) -> Notice {
         Notice {
-            rule: "watch".into(),
+            rule: Some("watch".into()),
             targets: targets.iter().map(|target| (*target).into()).collect(),
             at: WallTime(5),
             news: News::Fired(RuleAction::Nothing, vec![("a".into(), Why::Lag(Duration::from_secs(9)))]),

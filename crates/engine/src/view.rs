@@ -6,7 +6,8 @@ use tandem_core::lifecycle::{Action, MapState};
 use tandem_core::map::TableMap;
 use tandem_core::rules::{Firing, Rule};
 use tandem_core::{
-    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Relation, Row, Seq, StreamName, WallTime,
+    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Progress, Relation, Row, Seq, StreamName,
+    WallTime,
 };
 
 /// Everything that the engine shows of itself, as of one moment.
@@ -31,6 +32,10 @@ pub struct MapView {
     pub allowed: Vec<Action>,
     /// Named troubles and health facts, worst first.
     pub conditions: Vec<Condition>,
+    /// When the pause that a person asked for is planned to end.
+    pub window: Option<WindowView>,
+    /// How its catch-up gets on, while it is resuming.
+    pub catch_up: Option<CatchUpView>,
     /// Its flows; none while it is not running.
     pub flows: Vec<FlowView>,
     /// Maps that depend on it, directly or not.
@@ -39,6 +44,40 @@ pub struct MapView {
     pub errors: ErrorStats,
     /// Its errors that are being tried again.
     pub retries: Vec<RetryView>,
+}
+
+impl MapView {
+    /// Whether it is stopped, and its apps still have something of ours because of it.
+    pub fn is_leaving(&self) -> bool {
+        let leaving = |condition: &Condition| condition.kind == ConditionKind::Leaving && condition.status;
+        self.conditions.iter().any(leaving)
+    }
+}
+
+/// The planned end of a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowView {
+    /// When.
+    pub until: WallTime,
+    /// Whether the map is resumed then.
+    pub then_resume: bool,
+    /// Whether it is over.
+    pub over: bool,
+    /// Whether it is over and nothing that is known stands in the way of resuming the map.
+    pub due: bool,
+}
+
+/// How a map's catch-up gets on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatchUpView {
+    /// Since when it is watched: since the map was resumed, or the engine was started.
+    pub since: WallTime,
+    /// What was applied since then, what is left, how fast it goes.
+    pub progress: Progress,
+    /// Bytes left.
+    pub bytes_left: u64,
+    /// The most records a second, all maps of one stream together that were resumed with it.
+    pub cap: Option<u32>,
 }
 
 /// One direction of a map as it is now.
@@ -146,6 +185,10 @@ pub enum ConditionKind {
     WritesBlocked,
     /// The source refuses what it is to refuse while the map is paused or full.
     GuardArmed,
+    /// More comes than is applied: the map catches up for ever.
+    NotConverging,
+    /// The pause was planned to be over by now.
+    WindowOver,
 }
 
 impl ConditionKind {
@@ -163,7 +206,9 @@ impl ConditionKind {
             | ConditionKind::SoftLimit
             | ConditionKind::RecordsDropped
             | ConditionKind::SourceHeld
-            | ConditionKind::WritesBlocked => !status,
+            | ConditionKind::WritesBlocked
+            | ConditionKind::NotConverging
+            | ConditionKind::WindowOver => !status,
         }
     }
 }

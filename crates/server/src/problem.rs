@@ -96,6 +96,7 @@ impl From<Rejected> for Refusal {
                 refusal.0.fix = fault.fix;
                 refusal
             }
+            Rejected::Senseless(_) => Self::bad_request(detail),
             Rejected::Unsupported(_) => Self::new(
                 StatusCode::NOT_IMPLEMENTED,
                 "not_supported",

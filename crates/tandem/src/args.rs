@@ -2,6 +2,8 @@
 
 use crate::quantity;
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ pub(crate) enum Verb {
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
-    /// Apps: list, and pause or resume all maps of one
+    /// Apps: list, and pause, resume or stop all maps of one
     #[command(subcommand)]
     App(AppVerb),
     /// What the sources refuse on behalf of maps: list, release
@@ -140,9 +142,11 @@ pub(crate) enum AppVerb {
     /// List the apps
     List,
     /// Pause every map of an app: it goes down for maintenance, or what is on its other side does
-    Pause(OneApp),
+    Pause(PauseApp),
     /// Resume every map of an app
-    Resume(OneApp),
+    Resume(ResumeApp),
+    /// End every map of an app
+    Stop(StopApp),
 }
 
 #[derive(Debug, clap::Args)]
@@ -151,6 +155,32 @@ pub(crate) struct OneApp {
     pub(crate) app: String,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PauseApp {
+    #[command(flatten)]
+    pub(crate) window: Window,
+    #[command(flatten)]
+    pub(crate) app: OneApp,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopApp {
+    #[command(flatten)]
+    pub(crate) end: End,
+    #[command(flatten)]
+    pub(crate) app: OneApp,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResumeApp {
+    #[command(flatten)]
+    pub(crate) pace: Pace,
+    #[command(flatten)]
+    pub(crate) along: Along,
+    #[command(flatten)]
+    pub(crate) app: OneApp,
 }
 
 #[derive(Debug, Subcommand)]
@@ -283,6 +313,8 @@ pub(crate) struct Plan {
     /// What would become of the queue: a stop or a skip may need it.
     #[arg(long, value_enum)]
     pub(crate) queue: Option<Fate>,
+    #[command(flatten)]
+    pub(crate) along: Along,
 }
 
 #[derive(Debug, clap::Args)]
@@ -303,6 +335,8 @@ pub(crate) struct Pause {
     #[arg(required = true)]
     pub(crate) maps: Vec<String>,
     #[command(flatten)]
+    pub(crate) window: Window,
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 
@@ -317,11 +351,46 @@ pub(crate) struct Resume {
     /// Do nothing if another number of records is queued by now, all maps together.
     #[arg(long, value_name = "RECORDS")]
     pub(crate) expected: Option<u64>,
-    /// Not supported yet: a cap on the catch-up's rate.
-    #[arg(long, hide = true)]
-    pub(crate) rate: Option<u64>,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
+    #[command(flatten)]
+    pub(crate) along: Along,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// When a pause is planned to end.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Window {
+    /// The pause is planned to last so long; when it is over it is told of. Of a map that you have paused already,
+    /// the end is moved.
+    #[arg(long = "for", value_parser = duration, value_name = "DURATION", conflicts_with = "until")]
+    pub(crate) lasts: Option<Duration>,
+    /// The pause is planned to last until then, such as 2026-11-22T23:00:00Z.
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    pub(crate) until: Option<Timestamp>,
+    /// Resume the maps when the time is over, as 'resume' does, unless a limit blocks them or something else holds
+    /// them, too.
+    #[arg(long)]
+    pub(crate) then_resume: bool,
+}
+
+/// Which other maps go along.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Along {
+    /// Resume the maps that these depend on as well, where they are paused, whoever paused them: you are asking for
+    /// it. Their queues are always caught up with.
+    #[arg(long)]
+    pub(crate) with_parents: bool,
+}
+
+/// How fast a queue is applied.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pace {
+    /// Apply at most so many records a second until the maps are live: for a destination that people are back on.
+    /// Maps between the same two apps share it. A source transaction is never torn for it.
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) rate: Option<NonZeroU32>,
 }
 
 /// How a paused map goes on.
@@ -357,6 +426,8 @@ pub(crate) struct Skip {
     #[arg(long, value_name = "RECORDS")]
     pub(crate) expected: Option<u64>,
     #[command(flatten)]
+    pub(crate) along: Along,
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 
@@ -365,11 +436,22 @@ pub(crate) struct Stop {
     /// The maps: all of them, or none.
     #[arg(required = true)]
     pub(crate) maps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) end: End,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// How maps are ended.
+#[derive(Debug, clap::Args)]
+pub(crate) struct End {
     /// What becomes of the queue: a map that is paused or resuming needs it.
     #[arg(long, value_enum)]
     pub(crate) queue: Option<Fate>,
-    #[command(flatten)]
-    pub(crate) common: Common,
+    /// For an app that is gone for good: drop what is queued, wait some seconds for the apps that answer, give up the
+    /// others, and say what is left behind in them and what removes it. Needs no --wait.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 impl Mode {
@@ -566,6 +648,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     quantity::duration(text).ok_or_else(|| "write it as 60s, 5m or 1h30m".to_owned())
+}
+
+/// `2026-11-22T23:00:00Z`, or with another offset.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write it as 2026-11-22T23:00:00Z or 2026-11-23T00:00:00+01:00".to_owned())
 }
 
 #[cfg(test)]

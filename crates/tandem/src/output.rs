@@ -87,6 +87,11 @@ pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// Whether a person looks on while something goes on: talk goes to a terminal.
+pub(crate) fn watches() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// Whether a person sits there who can be asked.
 pub(crate) fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
@@ -135,8 +140,16 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// A state with its colour; the word says the same without it.
 pub(crate) fn state(name: &str) -> Cell {
-    let cell = Cell::new(name);
-    match name {
+    coloured(name, Cell::new(name))
+}
+
+/// A state with how much of it is done, in hundredths.
+pub(crate) fn state_done(name: &str, percent: u64) -> Cell {
+    coloured(name, Cell::new(format!("{name} {percent} %")))
+}
+
+fn coloured(state: &str, cell: Cell) -> Cell {
+    match state {
         "running" => cell.fg(Color::Green),
         "paused" | "pausing" => cell.fg(Color::Yellow),
         "resuming" | "initializing" => cell.fg(Color::Cyan),

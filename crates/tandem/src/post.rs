@@ -2,6 +2,7 @@
 
 use crate::env::Surroundings;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tandem_connectors::notify::{Notification, Notifier};
 use tandem_core::connect::BoxFuture;
 use tandem_core::rules::Notice;
@@ -22,6 +23,10 @@ impl Post {
 }
 
 impl Tell for Post {
+    fn targets(&self) -> Vec<Arc<str>> {
+        self.notifiers.keys().map(|target| target.as_str().into()).collect()
+    }
+
     fn tell<'a>(
         &'a self,
         target: &'a str,
@@ -39,7 +44,7 @@ impl Tell for Post {
                 subject: notice.subject(),
                 lines: notice.lines(),
                 map: notice.map().cloned(),
-                rule: Some(notice.rule.clone()),
+                rule: notice.rule.clone(),
                 at: notice.at,
             };
             notifier.send(&notification, self.surroundings.wall()).await

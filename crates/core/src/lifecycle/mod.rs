@@ -23,10 +23,12 @@ mod duties;
 mod step;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use action::{Action, QueueFate, ResumeMode};
 pub use duties::{Duties, duties};
 pub use step::{Event, Refused, allowed, step};
+pub use window::{Due, Window};
 
 use crate::{MapName, WallTime};
 use serde::{Deserialize, Serialize};

@@ -115,7 +115,10 @@ fn resume(state: &MapState, mode: ResumeMode, now: WallTime) -> Result<MapState,
     if !parents.is_empty() {
         return Err(Refused {
             state: "paused",
-            needs: format!("depends on {}, which must be live first", parents.join(", ")),
+            needs: format!(
+                "depends on {}, which must be live first (--with-parents resumes it, too)",
+                parents.join(", ")
+            ),
         });
     }
     let phase = match mode {

@@ -120,3 +120,47 @@ fn nothing_of_a_held_map_may_be_applied() {
         assert_eq!(duties.capture, state.phase != Phase::NotRunning, "{}", shown(&state));
     }
 }
+
+#[test]
+fn a_window_that_is_over_resumes_only_what_nobody_and_nothing_else_holds() {
+    let paused = |holds: &[Hold]| state(Phase::Paused, holds);
+    let waits = |why: &str| Due::Waits(why.to_owned());
+    let (user, rule) = (Hold::User, Hold::Rule("crm-down".into()));
+    for (until, then_resume, state, limit_blocks, expected) in [
+        (1_001, true, paused(&[Hold::User]), false, Due::Nothing),
+        (1_000, true, paused(&[Hold::User]), false, Due::Resume),
+        (999, false, paused(&[Hold::User]), false, Due::Reminder),
+        (999, false, paused(&[user.clone(), rule.clone()]), true, Due::Reminder),
+        (999, true, state(Phase::Running, &[Hold::User]), false, waits("is still pausing")),
+        (
+            999,
+            true,
+            paused(&[Hold::User]),
+            true,
+            waits("has reached a limit, and only a person resumes it then"),
+        ),
+        (
+            999,
+            true,
+            paused(&[Hold::User, Hold::Limit]),
+            false,
+            waits("has reached a limit, and only a person resumes it then"),
+        ),
+        (999, true, paused(&[user.clone(), rule]), false, waits("is held by others, too (rule crm-down)")),
+        (
+            999,
+            true,
+            paused(&[user, Hold::Parent("customers".into())]),
+            false,
+            waits("depends on customers, which is paused, too"),
+        ),
+    ] {
+        let window = Window { until: WallTime(until), then_resume, told: false };
+        assert_eq!(
+            window.due(&state, limit_blocks, NOW),
+            expected,
+            "{until} {then_resume} {}",
+            shown(&state)
+        );
+    }
+}

@@ -204,7 +204,7 @@ impl RuleState {
         ];
         if !rule.then.notify.is_empty() {
             effects.extend(news.into_iter().flatten().map(|news| {
-                let (rule, targets) = (rule.name.clone(), rule.then.notify.clone());
+                let (rule, targets) = (Some(rule.name.clone()), rule.then.notify.clone());
                 RuleEffect::Notify(Notice { rule, targets, at: now, news })
             }));
         }

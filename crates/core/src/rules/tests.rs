@@ -105,10 +105,11 @@ impl World {
                         format!("stop: {why}")
                     }
                     RuleEffect::Notify(notice) => {
-                        assert_eq!((notice.rule, notice.at), (name, at(self.seconds)));
+                        assert_eq!((notice.rule, notice.at), (Some(name), at(self.seconds)));
                         self.told.push(match notice.news {
                             News::Fired(_, maps) => format!("fired for {}", maps.len()),
                             News::Resumed(maps) => format!("resumed {}", maps.len()),
+                            other => panic!("no rule tells that: {other:?}"),
                         });
                         continue;
                     }
@@ -449,8 +450,20 @@ fn a_notice_says_what_happened_and_to_what() {
             "a: both apps have been well for a while",
             Some("a"),
         ),
+        (
+            News::WindowOver(vec![("a".into(), "is still paused".into())]),
+            "the planned pause of a is over",
+            "a is still paused",
+            Some("a"),
+        ),
+        (
+            News::WindowStuck(vec![("a".into(), "waits".into()), ("b".into(), "waits".into())]),
+            "not resumed after the planned pause: 2 maps",
+            "a waits",
+            None,
+        ),
     ] {
-        let notice = Notice { rule: "r".into(), targets: Vec::new(), at: START, news };
+        let notice = Notice { rule: Some("r".into()), targets: Vec::new(), at: START, news };
         assert_eq!((notice.subject().as_str(), notice.lines()[0].as_str()), (subject, line));
         assert_eq!(notice.map().map(MapName::as_str), map);
     }
@@ -596,6 +609,7 @@ proptest! {
                         }
                     }
                     RuleEffect::Notify(Notice { news: News::Resumed(maps), .. }) => prop_assert!(!maps.is_empty()),
+                    RuleEffect::Notify(other) => prop_assert!(false, "no rule tells that: {:?}", other),
                 }
             }
             let cap = match rule.then.action {

@@ -358,6 +358,7 @@ impl AppActor {
         if self.jobs.captured().is_some_and(|captured| *captured != self.status.captured) {
             self.status.captured = self.jobs.captured().cloned().unwrap_or_default();
         }
+        self.status.looked = self.jobs.captured().is_some();
         self.status.guards = self.guarding.standing().to_vec();
         self.status.bypassed = self.guarding.bypasses.seen();
         self.status.guard_fault = self.guarding.fault().cloned();

@@ -68,6 +68,8 @@ pub(crate) struct AppStatus {
     pub(crate) broken: Option<Fault>,
     /// Why a table does not enter capture.
     pub(crate) entering: Option<Fault>,
+    /// Whether the app has said which tables are in capture.
+    pub(crate) looked: bool,
     /// The tables that are known to be in capture.
     pub(crate) captured: BTreeSet<TableName>,
     /// What the app refuses now on our behalf.

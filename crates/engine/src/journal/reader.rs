@@ -58,6 +58,8 @@ pub enum PieceEnd {
 pub struct Reader {
     shared: Arc<Shared>,
     flows: Vec<(FlowId, Seq)>,
+    /// No transaction is put together with others to more records than this.
+    together: usize,
     members: Option<Arc<Members>>,
     through: Seq,
     /// Whether `through` is inside a transaction of which records were handed out.
@@ -97,6 +99,7 @@ impl Reader {
         Self {
             shared,
             flows,
+            together: usize::MAX,
             members: None,
             through: from,
             inside: false,
@@ -104,6 +107,11 @@ impl Reader {
             source: None,
             pending: None,
         }
+    }
+
+    /// From now on puts no transactions together to more records than this. One that has more is read as before.
+    pub fn put_together(&mut self, records: usize) {
+        self.together = records;
     }
 
     /// How far it has read.
@@ -137,8 +145,8 @@ impl Reader {
                 }
                 break;
             }
-            let fits =
-                records.len() + group.records.len() <= limit.records && bytes + group.bytes() <= limit.bytes;
+            let fits = records.len() + group.records.len() <= limit.records.min(self.together)
+                && bytes + group.bytes() <= limit.bytes;
             if boundary.is_some() && !records.is_empty() && (!fits || group.position.is_none()) {
                 self.pending = Some(group);
                 break;

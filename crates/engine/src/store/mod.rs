@@ -17,11 +17,11 @@ use crate::view::{ActivityEntry, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::lifecycle::{MapState, QueueFate};
+use tandem_core::lifecycle::{MapState, QueueFate, Window};
 use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::rules::{Rule, RuleState};
 use tandem_core::{
-    AppName, BarrierId, Epoch, JournalId, KeyHash, LaneId, MapName, Seq, StreamName, WallTime,
+    AppName, BarrierId, Epoch, JournalId, KeyHash, LaneId, MapName, RateCap, Seq, StreamName, WallTime,
 };
 
 pub use crate::journal::{FlowId, Holes};
@@ -276,13 +276,21 @@ pub struct MapRecord {
     /// Its errors that are being tried again, at most one retry for each of its streams.
     #[serde(default)]
     pub retries: Vec<RetryRecord>,
+    /// The cap on its catch-up, until it is live or a person says otherwise: a restart, or a rule that pauses and
+    /// resumes it meanwhile, changes nothing about it.
+    #[serde(default)]
+    pub rate: Option<RateCap>,
+    /// When the pause that a person asked for is planned to end.
+    #[serde(default)]
+    pub window: Option<Window>,
 }
 
 impl MapRecord {
     /// A map that was never run.
     pub fn new(map: TableMap, now: WallTime) -> Self {
         let (flows, skipped, retries) = Default::default();
-        Self { map, state: MapState::new(now), flows, blocked: None, skipped, retries }
+        let state = MapState::new(now);
+        Self { map, state, flows, blocked: None, skipped, retries, rate: None, window: None }
     }
 
     /// Its flows in a stream under which errors are noted: the one that goes on, and those whose queues it skipped.
@@ -440,6 +448,10 @@ pub struct StreamRecord {
     /// Where flows were before, oldest first: should the destination lose its last transactions, this tells which
     /// of them each flow loses. Reaches as far back as the journal does.
     pub trail: Vec<Stay>,
+    /// It has ended, and its watermarks are still at the destination, which did not answer. Kept so that a stream of
+    /// that name that begins anew goes on from its numbers: what was left must not fence it, nor speak for it.
+    #[serde(default)]
+    pub left: bool,
 }
 
 /// A lane: who is in it, and how far it is known to be applied.

@@ -13,8 +13,9 @@ mod membership;
 mod tidying;
 
 use super::batch::{KeptRange, Member};
+use super::bucket::Bucket;
 use super::journal::JournalHandle;
-use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress, RetryRun};
+use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress, RetryRun, Terms};
 use super::plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::{Env, within};
@@ -86,6 +87,7 @@ struct Lane {
     run: Option<Run>,
     connection: Option<Box<dyn Apply>>,
     trial: Trial,
+    bucket: Bucket,
     position: Position,
     retry: Retry,
     /// The flows that the last fault is about.
@@ -103,6 +105,7 @@ struct Run {
     leaders: BTreeSet<LaneId>,
     /// The flows that it was told to wait for with deletes.
     outside: BTreeMap<FlowId, bool>,
+    terms: Terms,
     orders: watch::Sender<Orders>,
     kill: Arc<Notify>,
 }
@@ -221,8 +224,8 @@ impl StreamActor {
     async fn start_runs(&mut self, plan: &StreamPlan) {
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let leaders: BTreeSet<LaneId> = self.leaders(lane, plan).into_iter().collect();
-            let outside = self.outside(lane, plan);
-            let stale = |run: &Run| run.leaders != leaders || run.outside != outside;
+            let (outside, terms) = (self.outside(lane, plan), self.terms(lane, plan));
+            let stale = |run: &Run| run.leaders != leaders || run.outside != outside || run.terms != terms;
             if self.slot(lane).run.as_ref().is_some_and(stale) {
                 self.stop(lane, PAUSE_TIMEOUT).await;
             }
@@ -290,7 +293,7 @@ impl StreamActor {
                 Some((member.flow.flow, cursors.min()?))
             })
             .collect();
-        let leaders = self.leaders(lane, plan);
+        let (leaders, terms) = (self.leaders(lane, plan), self.terms(lane, plan));
         tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?waits_beyond, "a run begins");
         let led_by = leaders.iter().copied().collect();
         let leaders = leaders.into_iter().map(|leader| self.slot(leader).progress.subscribe()).collect();
@@ -310,12 +313,14 @@ impl StreamActor {
             durable,
             leaders,
             progress: slot.progress.clone(),
+            terms,
+            bucket: slot.bucket,
             trial: std::mem::take(&mut slot.trial),
             position: slot.position.clone(),
             began: Duration::ZERO,
         };
         let kill = Arc::new(Notify::new());
-        slot.run = Some(Run { leaders: led_by, outside, orders, kill: kill.clone() });
+        slot.run = Some(Run { leaders: led_by, outside, terms, orders, kill: kill.clone() });
         env.spawn(
             "lane",
             Box::pin(async move {
@@ -445,6 +450,7 @@ impl StreamActor {
         tracing::trace!(%stream, lane = %ended.lane, cursor = %moved, ?end, "a run has ended");
         slot.connection = run.apply;
         slot.trial = run.trial;
+        slot.bucket = run.bucket;
         slot.position = run.position;
         match end {
             LaneEnd::Stopped | LaneEnd::Reached | LaneEnd::Met => {
@@ -487,6 +493,7 @@ impl StreamActor {
             self.stop(lane, PAUSE_TIMEOUT).await;
         }
         self.note_progress();
+        let mut left = None;
         match over {
             Over::Shutdown => {
                 if let Err(error) = self.save() {
@@ -494,15 +501,20 @@ impl StreamActor {
                 }
             }
             Over::NoFlows => {
-                self.retire_all().await;
-                if let Err(error) =
-                    self.parts.store.save(&[Record::NoStream(self.parts.record.stream.clone())])
-                {
+                left = self.retire_all().await.map(|fault| {
+                    let record = StreamRecord { left: true, ..self.parts.record.clone() };
+                    (fault, Arc::new(record))
+                });
+                let last = match &left {
+                    None => Record::NoStream(self.parts.record.stream.clone()),
+                    Some((_, record)) => Record::Stream((**record).clone()),
+                };
+                if let Err(error) = self.parts.store.save(&[last]) {
                     tracing::warn!(stream = %self.parts.record.stream, "the ended stream was not forgotten: {error}");
                 }
             }
         }
-        self.parts.status.send_modify(|status| status.ended = true);
+        self.parts.status.send_modify(|status| (status.ended, status.left) = (true, left));
         self.parts.bell.notify_one();
     }
 
@@ -525,6 +537,7 @@ impl StreamActor {
             run: None,
             connection: None,
             trial: Trial::default(),
+            bucket: Bucket::default(),
             position: Position::default(),
             retry: Retry::default(),
             blamed: BTreeSet::new(),
@@ -621,6 +634,7 @@ impl StreamActor {
             fault: self.connect.fault().cloned().or(blocked),
             broken: self.broken.clone(),
             ended: false,
+            left: None,
         };
         let changed = self.parts.status.send_if_modified(|known| {
             let changed = *known != status;

@@ -7,6 +7,7 @@
 //! Dropping is safe at every await: nothing is counted as settled before the destination has said so.
 
 use super::batch::{Batch, KeptRange, Member};
+use super::bucket::{Bucket, at_once};
 use super::feed::{ErrorFeed, Feed};
 use super::journal::JournalHandle;
 use super::pace::Pace;
@@ -18,6 +19,7 @@ use crate::journal::{JournalError, Piece, PieceEnd};
 use crate::store::{FlowId, Record, Store};
 use futures_util::future::{join, select_all};
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Advance, Apply, Begin, Outcome, Part, Plan};
@@ -42,6 +44,15 @@ pub(super) struct Orders {
     pub(super) stop: bool,
     /// Go no further than this, and end there.
     pub(super) until: Option<Seq>,
+}
+
+/// On what terms a lane moves, as long as a run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// The most records a second.
+    pub(super) cap: Option<NonZeroU32>,
+    /// Whether it joins the lane that it meets. If not it stays behind that one: they move at different paces.
+    pub(super) joins: bool,
 }
 
 /// How far a run has come, for those who watch it.
@@ -112,6 +123,9 @@ pub(super) struct LaneRun {
     /// members depend on. Empty for the live lane.
     pub(super) leaders: Vec<watch::Receiver<Progress>>,
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) terms: Terms,
+    /// What is still to be paid for under the cap.
+    pub(super) bucket: Bucket,
     pub(super) trial: Trial,
     /// The source's position where the lane stands, as far as this run knows it.
     pub(super) position: Position,
@@ -154,7 +168,7 @@ impl LaneRun {
             }
             let bound = orders.until.unwrap_or(durable).min(led.unwrap_or(durable)).min(durable);
             if bound <= cursor {
-                if led == Some(cursor) && orders.until.is_none() {
+                if led == Some(cursor) && orders.until.is_none() && self.terms.joins {
                     return LaneEnd::Met;
                 }
                 self.wait().await;
@@ -162,6 +176,14 @@ impl LaneRun {
             }
             if self.members.is_empty() {
                 self.pass(bound);
+                continue;
+            }
+            // Who is about to join another lane holds that one up, and does not wait.
+            if let Some(wait) = self.bucket.wait(self.context.env.now())
+                && self.terms.cap.is_some()
+                && orders.until.is_none()
+            {
+                self.wait_for(wait).await;
                 continue;
             }
             let piece = match ahead.take() {
@@ -185,7 +207,9 @@ impl LaneRun {
                 self.wait().await;
                 continue;
             }
-            let behind = piece.through < bound;
+            // Under a cap nothing is read ahead: it may not be its turn for long.
+            let behind = piece.through < bound && self.terms.cap.is_none();
+            self.pay_for(piece.records.len());
             let batch =
                 Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
             self.position = batch.position();
@@ -221,7 +245,27 @@ impl LaneRun {
             return Ok(Feed::Errors(ErrorFeed { store, records, retry, kept, through: cursor }));
         }
         let members = self.members.values().map(|member| (member.flow.flow, member.from)).collect();
-        Ok(Feed::Journal(Box::new(self.context.journal.with(|journal| journal.reader(members, cursor)))))
+        let mut reader = self.context.journal.with(|journal| journal.reader(members, cursor));
+        if let Some(cap) = self.terms.cap {
+            reader.put_together(at_once(cap));
+        }
+        Ok(Feed::Journal(Box::new(reader)))
+    }
+
+    fn pay_for(&mut self, records: usize) {
+        if let Some(cap) = self.terms.cap {
+            self.bucket.take(records, cap, self.context.env.now());
+        }
+    }
+
+    /// Waits for a time, or for another order.
+    async fn wait_for(&mut self, time: Duration) {
+        let sleep = self.context.env.sleep(time);
+        tokio::select! {
+            biased;
+            () = moved(&mut self.orders) => {}
+            () = sleep => {}
+        }
     }
 
     async fn wait(&mut self) {
@@ -346,6 +390,7 @@ impl LaneRun {
                 // Once a transaction is begun it is ended, even if a stop was asked for: its size is bounded above,
                 // and whoever cannot wait drops the run.
                 let Some(piece) = read.map_err(LaneEnd::Unreadable)? else { return Ok(reader) };
+                self.pay_for(piece.records.len());
                 batch =
                     Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
             }

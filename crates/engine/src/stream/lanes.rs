@@ -16,7 +16,18 @@ impl StreamRecord {
         let live = LaneRecord { lane: LaneId(1), cursor: Seq::ZERO, marked: None, members: Vec::new() };
         let dir = format!("journal/{number}");
         let (lanes, epoch) = (vec![live], Epoch(0));
-        Self { stream, dir, lanes, next_lane: 2, epoch, resting: Vec::new(), trail: Vec::new() }
+        let (resting, trail) = (Vec::new(), Vec::new());
+        Self { stream, dir, lanes, next_lane: 2, epoch, resting, trail, left: false }
+    }
+
+    /// As [`Self::new`], behind a stream of the same name whose watermarks are still at the destination.
+    pub(crate) fn behind(old: &Self, number: u32) -> Self {
+        let mut record = Self::new(old.stream.clone(), number);
+        record.lanes.iter_mut().for_each(|lane| lane.lane = LaneId(old.next_lane));
+        record.next_lane = old.next_lane + 1;
+        // The last try to take them out was under the epoch that would have come next.
+        record.epoch = Epoch(old.epoch.0 + 1);
+        record
     }
 
     /// The live lane's number.

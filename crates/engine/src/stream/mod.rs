@@ -13,16 +13,17 @@
 //! 4. Before anything is written over a new connection, every older connection of the stream is fenced, and every
 //!    lane's watermark is read: an unknown outcome of a COMMIT is settled before its consequences.
 //! 5. Lane numbers are never given twice.
-//!
 //! 6. A change of a record that has an open error is applied only if it makes that error pointless; else it waits
 //!    behind it. Errors are tried again by a lane that takes turns with the map's own, in source order.
 //!
-//! [`lane`] moves one lane: read, project, apply, in the order of trial. [`behind`] keeps rule 6. [`lanes`] decides who is in which lane; it
-//! is pure. [`pace`] says how much at once. [`actor`] owns a stream's lanes and does what was decided.
+//! [`lane`] moves one lane: read, project, apply, in the order of trial. [`behind`] keeps rule 6. [`lanes`] decides
+//! who is in which lane; it is pure. [`pace`] says how much at once, [`bucket`] how much a second. [`actor`] owns a
+//! stream's lanes and does what was decided.
 
 mod actor;
 mod batch;
 mod behind;
+mod bucket;
 mod feed;
 mod journal;
 mod lane;

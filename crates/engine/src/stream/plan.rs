@@ -4,11 +4,11 @@
 //! the plan it has come. Whoever waits for an effect waits for a status of at least the version that asked for it;
 //! an older status says nothing, however right it looks.
 
-use crate::store::FlowId;
+use crate::store::{FlowId, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Projection};
-use tandem_core::{Fault, FaultClass, Seq, Target};
+use tandem_core::{Fault, FaultClass, RateCap, Seq, Target};
 
 /// What is wanted of a stream.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,8 @@ pub(crate) struct FlowPlan {
     pub(crate) succeeds: Option<FlowId>,
     /// Whether it is to be in a lane.
     pub(crate) follow: bool,
+    /// What it may apply a second until it is live.
+    pub(crate) cap: Option<RateCap>,
     /// Flows of the stream that it depends on, directly or not.
     pub(crate) ancestors: BTreeSet<FlowId>,
     /// Flows of the stream that depend on it, directly or not.
@@ -114,6 +116,8 @@ pub(crate) struct StreamStatus {
     pub(crate) broken: Option<Fault>,
     /// It has ended, and nothing of it is left on our side.
     pub(crate) ended: bool,
+    /// It has ended, and its watermarks are still at the destination: why, and what was saved of it.
+    pub(crate) left: Option<(Fault, Arc<StreamRecord>)>,
 }
 
 /// How a flow stands.

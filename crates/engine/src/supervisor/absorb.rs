@@ -33,6 +33,9 @@ impl Supervisor {
                 if blocked && !only_holds(&next, &self.world.hold_source) {
                     entry.detail = "writes pass again in the source".to_owned();
                 }
+                if event == Event::CaughtUp {
+                    next.rate = None;
+                }
                 records.push(Record::Activity(entry));
                 next.state = state;
             }
@@ -153,16 +156,22 @@ impl Supervisor {
     fn forget_ended(&mut self) -> bool {
         let mut ended = false;
         let disk = self.world.disk.clone();
+        let mut left = Vec::new();
         self.streams.retain(|stream, handle| {
             let over = handle.status.borrow().ended;
             if over {
                 ended = true;
+                left.extend(handle.status.borrow().left.clone());
                 if let Err(error) = remove_dir(&*disk, &handle.dir) {
                     tracing::warn!(%stream, "the journal of a stopped stream was not removed: {error}");
                 }
             }
             !over
         });
+        for (fault, record) in left {
+            self.note_left(&record.stream, fault);
+            self.saved_streams.insert(record.stream.clone(), (*record).clone());
+        }
         let mut engine = self.engine.clone();
         self.apps.retain(|app, handle| {
             let over = handle.status.borrow().ended;

@@ -1,14 +1,17 @@
 //! Requests: all or nothing, recorded before anything is done.
 
 use super::Supervisor;
+use super::limiting::span;
 use super::skip::fate_of;
 use crate::failpoint::FailPoint;
-use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request};
+use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request, WindowEnd};
 use crate::store::{FlowId, FlowRecord, Holes, MapRecord, Record};
 use std::collections::{BTreeMap, BTreeSet};
-use tandem_core::lifecycle::{Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, step};
+use tandem_core::lifecycle::{
+    Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, Window, step,
+};
 use tandem_core::map::FlowSpec;
-use tandem_core::{BarrierId, Finding, MapName, StreamName};
+use tandem_core::{BarrierId, Dependents, Finding, MapName, RateCap, StreamName};
 
 /// What a request needs that has to be asked of apps first.
 #[derive(Debug, Default)]
@@ -26,10 +29,12 @@ impl Supervisor {
         if !blockers.is_empty() {
             return Err(Rejected::State(blockers));
         }
-        let next = next
+        let mut next: Vec<_> = next
             .into_iter()
             .filter_map(|(name, state)| Some((self.maps.get(&name)?.clone(), state)))
             .collect();
+        let ranks = self.dependents.ranks();
+        next.sort_by_key(|(record, _)| ranks.get(&record.map.name).copied());
         self.record(&request, prepared, next)
     }
 
@@ -55,16 +60,24 @@ impl Supervisor {
             return Err(Rejected::UnknownMap(unknown.clone()));
         }
         supported(request.action)?;
-        let events = self.events(request);
-        let mut blockers = self.parents_not_live(request);
+        let window = self.window_of(request)?;
+        let along = self.parents_along(request);
+        let events = self.events(request, &along);
+        let mut blockers = self.parents_not_live(request, &along);
         blockers.extend(self.not_as_expected(request));
         blockers.extend(self.errors_left(request));
         let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
         for (name, event) in events {
             let Some(record) = self.maps.get(&name) else { continue };
-            let own = request.maps.contains(&name);
+            let own = request.maps.contains(&name) || along.contains(&name);
             let before = next.get(&name).unwrap_or(&record.state);
+            if own && window.is_some() && before.holds.contains_key(&Hold::User) {
+                // Paused by a person already: only the end moves.
+                next.insert(name, before.clone());
+                continue;
+            }
             match step(before, event, self.now()) {
+                Ok(state) if !own && state == record.state => {}
                 Ok(state) => drop(next.insert(name, state)),
                 // A dependent that is in another state is left as it is; one that was named must do as asked.
                 Err(Refused { state, needs }) if own => {
@@ -88,6 +101,9 @@ impl Supervisor {
         next: Vec<(MapRecord, MapState)>,
     ) -> Result<Accepted, Rejected> {
         let mut engine = self.engine.clone();
+        let along = self.parents_along(request);
+        let window = self.window_of(request)?;
+        let cap = request.rate.map(|per_second| RateCap { per_second, asked_at: self.now() });
         let mut records = Vec::new();
         let mut changed = Vec::new();
         for (mut record, state) in next {
@@ -97,6 +113,9 @@ impl Supervisor {
             entry.from = Some(record.state.phase.to_string());
             entry.to = Some(state.phase.to_string());
             if !request.maps.contains(&name) {
+                if along.contains(&name) {
+                    entry.event = "map.resume".to_owned();
+                }
                 entry.detail = format!("goes along with {}", list(&request.maps));
             }
             if state.phase == Phase::NotRunning {
@@ -144,7 +163,22 @@ impl Supervisor {
                 self.leave_behind(&mut record, fate, request, true, &mut engine.next_flow)?;
                 record.blocked = None;
             }
+            record.rate = rate_of(request, cap, record.rate, state.phase);
+            if let Some(cap) = record.rate.filter(|_| state.phase == Phase::Resuming) {
+                entry.detail = said(&entry.detail, &format!("at most {} records a second", cap.per_second));
+            }
             record.state = state;
+            if !record.state.holds.contains_key(&Hold::User) {
+                record.window = None;
+            } else if request.action == Action::Pause && request.maps.contains(&name) {
+                record.window = window;
+                if let Some(window) = window {
+                    let then = if window.then_resume { ", then it is resumed" } else { "" };
+                    entry.detail = said(&entry.detail, &format!("planned until {}{then}", window.until));
+                    prepared.warnings.extend(self.too_long(&name, window));
+                }
+            }
+            self.stuck.remove(&name);
             records.push(Record::Activity(entry));
             records.push(Record::Map(Box::new(record.clone())));
             changed.push(record);
@@ -169,11 +203,44 @@ impl Supervisor {
             self.maps.insert(record.map.name.clone(), record);
         }
         self.push_plans().map_err(|error| Rejected::Disk(error.to_string()))?;
-        Ok(Accepted { id: ids.first().copied().unwrap_or_default(), maps, warnings: prepared.warnings })
+        Ok(Accepted {
+            id: ids.first().copied().unwrap_or_default(),
+            maps,
+            warnings: prepared.warnings,
+            left_behind: Vec::new(),
+        })
+    }
+
+    /// The planned end that a request asks for.
+    fn window_of(&self, request: &Request) -> Result<Option<Window>, Rejected> {
+        let Some(asked) = request.window else { return Ok(None) };
+        let (now, then_resume) = (self.now(), asked.then_resume);
+        let until = match asked.end {
+            WindowEnd::In(time) => now.plus(time),
+            WindowEnd::At(moment) => moment,
+        };
+        if request.action != Action::Pause {
+            return Err(Rejected::Senseless(format!("{} has no planned end", request.action.name())));
+        }
+        if until <= now {
+            return Err(Rejected::Senseless(format!("the planned end, {until}, is over already")));
+        }
+        Ok(Some(Window { until, then_resume, told: false }))
+    }
+
+    /// A warning, if a limit ends a pause before its planned end.
+    fn too_long(&self, map: &MapName, window: Window) -> Option<Finding> {
+        let limits = self.world.limits.get(map).cloned().unwrap_or_default();
+        let max = limits.max_pause_age.filter(|max| window.until > self.now().plus(*max))?;
+        let (max, then) = (span(max), limits.when_full.name());
+        let message =
+            format!("max_pause_age is {max}, which is reached before the planned end: {then} follows");
+        let finding = Finding::warning("window_beyond_limit", format!("map {map}"), message);
+        Some(finding.fix("raise max_pause_age, or plan a shorter pause"))
     }
 
     /// What is asked of each map, dependents included.
-    fn events(&self, request: &Request) -> Vec<(MapName, Event)> {
+    fn events(&self, request: &Request, along: &BTreeSet<MapName>) -> Vec<(MapName, Event)> {
         let note = |reason: &str| HoldNote {
             since: self.now(),
             actor: request.actor.as_str().into(),
@@ -181,6 +248,9 @@ impl Supervisor {
         };
         let named: BTreeSet<&MapName> = request.maps.iter().collect();
         let mut events = Vec::new();
+        for parent in along {
+            events.extend(self.resumed(parent, Action::Resume(ResumeMode::CatchUp)));
+        }
         for name in &named {
             let dependents = self.dependents.dependents(name);
             let others = dependents.iter().filter(|dependent| !named.contains(dependent));
@@ -192,17 +262,23 @@ impl Supervisor {
                         others.map(|other| (other.clone(), Event::Hold(hold.clone(), note(&request.reason)))),
                     );
                 }
-                Action::Resume(_) => {
-                    // Holds that the named maps caused go with them, also those on each other.
-                    for parent in self.dependents_held_by(name) {
-                        events.push((parent, Event::Lift(Hold::Parent((*name).clone()))));
-                    }
-                    events.push(((*name).clone(), Event::Act(request.action)));
-                }
+                Action::Resume(_) => events.extend(self.resumed(name, request.action)),
                 other => events.push(((*name).clone(), Event::Act(other))),
             }
         }
         in_order(events)
+    }
+
+    /// A map that is resumed. Holds that it caused go with it, also those on others that are resumed.
+    fn resumed(&self, name: &MapName, action: Action) -> Vec<(MapName, Event)> {
+        let lift = |held| (held, Event::Lift(Hold::Parent(name.clone())));
+        let mut events: Vec<_> = self.dependents_held_by(name).into_iter().map(lift).collect();
+        events.push((name.clone(), Event::Act(action)));
+        events
+    }
+
+    fn parents_along(&self, request: &Request) -> BTreeSet<MapName> {
+        parents_along(request, &self.dependents, |name| Some(&self.maps.get(name)?.state))
     }
 
     pub(super) fn dependents_held_by(&self, parent: &MapName) -> Vec<MapName> {
@@ -229,24 +305,23 @@ impl Supervisor {
     }
 
     /// Maps that cannot be resumed because a map that they depend on is not live, and is not resumed with them.
-    fn parents_not_live(&self, request: &Request) -> Vec<Blocker> {
+    fn parents_not_live(&self, request: &Request, along: &BTreeSet<MapName>) -> Vec<Blocker> {
         if !matches!(request.action, Action::Resume(_) | Action::Skip(_)) {
             return Vec::new();
         }
         let mut blockers = Vec::new();
-        for name in &request.maps {
+        for name in request.maps.iter().chain(along) {
             let Some(record) = self.maps.get(name) else { continue };
-            let behind = self.dependents.parents(name).filter(|parent| !request.maps.contains(parent)).find(
-                |parent| {
-                    self.maps.get(*parent).is_some_and(|parent| {
-                        // One that is catching up may itself wait for this map: a parent's delete for its
-                        // children.
-                        parent.state.phase == Phase::Paused || parent.state.is_pausing()
-                    })
-                },
-            );
+            let mut others = self
+                .dependents
+                .parents(name)
+                .filter(|parent| !request.maps.contains(parent) && !along.contains(*parent));
+            let behind =
+                others.find(|parent| self.maps.get(*parent).is_some_and(|parent| is_held(&parent.state)));
             let needs = match (behind, self.gap(record)) {
-                (Some(parent), _) => format!("depends on {parent}, which must be live first"),
+                (Some(parent), _) => {
+                    format!("depends on {parent}, which must be live first (--with-parents resumes it, too)")
+                }
                 (None, Some(gap)) => {
                     let fix = gap.fix.as_ref().map(|fix| format!(" ({fix})")).unwrap_or_default();
                     format!("has a gap: {gap}{fix}")
@@ -259,11 +334,51 @@ impl Supervisor {
     }
 }
 
+/// Whether a map is paused or about to be. One that is catching up is not: it may itself wait for those that depend on
+/// it, a parent's delete for its children.
+fn is_held(state: &MapState) -> bool {
+    state.phase == Phase::Paused || state.is_pausing()
+}
+
+/// The maps that are to be resumed along with those that a request names: all that these depend on, directly or not,
+/// and that are held. A person who asks for that takes every hold off them, their own included.
+pub(crate) fn parents_along<'a>(
+    request: &Request,
+    dependents: &Dependents,
+    state: impl Fn(&MapName) -> Option<&'a MapState>,
+) -> BTreeSet<MapName> {
+    if !request.with_parents || !matches!(request.action, Action::Resume(_) | Action::Skip(_)) {
+        return BTreeSet::new();
+    }
+    let above = request.maps.iter().flat_map(|map| dependents.ancestors(map));
+    above.filter(|map| !request.maps.contains(map) && state(map).is_some_and(is_held)).collect()
+}
+
 /// Lifts before actions, so that a map that is resumed together with its parent is not refused for it.
 fn in_order(events: Vec<(MapName, Event)>) -> Vec<(MapName, Event)> {
     let (lifts, rest): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|(_, event)| matches!(event, Event::Lift(_)));
     lifts.into_iter().chain(rest).collect()
+}
+
+/// The cap on a map's catch-up once a request is done that asks for `asked`. Maps that go along have that of those who
+/// were named: it is the destination that is to be spared.
+fn rate_of(
+    request: &Request,
+    asked: Option<RateCap>,
+    before: Option<RateCap>,
+    phase: Phase,
+) -> Option<RateCap> {
+    match (request.action, phase) {
+        (Action::Resume(_), Phase::Resuming) => asked,
+        (_, Phase::NotRunning) | (Action::Resume(_) | Action::Skip(_), Phase::Running) => None,
+        _ => before,
+    }
+}
+
+/// One more thing that is said of a change.
+fn said(before: &str, more: &str) -> String {
+    if before.is_empty() { more.to_owned() } else { format!("{before}; {more}") }
 }
 
 fn list(maps: &[MapName]) -> String {

@@ -31,6 +31,11 @@ impl Changes {
         self.records.push(record);
     }
 
+    /// A map that changes in what no state depends on.
+    pub(super) fn alter(&mut self, record: MapRecord) {
+        self.maps.insert(record.map.name.clone(), record);
+    }
+
     /// Whether there is nothing to save.
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.maps.is_empty()

@@ -11,28 +11,34 @@ mod backing;
 mod bypassing;
 mod dropping;
 mod holding;
+mod leaving;
 mod limiting;
 mod plans;
 mod reach;
+mod resuming;
 mod retrying;
 mod ruling;
 mod skip;
 mod snapshot;
+mod windows;
 
-pub(crate) use act::Prepared;
+pub(crate) use act::{Prepared, parents_along};
+pub(crate) use windows::Stuck;
 
 use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
-use crate::request::{Accepted, ErrorRequest, ErrorsTaken, Planned, Rejected, Request};
+use crate::request::{Accepted, ErrorRequest, ErrorsTaken, LeftBehind, Planned, Rejected, Request};
 use crate::store::{
     EngineRecord, FlowId, MapRecord, Record, Saved, SetAside, Skipped, Store, StoreError, StreamRecord,
 };
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
 use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
+use holding::Changes;
 use limiting::Watched;
+use resuming::Watching;
 use retrying::{Errors, Turn};
 use ruling::Ruling;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +48,7 @@ use tandem_core::connect::{Connector, Owner};
 use tandem_core::limits::Limits;
 use tandem_core::map::FlowSpec;
 use tandem_core::rules::Rule;
-use tandem_core::{AppName, Dependents, MapName, Seq, StreamName, WallTime};
+use tandem_core::{AppName, Dependents, Fault, MapName, Seq, StreamName, WallTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// What an engine can be tuned with. The defaults are for production.
@@ -76,6 +82,20 @@ pub(crate) enum Command {
     Plan {
         request: Request,
         reply: oneshot::Sender<Result<Planned, Rejected>>,
+    },
+    ResumeAfterWindow {
+        request: Request,
+        prepared: Prepared,
+        reply: oneshot::Sender<Result<bool, Rejected>>,
+    },
+    GiveUp {
+        request: Request,
+        sql: BTreeMap<AppName, Result<String, Fault>>,
+        reply: oneshot::Sender<Result<(u64, Vec<LeftBehind>), Rejected>>,
+    },
+    WindowStuck {
+        maps: Vec<MapName>,
+        stuck: Stuck,
     },
     Locate {
         map: MapName,
@@ -144,7 +164,7 @@ pub(crate) struct Supervisor {
     dependents: Dependents,
     streams: BTreeMap<StreamName, StreamHandle>,
     apps: BTreeMap<AppName, AppHandle>,
-    /// Streams that were saved and have no handle yet.
+    /// Streams that were saved and have no handle, or have ended and left something behind.
     saved_streams: BTreeMap<StreamName, StreamRecord>,
     version: u64,
     /// The version of the plans that first said what is wanted of a map now.
@@ -162,6 +182,11 @@ pub(crate) struct Supervisor {
     /// Apps that are not read now.
     held: backing::HeldSources,
     bypasses_told: BTreeMap<(MapName, StreamName), bypassing::Told>,
+    resuming: BTreeMap<MapName, Watching>,
+    /// Maps that could not be resumed when their windows were over.
+    stuck: BTreeMap<MapName, Stuck>,
+    /// Why streams that have ended could not take out their watermarks.
+    left: BTreeMap<StreamName, Fault>,
     ruling: Ruling,
     telling: Telling,
 }
@@ -213,6 +238,9 @@ impl Supervisor {
             watched: BTreeMap::new(),
             held: backing::HeldSources::new(),
             bypasses_told: BTreeMap::new(),
+            resuming: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -222,7 +250,8 @@ impl Supervisor {
         self.held = self.held_sources();
         self.push_plans()?;
         // What was stopped before the last end and not taken apart by then is taken apart now.
-        for stream in self.saved_streams.keys().cloned().collect::<Vec<_>>() {
+        let unfinished = self.saved_streams.iter().filter(|(_, record)| !record.left);
+        for stream in unfinished.map(|(stream, _)| stream.clone()).collect::<Vec<_>>() {
             self.open_stream(&stream)?;
         }
         for app in self.engine.leaving.clone() {
@@ -259,6 +288,13 @@ impl Supervisor {
                     self.show();
                     let _ = reply.send(answer);
                 }
+                Some(Command::ResumeAfterWindow { request, prepared, reply }) => {
+                    let _ = reply.send(self.resume_after_window(request, prepared));
+                }
+                Some(Command::GiveUp { request, sql, reply }) => {
+                    let _ = reply.send(self.give_up(&request, &sql));
+                }
+                Some(Command::WindowStuck { maps, stuck }) => self.window_stuck(maps, &stuck),
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
                     let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
@@ -288,6 +324,9 @@ impl Supervisor {
             }
             if let Err(error) = self.drop_beyond_limits() {
                 tracing::error!("that records are dropped could not be saved, and they are not: {error}");
+            }
+            if let Err(error) = self.end_windows() {
+                tracing::error!("that a planned pause is over could not be saved: {error}");
             }
             if let Err(error) = self.follow_rules() {
                 tracing::error!("what a rule has seen or done could not be saved: {error}");
@@ -385,9 +424,13 @@ impl Supervisor {
 
     fn open_stream(&mut self, stream: &StreamName) -> Result<(), JournalError> {
         let record = match self.saved_streams.remove(stream) {
-            Some(record) => record,
-            None => {
-                let record = StreamRecord::new(stream.clone(), self.engine.next_flow);
+            Some(record) if !record.left => record,
+            old => {
+                let number = self.engine.next_flow;
+                let record = match old {
+                    Some(old) => StreamRecord::behind(&old, number),
+                    None => StreamRecord::new(stream.clone(), number),
+                };
                 // The record names the folder: saved before anything is in it.
                 self.world
                     .store

@@ -6,7 +6,7 @@ use crate::store::{FlowId, Holes, MapRecord, RetryRecord, Skipped};
 use crate::stream::{Family, FlowPlan, JournalHandle, RetryPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::lifecycle::duties;
+use tandem_core::lifecycle::{Phase, duties};
 use tandem_core::map::Deletes;
 use tandem_core::{AppName, BarrierId, Dependents, Guard, MapName, Refusal, Seq, StreamName, TableName};
 
@@ -46,6 +46,7 @@ pub(super) fn stream_flows(
                 until: None,
                 succeeds: record.skipped_before(flow.flow),
                 follow: follow && !waits,
+                cap: record.rate.filter(|_| record.state.phase == Phase::Resuming),
                 ancestors: others(&|other| below(other, name)),
                 dependents: others(&|other| below(name, other)),
                 target: FlowPlan::target(&flow.spec),
@@ -64,6 +65,7 @@ pub(super) fn stream_flows(
                 until: Some(*until),
                 succeeds: record.skipped_before(flow.flow),
                 follow: false,
+                cap: None,
                 // Nobody waits for what was left behind.
                 ancestors: BTreeSet::new(),
                 dependents: BTreeSet::new(),
@@ -101,6 +103,7 @@ fn retry_plan(record: &MapRecord, retry: &RetryRecord) -> Option<FlowPlan> {
         dependents: BTreeSet::new(),
         target: FlowPlan::target(&like.spec),
         family: family(record, &retry.stream),
+        cap: None,
         retry: Some(RetryPlan { kept: retry.kept.clone() }),
     })
 }

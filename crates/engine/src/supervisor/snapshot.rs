@@ -4,11 +4,10 @@ use super::limiting::{amount, span};
 use super::{Supervisor, plans};
 use crate::store::{FlowRecord, MapRecord};
 use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use tandem_core::lifecycle::allowed;
 use tandem_core::limits::Level;
-use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq, StreamName};
+use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq};
 
 /// A condition before it is known since when it holds.
 pub(super) struct Fact {
@@ -42,6 +41,8 @@ impl Supervisor {
             let flows: Vec<FlowView> = record.flows.iter().map(|flow| self.flow_view(flow)).collect();
             let errors = self.error_stats(&record);
             let retries = self.retry_views(&record);
+            let catch_up = self.watch_catch_up(&record, &flows);
+            let window = self.window_view(&record);
             let conditions = self.conditions(&record, errors.total());
             maps.push(MapView {
                 allowed: allowed(&record.state),
@@ -49,6 +50,8 @@ impl Supervisor {
                 map: record.map,
                 state: record.state,
                 conditions,
+                window,
+                catch_up,
                 flows,
                 errors,
                 retries,
@@ -100,6 +103,8 @@ impl Supervisor {
         facts.extend(self.limit_fact(record));
         facts.extend(self.dropped_fact(record));
         facts.extend(self.held_fact(record));
+        facts.extend(self.converging_fact(record));
+        facts.extend(self.window_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem error list {name}"));
@@ -117,33 +122,6 @@ impl Supervisor {
         self.conditions.retain(|(map, kind), _| map != name || shown.iter().any(|shown| shown.kind == *kind));
         shown.sort_by_key(|condition| (condition.kind.is_well(condition.status), condition.kind));
         shown
-    }
-
-    /// Whether something of ours is still in the apps of a map that is stopped.
-    fn leaving_fact(&self, record: &MapRecord) -> Option<Fact> {
-        if !record.flows.is_empty() {
-            return None;
-        }
-        let others = || self.maps.values().flat_map(|other| &other.flows);
-        let mut left_in = BTreeSet::new();
-        for (source, destination) in record.map.flows() {
-            let wanted =
-                others().any(|flow| flow.stream.source == source.app && flow.spec.source == source.table);
-            let status = self.apps.get(&source.app).map(|handle| handle.status.borrow());
-            if !wanted && status.is_some_and(|status| status.captured.contains(&source.table)) {
-                left_in.insert(source.app.to_string());
-            }
-            let stream = StreamName { source: source.app.clone(), destination: destination.app.clone() };
-            if self.streams.contains_key(&stream) && !others().any(|flow| flow.stream == stream) {
-                left_in.insert(destination.app.to_string());
-            }
-        }
-        (!left_in.is_empty()).then(|| {
-            let apps = left_in.into_iter().collect::<Vec<_>>().join(", ");
-            let reason = format!("what was put into {apps} for it is being taken out");
-            let fix = "wait, or see that the app answers; for good: tandem guard release --sql".to_owned();
-            Fact { kind: ConditionKind::Leaving, status: true, reason, fix: Some(fix) }
-        })
     }
 
     /// Whether the source refuses what it is to refuse.

@@ -9,6 +9,9 @@
 mod executor;
 mod found;
 mod oracle;
+mod paced;
+mod told;
+mod windows;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +56,7 @@ fn schedule(seed: u64, tracing: bool) {
             _ => None,
         },
         holds: seed % 7 == 2,
+        caps: seed % 7 == 2,
     };
     let steps = weather.steps;
     let mut world = World::new(seed, weather, tracing);

@@ -2,7 +2,9 @@
 
 use crate::executor::{Executor, Random, SimEnv};
 use crate::oracle::Oracle;
+use crate::told::Told;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
@@ -14,9 +16,10 @@ use tandem_core::{Guard, MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
+use tandem_engine::store::{ActivityFrom, Store};
 use tandem_engine::{
     Engine, ErrorId, ErrorPick, ErrorQuery, ErrorRequest, ErrorVerb, Rejected, Request, SetAside, Setup,
-    TellNobody, Tuning,
+    Tuning, WindowAsked, WindowEnd,
 };
 
 /// Maps: a parent, its child, and one beside them.
@@ -46,6 +49,8 @@ pub(crate) struct Weather {
     pub(crate) limits: Option<Limits>,
     /// The source is not read while a map is full, instead of refusing writes.
     pub(crate) holds: bool,
+    /// Operators cap catch-ups, resume maps with their parents, and plan when pauses end.
+    pub(crate) caps: bool,
 }
 
 impl Weather {
@@ -65,6 +70,7 @@ impl Weather {
             deletes_errors: false,
             limits: None,
             holds: false,
+            caps: false,
         }
     }
 }
@@ -90,6 +96,7 @@ pub(crate) struct World {
     /// Whether limits are in force: from when on every map has begun.
     limited: bool,
     next_value: i64,
+    pub(crate) told: Told,
 }
 
 /// What was asked of which map, and what came of it.
@@ -150,6 +157,7 @@ impl World {
             weather,
             limited: false,
             next_value: 0,
+            told: Told::default(),
         };
         world.start();
         world
@@ -216,7 +224,7 @@ impl World {
         let apps = [("left", &self.left), ("right", &self.right)];
         let setup = Setup {
             rules: Vec::new(),
-            tell: Arc::new(TellNobody),
+            tell: Arc::new(self.told.clone()),
             data_dir: "unused".into(),
             apps: apps
                 .into_iter()
@@ -391,22 +399,29 @@ impl World {
             _ if self.weather.skips => ("skip", Action::Skip(QueueFate::Discard)),
             _ => return,
         };
-        self.ask(verb, action, vec![name]);
+        let mut request = Request::new(action, vec![name], "sim");
+        if self.weather.caps && action == Action::Resume(ResumeMode::CatchUp) {
+            request.rate = NonZeroU32::new(self.random.below(40) as u32);
+            request.with_parents = self.random.chance(500);
+        }
+        if self.weather.caps && action == Action::Pause && self.random.chance(600) {
+            let end = WindowEnd::In(Duration::from_secs(1 + self.random.below(20)));
+            request.window = Some(WindowAsked { end, then_resume: self.random.chance(800) });
+        }
+        self.send(verb, request);
     }
 
     pub(crate) fn ask(&mut self, verb: &'static str, action: Action, maps: Vec<MapName>) {
+        self.send(verb, Request::new(action, maps, "sim"));
+    }
+
+    pub(crate) fn send(&mut self, verb: &'static str, request: Request) {
         let Some(engine) = self.engine.clone() else { return };
         let answers = self.answers.clone();
         self.executor.spawn(Box::pin(async move {
-            let request = Request {
-                action,
-                maps: maps.clone(),
-                actor: "sim".into(),
-                reason: String::new(),
-                expected: None,
-            };
+            let map = request.maps[0].clone();
             let answer = engine.act(request).await.map(drop);
-            answers.lock().expect("one thread").push((verb, maps[0].clone(), answer));
+            answers.lock().expect("one thread").push((verb, map, answer));
         }));
     }
 
@@ -592,6 +607,12 @@ impl World {
                     Phase::Paused | Phase::Resuming | Phase::Initializing(_) => false,
                 }
             })
+    }
+
+    /// The events in the activity log of a map, the newest first.
+    pub(crate) fn events(&self, map: &str) -> Vec<String> {
+        let entries = self.store.activity(Some(&map.into()), ActivityFrom::Newest, 1_000);
+        entries.expect("it is in memory").into_iter().map(|entry| entry.event).collect()
     }
 
     /// Somebody pauses a map.

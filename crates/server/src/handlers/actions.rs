@@ -33,7 +33,7 @@ fn understand(engine: &Engine, mut asked: ActionRequest) -> Result<tandem_engine
         if !asked.maps.is_empty() {
             return Err(Refusal::bad_request("'maps' and 'app' are two ways to say it: send one of them"));
         }
-        asked.maps = maps_of(engine, app, &asked.action)?;
+        asked.maps = maps_of(engine, app, &asked)?;
     }
     asked.into_engine().map_err(Refusal::bad_request)
 }
@@ -54,8 +54,9 @@ pub(crate) async fn pause(
     Path(map): Path<String>,
     Body(asked): Body<PauseRequest>,
 ) -> Answer {
-    let PauseRequest { reason, actor } = asked;
-    several(engine, Body(ActionRequest { reason, actor, ..one("pause", map) })).await
+    let PauseRequest { for_seconds, until, then_resume, reason, actor } = asked;
+    let asked = ActionRequest { for_seconds, until, then_resume, reason, actor, ..one("pause", map) };
+    several(engine, Body(asked)).await
 }
 
 /// `POST /maps/{map}/resume`
@@ -64,8 +65,9 @@ pub(crate) async fn resume(
     Path(map): Path<String>,
     Body(asked): Body<ResumeRequest>,
 ) -> Answer {
-    let ResumeRequest { mode, expected, reason, actor } = asked;
-    several(engine, Body(ActionRequest { mode, expected, reason, actor, ..one("resume", map) })).await
+    let ResumeRequest { mode, rate, with_parents, expected, reason, actor } = asked;
+    let asked = ActionRequest { mode, rate, with_parents, expected, reason, actor, ..one("resume", map) };
+    several(engine, Body(asked)).await
 }
 
 /// `POST /maps/{map}/skip`
@@ -74,8 +76,9 @@ pub(crate) async fn skip(
     Path(map): Path<String>,
     Body(asked): Body<SkipRequest>,
 ) -> Answer {
-    let SkipRequest { queue, expected, reason, actor } = asked;
-    several(engine, Body(ActionRequest { queue, expected, reason, actor, ..one("skip", map) })).await
+    let SkipRequest { queue, with_parents, expected, reason, actor } = asked;
+    let asked = ActionRequest { queue, with_parents, expected, reason, actor, ..one("skip", map) };
+    several(engine, Body(asked)).await
 }
 
 /// `POST /maps/{map}/stop`
@@ -84,13 +87,16 @@ pub(crate) async fn stop(
     Path(map): Path<String>,
     Body(asked): Body<StopRequest>,
 ) -> Answer {
-    let StopRequest { queue, expected, reason, actor } = asked;
-    several(engine, Body(ActionRequest { queue, expected, reason, actor, ..one("stop", map) })).await
+    let StopRequest { queue, force, expected, reason, actor } = asked;
+    let asked = ActionRequest { queue, force, expected, reason, actor, ..one("stop", map) };
+    several(engine, Body(asked)).await
 }
 
 /// The maps of an app that an action can be done with now. One that is on its way to a state in which it could be is
-/// among them: the engine refuses it, and names it.
-fn maps_of(engine: &Engine, app: &str, action: &str) -> Result<Vec<String>, Refusal> {
+/// among them: the engine refuses it, and names it. A pause with a planned end is for those as well whose end can be
+/// moved; one that was paused without an end keeps that.
+fn maps_of(engine: &Engine, app: &str, asked: &ActionRequest) -> Result<Vec<String>, Refusal> {
+    let (action, planned) = (asked.action.as_str(), asked.for_seconds.is_some() || asked.until.is_some());
     let snapshot = engine.snapshot();
     if !snapshot.apps.iter().any(|known| known.app.as_str() == app) {
         let detail = format!("there is no app {app}");
@@ -98,8 +104,10 @@ fn maps_of(engine: &Engine, app: &str, action: &str) -> Result<Vec<String>, Refu
             .fix("tandem app list"));
     }
     let wanted = |view: &&MapView| match view.state.phase {
-        Phase::NotRunning => false,
-        Phase::Paused => action == "resume",
+        // One that was stopped, and whose apps still have something of it, can be given up.
+        Phase::NotRunning => asked.force && view.is_leaving(),
+        _ if action == "stop" => true,
+        Phase::Paused => action == "resume" || (action == "pause" && planned && view.window.is_some()),
         Phase::Initializing(_) | Phase::Running | Phase::Resuming => {
             action == "pause" && !view.state.is_pausing()
         }

@@ -27,8 +27,12 @@ fn blocked(snapshot: &Snapshot) -> Vec<String> {
             continue;
         }
         for condition in &map.conditions {
-            // Records that were set aside are trouble, and do not stop those behind them.
-            let stands = condition.kind != ConditionKind::ErrorsOpen;
+            // Records that were set aside are trouble, and do not stop those behind them; a queue that grows although
+            // it is applied moves; and a pause that lasts too long is somebody's will.
+            let stands = !matches!(
+                condition.kind,
+                ConditionKind::ErrorsOpen | ConditionKind::NotConverging | ConditionKind::WindowOver
+            );
             if stands && !condition.kind.is_well(condition.status) {
                 blocked.push(format!("{}: {:?}: {}", map.map.name, condition.kind, condition.reason));
             }

@@ -1,9 +1,13 @@
 //! Actions on maps: what is asked, and what an accepted one answers.
 
 use super::{Blocker, Finding};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_core::MapName;
+use std::num::NonZeroU32;
+use std::time::Duration;
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
+use tandem_core::{MapName, WallTime};
+use tandem_engine::{WindowAsked, WindowEnd};
 
 /// Asks for an action on one or several maps: all of them, or none.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -14,7 +18,7 @@ pub struct ActionRequest {
     /// The maps. Dependents that must go along need not be named.
     #[serde(default)]
     pub maps: Vec<String>,
-    /// `pause` and `resume`: an app instead of maps, which are all of its maps that this can be done with now.
+    /// `pause`, `resume` and `stop`: an app instead of maps, which are all of its maps that this can be done with now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
     /// Why, in the words of who asks.
@@ -36,6 +40,28 @@ pub struct ActionRequest {
     /// now, nothing is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<u64>,
+    /// `resume` by catch-up: at most so many records a second until the maps are live; maps between the same two apps
+    /// share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<NonZeroU32>,
+    /// `resume` and `skip`: resume the maps that these depend on as well, where they are paused; those always by
+    /// catch-up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_parents: bool,
+    /// `pause`: it is planned to end in so many seconds …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u32>,
+    /// … or then; one of the two. A map that a person has paused already takes a new end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// `pause` with a planned end: resume the maps then, by catch-up, unless a limit blocks them or something else
+    /// holds them, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub then_resume: bool,
+    /// `stop` with a word for the queue: do not wait for apps that do not answer, and say what is left behind in them.
+    /// For an app that is gone for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// The body of `POST /maps/{map}/run`.
@@ -54,6 +80,12 @@ pub struct RunRequest {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PauseRequest {
+    /// See [`ActionRequest::for_seconds`].
+    pub for_seconds: Option<u32>,
+    /// See [`ActionRequest::until`].
+    pub until: Option<Timestamp>,
+    /// See [`ActionRequest::then_resume`].
+    pub then_resume: bool,
     /// See [`ActionRequest::reason`].
     pub reason: String,
     /// See [`ActionRequest::actor`].
@@ -66,6 +98,10 @@ pub struct PauseRequest {
 pub struct ResumeRequest {
     /// See [`ActionRequest::mode`].
     pub mode: Option<String>,
+    /// See [`ActionRequest::rate`].
+    pub rate: Option<NonZeroU32>,
+    /// See [`ActionRequest::with_parents`].
+    pub with_parents: bool,
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
@@ -80,6 +116,8 @@ pub struct ResumeRequest {
 pub struct SkipRequest {
     /// See [`ActionRequest::queue`].
     pub queue: Option<String>,
+    /// See [`ActionRequest::with_parents`].
+    pub with_parents: bool,
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
@@ -94,6 +132,8 @@ pub struct SkipRequest {
 pub struct StopRequest {
     /// See [`ActionRequest::queue`].
     pub queue: Option<String>,
+    /// See [`ActionRequest::force`].
+    pub force: bool,
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
@@ -111,6 +151,22 @@ pub struct Accepted {
     pub maps: Vec<MapState>,
     /// What a person should know all the same.
     pub warnings: Vec<Finding>,
+    /// What a forced stop has left behind in apps that did not answer.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// What is left of ours in an app that did not answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// The app.
+    pub app: String,
+    /// What.
+    pub what: String,
+    /// Why it is still there.
+    pub why: String,
+    /// What frees the app of everything of ours, run there by hand; null while other maps use the app, or if only the
+    /// app itself could tell.
+    pub sql: Option<String>,
 }
 
 /// What an action would do if it were asked for now. Nothing was changed.
@@ -178,19 +234,32 @@ impl ActionRequest {
             ("initial_sync", self.initial_sync.is_some(), &["run"][..]),
             ("mode", self.mode.is_some(), &["resume"]),
             ("queue", self.queue.is_some(), &["stop", "skip"]),
-            ("app", self.app.is_some(), &["pause", "resume"]),
+            ("app", self.app.is_some(), &["pause", "resume", "stop"]),
+            ("force", self.force, &["stop"]),
             ("expected", self.expected.is_some(), &["resume", "stop", "skip"]),
+            ("rate", self.rate.is_some(), &["resume"]),
+            ("with_parents", self.with_parents, &["resume", "skip"]),
+            ("for_seconds", self.for_seconds.is_some(), &["pause"]),
+            ("until", self.until.is_some(), &["pause"]),
+            ("then_resume", self.then_resume, &["pause"]),
         ];
         for (field, is_given, verbs) in given {
             if is_given && !verbs.contains(&self.action.as_str()) {
                 return Err(format!("'{field}' does not belong to the action '{}'", self.action));
             }
         }
+        if self.rate.is_some() && self.mode.as_deref().is_some_and(|mode| mode != "catch_up") {
+            return Err("'rate' goes with the mode 'catch_up': what is skipped is not applied".to_owned());
+        }
+        let window = self.window()?;
         let queue = self.queue.as_deref().map(queue_fate).transpose()?;
         let action = match self.action.as_str() {
             "run" => Action::Run { initial_sync: self.initial_sync.unwrap_or(true) },
             "pause" => Action::Pause,
             "resume" => Action::Resume(resume_mode(self.mode.as_deref().unwrap_or("catch_up"))?),
+            "stop" if self.force && queue.is_none() => {
+                return Err("'force' needs 'queue': what is not applied yet cannot be waited for".to_owned());
+            }
             "stop" => Action::Stop(queue),
             "skip" => Action::Skip(
                 queue.ok_or("'skip' needs 'queue': say what becomes of it, 'preserve' or 'discard'")?,
@@ -209,7 +278,32 @@ impl ActionRequest {
             return Err(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes"));
         }
         let maps = self.maps.into_iter().map(MapName::from).collect();
-        Ok(tandem_engine::Request { action, maps, actor, reason: self.reason, expected: self.expected })
+        Ok(tandem_engine::Request {
+            reason: self.reason,
+            expected: self.expected,
+            rate: self.rate,
+            with_parents: self.with_parents,
+            window,
+            force: self.force,
+            ..tandem_engine::Request::new(action, maps, actor)
+        })
+    }
+}
+
+impl ActionRequest {
+    fn window(&self) -> Result<Option<WindowAsked>, String> {
+        let end = match (self.for_seconds, self.until) {
+            (Some(_), Some(_)) => {
+                return Err("'for_seconds' and 'until' are two ways to say it: send one of them".to_owned());
+            }
+            (Some(seconds), None) => WindowEnd::In(Duration::from_secs(seconds.into())),
+            (None, Some(until)) => WindowEnd::At(WallTime(until.as_microsecond())),
+            (None, None) if self.then_resume => {
+                return Err("'then_resume' needs a planned end: 'for_seconds' or 'until'".to_owned());
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(WindowAsked { end, then_resume: self.then_resume }))
     }
 }
 
@@ -230,6 +324,12 @@ fn resume_mode(text: &str) -> Result<ResumeMode, String> {
     }
 }
 
+impl From<tandem_engine::LeftBehind> for LeftBehind {
+    fn from(left: tandem_engine::LeftBehind) -> Self {
+        Self { app: left.app.to_string(), what: left.what, why: left.why, sql: left.sql }
+    }
+}
+
 impl From<tandem_engine::Accepted> for Accepted {
     fn from(accepted: tandem_engine::Accepted) -> Self {
         let state = |(name, phase): (MapName, tandem_core::lifecycle::Phase)| MapState {
@@ -240,6 +340,7 @@ impl From<tandem_engine::Accepted> for Accepted {
             id: accepted.id,
             maps: accepted.maps.into_iter().map(state).collect(),
             warnings: accepted.warnings.into_iter().map(Finding::from).collect(),
+            left_behind: accepted.left_behind.into_iter().map(LeftBehind::from).collect(),
         }
     }
 }
@@ -267,6 +368,26 @@ mod tests {
             r#"{"action":"pause","maps":["a"],"queue":"discard"}"#,
             Err("'queue' does not belong to the action 'pause'"),
         );
+        check(
+            r#"{"action":"pause","maps":["a"],"force":true}"#,
+            Err("'force' does not belong to the action 'pause'"),
+        );
+        check(
+            r#"{"action":"stop","maps":["a"],"force":true}"#,
+            Err("'force' needs 'queue': what is not applied yet cannot be waited for"),
+        );
+        check(
+            r#"{"action":"resume","maps":["a"],"mode":"skip_discard","rate":5}"#,
+            Err("'rate' goes with the mode 'catch_up': what is skipped is not applied"),
+        );
+        check(
+            r#"{"action":"pause","maps":["a"],"then_resume":true}"#,
+            Err("'then_resume' needs a planned end: 'for_seconds' or 'until'"),
+        );
+        check(
+            r#"{"action":"pause","maps":["a"],"for_seconds":5,"until":"2026-11-22T23:00:00Z"}"#,
+            Err("'for_seconds' and 'until' are two ways to say it: send one of them"),
+        );
         check(r#"{"action":"pause","maps":[]}"#, Err("'maps' is empty: name at least one map"));
         check(
             r#"{"action":"skip","maps":["a"]}"#,
@@ -276,7 +397,7 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_refused_rather_than_ignored() {
-        let body = r#"{"action":"pause","maps":["a"],"force":true}"#;
+        let body = r#"{"action":"pause","maps":["a"],"strength":9}"#;
         assert!(serde_json::from_str::<ActionRequest>(body).is_err());
     }
 }

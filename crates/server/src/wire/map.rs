@@ -3,9 +3,10 @@
 use super::{QueueStats, moment};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tandem_core::Rate;
 use tandem_core::lifecycle::{self, HoldNote};
 use tandem_core::map::{self, Columns, Deletes, Direction};
-use tandem_engine::{FlowView, MapView, RetryView};
+use tandem_engine::{CatchUpView, FlowView, MapView, RetryView};
 
 /// A map: what was declared, and how it stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +39,10 @@ pub struct Map {
     pub depends_on: Vec<String>,
     /// Maps that depend on it, directly or not.
     pub dependents: Vec<String>,
+    /// When the pause that a person asked for is planned to end; null if it is not, or if nobody paused it.
+    pub window: Option<Window>,
+    /// How its catch-up gets on; null unless it is resuming.
+    pub catch_up: Option<CatchUp>,
     /// The queue of all of its flows.
     pub queue: QueueStats,
     /// Its catch-up errors.
@@ -99,6 +104,39 @@ pub struct Condition {
     pub since: Timestamp,
     /// What a person can do about it.
     pub fix: Option<String>,
+}
+
+/// The planned end of a pause.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Window {
+    /// When.
+    pub until: Timestamp,
+    /// Whether the map is resumed then.
+    pub then_resume: bool,
+    /// Whether it is over.
+    pub over: bool,
+}
+
+/// How a catch-up gets on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// Since when it is watched: since the map was resumed, or the engine was started.
+    pub since: Timestamp,
+    /// Records applied or set aside since then.
+    pub applied: u64,
+    /// Records left.
+    pub records: u64,
+    /// Bytes left.
+    pub bytes: u64,
+    /// Records applied per second, of late; null until it is known.
+    pub rate: Option<f64>,
+    /// Records that come per second.
+    pub arrival_rate: Option<f64>,
+    /// The most records that are applied per second, with the other maps between these apps that were resumed by
+    /// the same request; null if there is no cap.
+    pub rate_cap: Option<u32>,
+    /// In how many seconds it will be done at these rates; null if never, or if it is not known yet.
+    pub eta_seconds: Option<u64>,
 }
 
 /// One direction of a map.
@@ -199,6 +237,22 @@ impl From<&RetryView> for Retry {
     }
 }
 
+impl From<&CatchUpView> for CatchUp {
+    fn from(view: &CatchUpView) -> Self {
+        let CatchUpView { since, progress, bytes_left, cap } = view;
+        Self {
+            since: moment(*since),
+            applied: progress.applied,
+            records: progress.left,
+            bytes: *bytes_left,
+            rate: progress.rate.map(Rate::per_second),
+            arrival_rate: progress.arrivals.map(Rate::per_second),
+            rate_cap: *cap,
+            eta_seconds: progress.eta.map(|eta| eta.as_secs()),
+        }
+    }
+}
+
 impl From<&FlowView> for Flow {
     fn from(flow: &FlowView) -> Self {
         Self {
@@ -230,6 +284,12 @@ impl From<&MapView> for Map {
             deletes: deletes(view.map.deletes).to_owned(),
             depends_on: names(&view.map.depends_on),
             dependents: names(&view.dependents),
+            window: view.window.map(|window| Window {
+                until: moment(window.until),
+                then_resume: window.then_resume,
+                over: window.over,
+            }),
+            catch_up: view.catch_up.as_ref().map(CatchUp::from),
             queue: QueueStats::of(&view.flows),
             errors: ErrorStats {
                 open: view.errors.open,

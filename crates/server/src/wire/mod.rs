@@ -15,7 +15,7 @@ mod value;
 
 pub(crate) use action::TEXT_MAX;
 pub use action::{
-    Accepted, ActionRequest, MapState, PauseRequest, Plan, PlannedMap, ResumeRequest, RunRequest,
+    Accepted, ActionRequest, LeftBehind, MapState, PauseRequest, Plan, PlannedMap, ResumeRequest, RunRequest,
     SkipRequest, StopRequest,
 };
 pub use activity::Activity;
@@ -23,7 +23,7 @@ pub use app::{App, Guard, Readiness};
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
 pub use image::{Image, Unwritable};
-pub use map::{Column, Condition, ErrorStats, Flow, Hold, Map, Retry, Side};
+pub use map::{CatchUp, Column, Condition, ErrorStats, Flow, Hold, Map, Retry, Side, Window};
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};

@@ -1,8 +1,8 @@
 //! `tandem app …`
 
-use super::map::act;
+use super::map::{act, agree_to_loss_in, ending, fate, planned, waiting};
 use super::{Desk, Outcome};
-use crate::args::OneApp;
+use crate::args::{OneApp, PauseApp, ResumeApp, StopApp};
 use crate::failure::Exit;
 use crate::output::table;
 use comfy_table::Cell;
@@ -24,12 +24,29 @@ fn row(app: &App) -> [Cell; 4] {
     ]
 }
 
-pub(crate) async fn pause(desk: &Desk<'_>, asked: OneApp) -> Outcome {
-    act(desk, request("pause", &asked), &asked.common, "paused").await
+pub(crate) async fn pause(desk: &Desk<'_>, asked: PauseApp) -> Outcome {
+    let request = planned(request("pause", &asked.app), &asked.window)?;
+    act(desk, request, &asked.app.common, "paused").await
 }
 
-pub(crate) async fn resume(desk: &Desk<'_>, asked: OneApp) -> Outcome {
-    act(desk, request("resume", &asked), &asked.common, "running").await
+pub(crate) async fn resume(desk: &Desk<'_>, asked: ResumeApp) -> Outcome {
+    let request = ActionRequest {
+        rate: asked.pace.rate,
+        with_parents: asked.along.with_parents,
+        ..request("resume", &asked.app)
+    };
+    act(desk, request, &asked.app.common, "running").await
+}
+
+pub(crate) async fn stop(desk: &Desk<'_>, asked: StopApp) -> Outcome {
+    let StopApp { end, app: OneApp { app, common } } = asked;
+    let queue = fate(&end)?;
+    let loses = queue.is_some();
+    let request = ActionRequest { app: Some(app.clone()), ..ending(&end, queue) };
+    if loses {
+        agree_to_loss_in(desk, &app, &request, &common).await?;
+    }
+    act(desk, request, &waiting(common, &end), "not_running").await
 }
 
 fn request(action: &str, asked: &OneApp) -> ActionRequest {

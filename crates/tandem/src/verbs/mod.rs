@@ -47,6 +47,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::App(AppVerb::List) => app::list(&desk()?).await,
         Verb::App(AppVerb::Pause(asked)) => app::pause(&desk()?, asked).await,
         Verb::App(AppVerb::Resume(asked)) => app::resume(&desk()?, asked).await,
+        Verb::App(AppVerb::Stop(asked)) => app::stop(&desk()?, asked).await,
         Verb::Guard(GuardVerb::List) => guard::list(&desk()?).await,
         Verb::Guard(GuardVerb::Release(asked)) => guard::release(asked, output).await,
         Verb::Queue(QueueVerb::List(asked)) => queue::list(&desk()?, asked).await,

@@ -13,13 +13,13 @@ use tandem_proof_servers::{PostgresOptions, PostgresServer};
 const SETTLED: Duration = Duration::from_secs(150);
 
 /// A web server that takes everything and remembers it.
-struct Webhook {
-    url: String,
+pub(crate) struct Webhook {
+    pub(crate) url: String,
     heard: Arc<Mutex<Vec<Json>>>,
 }
 
 impl Webhook {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let heard: Arc<Mutex<Vec<Json>>> = Arc::default();
@@ -52,7 +52,7 @@ impl Webhook {
 
     /// Waits until it was told so much, and no more.
     #[track_caller]
-    fn until_heard(&self, times: usize) -> Vec<String> {
+    pub(crate) fn until_heard(&self, times: usize) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let heard = self.heard();
@@ -82,7 +82,7 @@ fn until_settled(server: &Server, args: &[&str], wanted: impl Fn(&Json) -> bool)
 
 /// Two PostgreSQL servers: the destination is one of its own, so that it can be stopped by itself. A rule pauses when it
 /// is away for two seconds.
-fn two_servers(rule: &str) -> (House, PostgresServer, PostgresServer) {
+pub(crate) fn two_servers(rule: &str) -> (House, PostgresServer, PostgresServer) {
     let (house, erp) = world(PostgresOptions::default());
     let crm = PostgresServer::start_new(PostgresOptions::default());
     crm.sql_blocking("postgres", "CREATE ROLE tandem LOGIN PASSWORD 'from the vault: @/?'");

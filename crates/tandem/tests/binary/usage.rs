@@ -50,7 +50,6 @@ fn what_this_version_cannot_do_is_said_and_ends_with_2() {
         2,
         "--queue preserve is not supported by this version",
     );
-    check(&["map", "resume", "m", "--rate", "100"], 2, "--rate is not supported by this version");
 }
 
 #[test]

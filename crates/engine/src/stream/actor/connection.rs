@@ -219,9 +219,12 @@ impl StreamActor {
         }
     }
 
-    /// Takes our watermarks out of the destination, if it answers. What stays behind there does no harm: lane
-    /// numbers go on from the journal's identity.
-    pub(super) async fn retire_all(&mut self) {
+    /// Takes our watermarks out of the destination, if it answers. Returns why they may still be there.
+    pub(super) async fn retire_all(&mut self) -> Option<Fault> {
+        // Nobody has ever written there.
+        if self.parts.record.epoch == Epoch(0) {
+            return None;
+        }
         let lanes: Vec<LaneId> = (1..self.parts.record.next_lane).map(LaneId).collect();
         let epoch = Epoch(self.parts.record.epoch.0 + 1);
         let owner = Owner { journal: self.parts.journal_id, epoch };
@@ -232,11 +235,14 @@ impl StreamActor {
             let (mut connection, _) = fence(&*destination, owner, &stream).await?;
             connection.retire(&lanes).await
         };
-        match within(&*env, PAUSE_TIMEOUT, retire).await {
-            Some(Ok(())) => {}
-            Some(Err(fault)) => tracing::warn!(%stream, "watermarks were left in the destination: {fault}"),
-            None => tracing::warn!(%stream, "watermarks were left in the destination: it did not answer"),
-        }
+        let silent = || Fault::new(FaultClass::Unavailable, "take out the watermarks", "it did not answer");
+        let fault = match within(&*env, PAUSE_TIMEOUT, retire).await {
+            Some(Ok(())) => return None,
+            Some(Err(fault)) => fault,
+            None => silent(),
+        };
+        tracing::warn!(%stream, "watermarks were left in the destination: {fault}");
+        Some(fault)
     }
 }
 

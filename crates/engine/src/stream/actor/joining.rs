@@ -4,9 +4,10 @@ use super::{JOIN_TIMEOUT, PAUSE_TIMEOUT, StreamActor};
 use crate::failpoint::FailPoint;
 use crate::retry::Retry;
 use crate::store::{FlowId, StoreError};
+use crate::stream::lane::Terms;
 use crate::stream::plan::StreamPlan;
 use std::collections::BTreeMap;
-use tandem_core::{LaneId, Seq};
+use tandem_core::{FaultClass, LaneId, RateCap, Seq};
 
 impl StreamActor {
     /// The lanes that a lane must not overtake, nearest first.
@@ -34,6 +35,32 @@ impl StreamActor {
         leaders
     }
 
+    /// On what terms a lane moves. The live lane is never capped; another is, by the smallest cap of its members.
+    /// Lanes with different caps stay apart until the first of them is live: neither pulls the other along, or
+    /// holds it up more than the order between them does. Only a lane that waits for another map is joined whatever
+    /// the caps are: its delete needs what that map has behind it, which may not overtake it.
+    pub(super) fn terms(&self, lane: LaneId, plan: &StreamPlan) -> Terms {
+        let live = self.parts.record.live();
+        let leaders = self.leaders(lane, plan).into_iter().filter(|leader| *leader != live);
+        let cap = self.cap(lane, plan);
+        let joins = leaders.into_iter().all(|leader| self.cap(leader, plan) == cap || self.waits(leader));
+        Terms { cap: cap.map(|cap| cap.per_second), joins }
+    }
+
+    /// Whether a lane stands where it needs what another map has behind it.
+    fn waits(&self, lane: LaneId) -> bool {
+        let fault = self.lanes.get(&lane).and_then(|slot| slot.retry.fault());
+        fault.is_some_and(|fault| fault.class == FaultClass::Reference)
+    }
+
+    fn cap(&self, lane: LaneId, plan: &StreamPlan) -> Option<RateCap> {
+        if lane == self.parts.record.live() {
+            return None;
+        }
+        let members = self.members(lane);
+        members.iter().filter_map(|flow| plan.flows.get(flow)?.cap).min()
+    }
+
     /// The flows outside of a lane that depend on a member of it, and whether it is known where they begin.
     pub(super) fn outside(&self, lane: LaneId, plan: &StreamPlan) -> BTreeMap<FlowId, bool> {
         let members = self.members(lane);
@@ -49,6 +76,11 @@ impl StreamActor {
         let met: Vec<LaneId> = self.lanes.iter().filter(|(_, lane)| lane.met).map(|(id, _)| *id).collect();
         for lane in met {
             let Some(leader) = self.leaders(lane, plan).first().copied() else { continue };
+            if !self.terms(lane, plan).joins {
+                // The plan has changed since they met.
+                self.slot(lane).met = false;
+                continue;
+            }
             if self.fenced.is_none() || (leader == live && self.slot(live).retry.fault().is_some()) {
                 // The leader stands, and nobody overtakes it: the other stands with it.
                 continue;

@@ -5,8 +5,8 @@ use crate::failpoint::{FailPoint, Mistake};
 use crate::retry::Retry;
 use crate::store::{FlowId, StoreError};
 use crate::stream::plan::{FlowPlan, StreamPlan};
-use std::collections::BTreeSet;
-use tandem_core::{LaneId, Seq};
+use std::collections::{BTreeMap, BTreeSet};
+use tandem_core::{LaneId, RateCap, Seq};
 
 impl StreamActor {
     /// Takes flows out of their lanes that are not to be in one, and forgets those that are no more.
@@ -63,7 +63,8 @@ impl StreamActor {
         self.parts.journal.with(|journal| journal.durable())
     }
 
-    /// Puts flows into a lane that are to be in one and are not. Those that begin together share one.
+    /// Puts flows into a lane that are to be in one and are not. Those that begin together share one, unless they
+    /// are to move at different paces: then each pace has its own.
     pub(super) fn take_in(&mut self, plan: &StreamPlan) -> Result<(), StoreError> {
         let record = &self.parts.record;
         let unsettled: BTreeSet<FlowId> =
@@ -93,8 +94,13 @@ impl StreamActor {
             let head = *self.parts.journal.durable().borrow();
             joining.iter_mut().for_each(|(_, from)| *from = head);
         }
-        if !joining.is_empty() {
-            self.parts.record.open(&joining);
+        let mut lanes: BTreeMap<Option<RateCap>, Vec<(FlowId, Seq)>> = BTreeMap::new();
+        for (flow, from) in &joining {
+            let cap = plan.flows.get(flow).and_then(|flow| flow.cap);
+            lanes.entry(cap).or_default().push((*flow, *from));
+        }
+        for members in lanes.values() {
+            self.parts.record.open(members);
         }
         for (flow, at) in &joining {
             let before: Vec<FlowId> = plan.skipped_by(*flow).collect();

@@ -134,11 +134,8 @@ async fn start_maps(engine: &Engine) -> Result<(), Failure> {
         return Ok(());
     }
     let request = Request {
-        action: Action::Run { initial_sync: false },
-        maps: maps.clone(),
-        actor: "demo".to_owned(),
         reason: "the demo begins with empty apps".to_owned(),
-        expected: None,
+        ..Request::new(Action::Run { initial_sync: false }, maps.clone(), "demo")
     };
     engine.act(request).await.map_err(|why| failed("the demo's maps cannot run", &why))?;
     for map in &maps {

@@ -74,11 +74,8 @@ async fn resume_what_is_paused(engine: &Engine, output: &Output) -> Result<(), F
     let names: Vec<&str> = maps.iter().map(MapName::as_str).collect();
     output.say(&format!("resuming what is paused: {}", names.join(", ")));
     let request = Request {
-        action: Action::Resume(ResumeMode::CatchUp),
-        maps,
-        actor: "demo".to_owned(),
         reason: "the demo ends and compares both sides".to_owned(),
-        expected: None,
+        ..Request::new(Action::Resume(ResumeMode::CatchUp), maps, "demo")
     };
     engine.act(request).await.map_err(|why| super::failed("the paused maps cannot be resumed", &why))?;
     Ok(())

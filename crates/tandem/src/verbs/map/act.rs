@@ -33,6 +33,12 @@ pub(in crate::verbs) async fn act(
     if !others.is_empty() {
         desk.output.say(&format!("{} goes along: {}", request.action, others.join(", ")));
     }
+    for left in &accepted.left_behind {
+        desk.output.say(&format!("left behind in {}: {}; {}", left.app, left.what, left.why));
+        if let Some(sql) = &left.sql {
+            desk.output.say(&format!("what removes it there:\n{sql}"));
+        }
+    }
     let waited = if common.wait { wait(desk, &mut accepted, reached, deadline).await } else { Ok(()) };
     desk.output.data(&accepted, |accepted| {
         let rows = accepted.maps.iter().map(|map| [Cell::new(&map.name), state(&map.state)]);
@@ -75,16 +81,42 @@ pub(super) async fn agree_to_loss(
     }
     for map in maps {
         let queue = desk.client.queue_stats(map).await?;
+        let (records, size) = (crate::output::count(queue.records), crate::output::bytes(queue.bytes));
         desk.output.say(&format!(
-            "This {effect}: {} records ({}) of {map}. Type the map's name to go on:",
-            crate::output::count(queue.records),
-            crate::output::bytes(queue.bytes)
+            "This {effect}: {records} records ({size}) of {map}. Type the map's name to go on:"
         ));
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        if read.is_err() || answer.trim() != map {
-            return Err(Failure::new(Exit::Failed, "nothing was changed: it was not agreed to"));
-        }
+        typed(map)?;
     }
     Ok(())
+}
+
+/// As [`agree_to_loss`], for all maps of an app that a request is about.
+pub(in crate::verbs) async fn agree_to_loss_in(
+    desk: &Desk<'_>,
+    app: &str,
+    request: &ActionRequest,
+    common: &Common,
+) -> Result<(), Failure> {
+    let effect = "drops the queues";
+    if common.yes || !can_ask() {
+        return agree_to_loss(desk, &[], common, effect).await;
+    }
+    let maps = desk.client.plan(request).await?.maps;
+    let records = crate::output::count(maps.iter().map(|map| map.queued).sum());
+    let (size, names) = (
+        crate::output::bytes(maps.iter().map(|map| map.bytes).sum()),
+        maps.iter().map(|map| map.name.as_str()).collect::<Vec<_>>().join(", "),
+    );
+    desk.output
+        .say(&format!("This {effect}: {records} records ({size}) of {names}. Type the app's name to go on:"));
+    typed(app)
+}
+
+fn typed(name: &str) -> Result<(), Failure> {
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match read.is_ok() && answer.trim() == name {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Failed, "nothing was changed: it was not agreed to")),
+    }
 }

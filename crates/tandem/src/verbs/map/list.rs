@@ -1,9 +1,9 @@
 //! `tandem map list`
 
-use super::shown_state;
+use super::{progress, shown_state};
 use crate::args::List as Asked;
 use crate::failure::Exit;
-use crate::output::{age, count, state, table};
+use crate::output::{age, count, state, state_done, table};
 use crate::verbs::{Desk, Outcome};
 use comfy_table::Cell;
 use tandem_server::wire::Map;
@@ -35,7 +35,10 @@ fn row(map: &Map) -> [Cell; 6] {
         .collect();
     [
         Cell::new(&map.name),
-        state(shown_state(map)),
+        match &map.catch_up {
+            Some(catch_up) => state_done(shown_state(map), progress::percent(catch_up)),
+            None => state(shown_state(map)),
+        },
         Cell::new(format!("{}.{} → {}.{}", from.app, from.table, to.app, to.table)),
         Cell::new(count(map.queue.records)),
         Cell::new(map.queue.oldest_at.map_or_else(|| "-".to_owned(), age)),

@@ -4,6 +4,7 @@ mod act;
 mod list;
 mod pause;
 mod plan;
+mod progress;
 mod resume;
 mod run;
 mod show;
@@ -11,15 +12,17 @@ mod skip;
 mod stop;
 mod wait;
 
-pub(super) use act::{act, actor};
+pub(super) use act::{act, actor, agree_to_loss_in};
 pub(crate) use list::list;
 pub(crate) use pause::pause;
+pub(super) use pause::planned;
 pub(crate) use plan::plan;
 pub(crate) use resume::resume;
 pub(crate) use run::run;
 pub(crate) use show::show;
 pub(crate) use skip::skip;
 pub(crate) use stop::stop;
+pub(super) use stop::{ending, fate, waiting};
 pub(crate) use wait::wait;
 
 use tandem_server::wire::Map;

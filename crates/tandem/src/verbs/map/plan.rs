@@ -19,6 +19,7 @@ pub(crate) async fn plan(desk: &Desk<'_>, asked: Asked) -> Outcome {
         maps: asked.maps,
         mode: asked.mode.map(|mode| mode.name().to_owned()),
         queue: asked.queue.map(fate),
+        with_parents: asked.along.with_parents,
         ..ActionRequest::default()
     };
     let plan = desk.client.plan(&request).await?;

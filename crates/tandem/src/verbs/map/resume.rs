@@ -2,14 +2,10 @@
 
 use super::act::{act, agree_to_loss};
 use crate::args::{Mode, Resume as Asked};
-use crate::failure::Failure;
 use crate::verbs::{Desk, Outcome};
 use tandem_server::wire::ActionRequest;
 
 pub(crate) async fn resume(desk: &Desk<'_>, asked: Asked) -> Outcome {
-    if asked.rate.is_some() {
-        return Err(Failure::unsupported("--rate", "leave it out: catch-up runs as fast as it can"));
-    }
     if asked.mode == Mode::SkipDiscard {
         agree_to_loss(desk, &asked.maps, &asked.common, "drops the queue").await?;
     }
@@ -18,6 +14,8 @@ pub(crate) async fn resume(desk: &Desk<'_>, asked: Asked) -> Outcome {
         maps: asked.maps,
         mode: Some(asked.mode.name().to_owned()),
         expected: asked.expected,
+        with_parents: asked.along.with_parents,
+        rate: asked.pace.rate,
         ..ActionRequest::default()
     };
     act(desk, request, &asked.common, "running").await

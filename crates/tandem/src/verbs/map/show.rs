@@ -1,6 +1,6 @@
 //! `tandem map show`
 
-use super::shown_state;
+use super::{progress, shown_state};
 use crate::args::One;
 use crate::failure::Exit;
 use crate::output::{age, bytes, count, moment};
@@ -31,6 +31,23 @@ fn text(map: &Map) -> String {
         let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
         let since = moment(hold.since);
         lines.push(("held by", format!("{}{name} since {since}, {}{reason}", hold.kind, hold.actor)));
+    }
+    if let Some(window) = &map.window {
+        let left = jiff::Timestamp::now().duration_until(window.until).as_secs();
+        let when = if window.over {
+            "over".to_owned()
+        } else {
+            format!("in {}", progress::long(left.max(0).unsigned_abs()))
+        };
+        let then = if window.then_resume { ", then it is resumed" } else { "" };
+        lines.push(("planned end", format!("{} ({when}){then}", moment(window.until))));
+    }
+    if let Some(catch_up) = &map.catch_up {
+        let done = format!("{} % since {}", progress::percent(catch_up), moment(catch_up.since));
+        let applied = count(catch_up.applied);
+        let left = format!("{applied} applied, {} ({}) left", count(catch_up.records), bytes(catch_up.bytes));
+        lines.push(("catching up", format!("{done}: {left}")));
+        lines.push(("  rate", format!("{}; {}", progress::rates(catch_up), progress::eta(catch_up))));
     }
     for flow in &map.flows {
         let queue = &flow.queue;

@@ -15,6 +15,7 @@ pub(crate) async fn skip(desk: &Desk<'_>, asked: Asked) -> Outcome {
         maps: asked.maps,
         queue: Some(queue.to_owned()),
         expected: asked.expected,
+        with_parents: asked.along.with_parents,
         ..ActionRequest::default()
     };
     act(desk, request, &asked.common, "running").await

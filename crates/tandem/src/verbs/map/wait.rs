@@ -1,6 +1,6 @@
 //! `tandem map wait`
 
-use super::shown_state;
+use super::{progress, shown_state};
 use crate::args::Wait as Asked;
 use crate::failure::{Exit, Failure};
 use crate::output::{state, table};
@@ -30,7 +30,13 @@ pub(super) async fn until(
         let left = deadline.saturating_duration_since(Instant::now());
         let seconds = left.as_secs_f64().ceil().clamp(1.0, WAIT_MAX_SECONDS as f64) as u64;
         let asked = desk.client.wait(map, wanted, seconds);
-        match tokio::time::timeout(left.max(Duration::from_millis(50)), asked).await {
+        let asked = tokio::time::timeout(left.max(Duration::from_millis(50)), asked);
+        let answered = tokio::select! {
+            biased;
+            answered = asked => answered,
+            () = progress::watch(desk, map), if wanted == "running" => continue,
+        };
+        match answered {
             Ok(Ok(map)) => return Ok(map),
             Ok(Err(ClientError::Problem(problem))) if problem.code == "timed_out" => {}
             Ok(Err(other)) => return Err(other.into()),
