@@ -10,16 +10,16 @@
 mod connection;
 mod joining;
 mod membership;
+mod runs;
+mod standing;
 mod tidying;
 
-use super::batch::{KeptRange, Member};
 use super::bucket::Bucket;
 use super::journal::JournalHandle;
-use super::lane::{LaneContext, LaneEnd, LaneFault, LaneRun, Orders, Progress, RetryRun, Terms};
-use super::plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
+use super::lane::{LaneContext, LaneEnd, LaneRun, Orders, Progress, Terms};
+use super::plan::{ByClass, StreamPlan, StreamStatus};
 use super::trial::Trial;
-use crate::env::{Env, within};
-use crate::failpoint::Mistake;
+use crate::env::Env;
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -219,274 +219,6 @@ impl StreamActor {
         Ok(None)
     }
 
-    /// Starts every lane that stands still for no reason. One that was started when others were in other lanes is
-    /// ended first: it must know whom not to overtake before any of them moves.
-    async fn start_runs(&mut self, plan: &StreamPlan) {
-        for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
-            let leaders: BTreeSet<LaneId> = self.leaders(lane, plan).into_iter().collect();
-            let (outside, terms) = (self.outside(lane, plan), self.terms(lane, plan));
-            let stale = |run: &Run| run.leaders != leaders || run.outside != outside || run.terms != terms;
-            if self.slot(lane).run.as_ref().is_some_and(stale) {
-                self.stop(lane, PAUSE_TIMEOUT).await;
-            }
-        }
-        let now = self.parts.env.now();
-        for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
-            let writes = !self.members(lane).is_empty();
-            // A retry that has come to its end waits for the plan to say so.
-            if self.is_over(lane, plan) {
-                continue;
-            }
-            let slot = self.slot(lane);
-            if slot.run.is_some() || slot.met || !slot.retry.is_due(now) || (writes && self.fenced.is_none())
-            {
-                continue;
-            }
-            if writes && !self.connection_for(lane).await {
-                continue;
-            }
-            self.start(lane, plan, None);
-        }
-    }
-
-    fn start(&mut self, lane: LaneId, plan: &StreamPlan, until: Option<Seq>) {
-        self.note_progress();
-        let Some(record) = self.parts.record.lane(lane) else { return };
-        let retry =
-            record.members.iter().find_map(|(flow, _)| plan.flows.get(flow).filter(|f| f.retry.is_some()));
-        let (members, retry, until) = match retry {
-            None => {
-                let members = record.members.iter().filter_map(|(flow, from)| {
-                    let flow = plan.flows.get(flow)?.clone();
-                    let kept = self.kept_of(plan, &flow);
-                    Some((flow.flow, Member::new(flow, *from, kept)))
-                });
-                (members.collect::<BTreeMap<_, _>>(), None, until)
-            }
-            Some(flow) => {
-                // Its errors are of each flow of the family, and all of them become what the map is now.
-                let is_part = |kept: &KeptRange| {
-                    flow.retry.as_ref().is_some_and(|retry| retry.kept.contains(&kept.flow))
-                };
-                let (kept, aside): (Vec<_>, Vec<_>) = self.kept_of(plan, flow).into_iter().partition(is_part);
-                let member = |of: &FlowId| (*of, Member::new(flow.clone(), Seq::ZERO, aside.clone()));
-                let retry = RetryRun { retry: flow.flow, kept };
-                (flow.family.flows.iter().map(member).collect(), Some(retry), flow.until)
-            }
-        };
-        let outside = self.outside(lane, plan);
-        // A table that has not entered capture yet will enter behind everything that is journaled now.
-        let head = self.parts.journal.with(|journal| journal.head());
-        let waits_beyond: BTreeMap<FlowId, Seq> = members
-            .values()
-            .filter_map(|member| {
-                let behind = member.flow.dependents.iter().filter(|other| outside.contains_key(other));
-                let cursors = behind.map(|other| self.cursor_of(plan, *other).unwrap_or(head));
-                Some((member.flow.flow, cursors.min()?))
-            })
-            .collect();
-        let others_at: BTreeMap<FlowId, Seq> = members
-            .values()
-            .filter_map(|member| {
-                let others = member.flow.related().filter(|other| !members.contains_key(other));
-                let cursors = others.map(|other| self.cursor_of(plan, *other).unwrap_or(head));
-                Some((member.flow.flow, cursors.min()?))
-            })
-            .collect();
-        let (leaders, terms) = (self.leaders(lane, plan), self.terms(lane, plan));
-        tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?waits_beyond, "a run begins");
-        let led_by = leaders.iter().copied().collect();
-        let leaders = leaders.into_iter().map(|leader| self.slot(leader).progress.subscribe()).collect();
-        let (context, durable) = (self.context.clone(), self.parts.journal.durable());
-        let (orders, ended, env) =
-            (watch::Sender::new(Orders { stop: false, until }), self.ended.clone(), self.parts.env.clone());
-        let slot = self.slot(lane);
-        let mut run = LaneRun {
-            context,
-            lane,
-            members,
-            others_at,
-            waits_beyond,
-            retry,
-            apply: slot.connection.take(),
-            orders: orders.subscribe(),
-            durable,
-            leaders,
-            progress: slot.progress.clone(),
-            terms,
-            bucket: slot.bucket,
-            trial: std::mem::take(&mut slot.trial),
-            position: slot.position.clone(),
-            began: Duration::ZERO,
-        };
-        let kill = Arc::new(Notify::new());
-        slot.run = Some(Run { leaders: led_by, outside, terms, orders, kill: kill.clone() });
-        env.spawn(
-            "lane",
-            Box::pin(async move {
-                let outcome = tokio::select! {
-                    biased;
-                    () = kill.notified() => None,
-                    end = run.run() => Some(end),
-                };
-                // The actor is gone only when the engine is; then nobody wants to know.
-                let _ = ended.send(Ended { lane, outcome: outcome.map(|end| (run, end)) }).await;
-            }),
-        );
-    }
-
-    /// How far a flow is settled, or where it begins.
-    fn cursor_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
-        let recorded = self.parts.record.cursor_of(flow);
-        let wanted = plan.flows.get(&flow);
-        // What was left behind may have been settled since, by errors that were tried again.
-        let tried = plan.covering(flow).and_then(|retry| self.parts.record.cursor_of(retry));
-        let left_behind = wanted.filter(|wanted| wanted.until.is_some()).and_then(|wanted| wanted.start);
-        recorded
-            .map(|recorded| recorded.max(tried.unwrap_or_default()).max(left_behind.unwrap_or_default()))
-            .or_else(|| {
-                // The one before may have come further before it was let go of.
-                let before = wanted?.succeeds.and_then(|before| self.cursor_of(plan, before));
-                wanted?.start.map(|start| before.map_or(start, |before| before.max(start)))
-            })
-    }
-
-    /// What of the queues of a flow's family is preserved.
-    fn kept_of(&self, plan: &StreamPlan, flow: &FlowPlan) -> Vec<KeptRange> {
-        let range = |kept: &FlowId| {
-            let until = plan.flows.get(kept)?.until?;
-            let beyond = self.cursor_of(plan, *kept)?;
-            (beyond < until).then_some(KeptRange { flow: *kept, beyond, until })
-        };
-        flow.family.kept.iter().filter_map(range).collect()
-    }
-
-    /// Whether a lane is a retry's and has come to its end.
-    fn is_over(&self, lane: LaneId, plan: &StreamPlan) -> bool {
-        let members = self.members(lane);
-        let retry = members.iter().find_map(|flow| plan.flows.get(flow).filter(|flow| flow.retry.is_some()));
-        retry.and_then(|retry| retry.until).is_some_and(|until| self.cursor(lane) >= until)
-    }
-
-    /// Beyond what nothing of a flow that rests can have taken effect. `None` if that is not known.
-    fn reach_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
-        if self.parts.record.cursor_of(flow).is_some() {
-            return self.parts.record.reach_of(flow);
-        }
-        let flow = plan.flows.get(&flow)?;
-        let before = flow.succeeds.filter(|before| plan.flows.contains_key(before));
-        let before = before.map_or(flow.start, |before| self.reach_of(plan, before));
-        Some(flow.start?.max(before?))
-    }
-
-    fn cursor(&self, lane: LaneId) -> Seq {
-        let shown = self.lanes.get(&lane).map(|slot| slot.progress.borrow().cursor);
-        shown.or(self.parts.record.lane(lane).map(|record| record.cursor)).unwrap_or_default()
-    }
-
-    /// Ends a lane's run at a committed Seq. Returns whether its last COMMIT is in doubt, because it had to be
-    /// dropped after `limit`.
-    async fn stop(&mut self, lane: LaneId, limit: Duration) -> bool {
-        if let Some(run) = self.lanes.get(&lane).and_then(|slot| slot.run.as_ref()) {
-            run.orders.send_modify(|orders| orders.stop = true);
-            if !self.ends_within(lane, limit).await {
-                if let Some(run) = self.lanes.get(&lane).and_then(|slot| slot.run.as_ref()) {
-                    run.kill.notify_one();
-                }
-                while self.lanes.get(&lane).is_some_and(|slot| slot.run.is_some()) {
-                    let Some(ended) = self.endings.recv().await else { break };
-                    self.note_end(ended);
-                }
-            }
-        }
-        self.lanes.get(&lane).is_some_and(|slot| slot.progress.borrow().in_doubt)
-    }
-
-    /// Waits until a lane's run has ended.
-    async fn ends_within(&mut self, lane: LaneId, limit: Duration) -> bool {
-        let env = self.parts.env.clone();
-        within(&*env, limit, async {
-            while self.lanes.get(&lane).is_some_and(|slot| slot.run.is_some()) {
-                let Some(ended) = self.endings.recv().await else { break };
-                self.note_end(ended);
-            }
-        })
-        .await
-        .is_some()
-    }
-
-    /// Counts an attempt that failed, for the flows that it was made for. What is about a record is counted when the
-    /// record is set aside: until then it may only wait for another.
-    fn note_attempt(&mut self, flows: impl IntoIterator<Item = FlowId>, class: FaultClass) {
-        if class.is_about_record() {
-            return;
-        }
-        for flow in flows {
-            self.attempts.entry(flow).or_default().add(class, 1);
-        }
-    }
-
-    /// Notes how a run ended.
-    fn note_end(&mut self, ended: Ended) {
-        let now = self.parts.env.now();
-        let stream = self.parts.record.stream.to_string();
-        if let Some((_, LaneEnd::Failed(LaneFault { fault, flows, .. }))) = &ended.outcome {
-            let made_for = if flows.is_empty() { self.members(ended.lane) } else { flows.clone() };
-            self.note_attempt(made_for, fault.class);
-        }
-        let Some(slot) = self.lanes.get_mut(&ended.lane) else { return };
-        slot.run = None;
-        let progress = slot.progress.borrow().clone();
-        if let Some(record) = self.parts.record.lane_mut(ended.lane) {
-            record.cursor = record.cursor.max(progress.cursor);
-            record.marked = record.marked.max(progress.marked);
-        }
-        let Some((run, end)) = ended.outcome else {
-            // Its connection went with it, and may still do what it was told last: fence before anything else.
-            self.fenced = None;
-            return;
-        };
-        let moved = run.progress.borrow().cursor;
-        tracing::trace!(%stream, lane = %ended.lane, cursor = %moved, ?end, "a run has ended");
-        slot.connection = run.apply;
-        slot.trial = run.trial;
-        slot.bucket = run.bucket;
-        slot.position = run.position;
-        match end {
-            LaneEnd::Stopped | LaneEnd::Reached | LaneEnd::Met => {
-                slot.met = matches!(end, LaneEnd::Met);
-                slot.retry = Retry::default();
-                slot.blamed.clear();
-            }
-            LaneEnd::Failed(LaneFault { fault, flows, broken, since, .. }) => {
-                if broken || matches!(fault.class, FaultClass::Fenced) {
-                    slot.connection = None;
-                    self.fenced = None;
-                    if self.connect.fault().is_none() {
-                        tracing::warn!(%stream, lane = %ended.lane, class = %fault.class, "the destination was lost: {fault}");
-                    }
-                    self.connect.failed(fault, now);
-                    return;
-                }
-                // A lane that has got on since the last fault is not blocked.
-                if slot.retry.fault().is_some() && moved > slot.blocked_at {
-                    slot.retry = Retry::default();
-                }
-                tracing::debug!(%stream, lane = %ended.lane, class = %fault.class, "a lane is blocked: {fault}");
-                slot.blamed = flows;
-                slot.retry.failed_since(fault, since, now);
-                slot.blocked_at = moved;
-            }
-            LaneEnd::Unreadable(error) => {
-                tracing::error!(%stream, "the journal cannot be read: {error}");
-                self.broken = Some(
-                    Fault::new(FaultClass::Internal, "read the journal", error.to_string()).fix(error.fix()),
-                );
-            }
-            LaneEnd::Forgetful(error) => self.disk_failed(&error),
-        }
-    }
-
     /// Ends the stream.
     async fn end(mut self, over: Over) {
         for lane in self.lanes.keys().copied().collect::<Vec<_>>() {
@@ -518,17 +250,6 @@ impl StreamActor {
         self.parts.bell.notify_one();
     }
 
-    /// Whether a flow has left its lane, and the outcome of that one's last COMMIT is not known.
-    fn is_unsettled(&self, flow: FlowId) -> bool {
-        self.parts.record.resting.iter().any(|resting| resting.flow == flow && resting.unsettled)
-    }
-
-    fn members(&self, lane: LaneId) -> BTreeSet<FlowId> {
-        let members =
-            self.parts.record.lane(lane).map(|lane| lane.members.iter().map(|(flow, _)| *flow).collect());
-        members.unwrap_or_default()
-    }
-
     fn slot(&mut self, lane: LaneId) -> &mut Lane {
         let record = self.parts.record.lane(lane);
         let (cursor, marked) = record.map_or((Seq::ZERO, None), |record| (record.cursor, record.marked));
@@ -547,27 +268,6 @@ impl StreamActor {
         })
     }
 
-    /// Takes what the runs have done into the record.
-    fn note_progress(&mut self) {
-        for record in &mut self.parts.record.lanes {
-            if let Some(slot) = self.lanes.get(&record.lane) {
-                let progress = slot.progress.borrow();
-                record.cursor = record.cursor.max(progress.cursor);
-                record.marked = record.marked.max(progress.marked);
-            }
-        }
-    }
-
-    fn keep_counts(&mut self, slot: &Lane) {
-        let progress = slot.progress.borrow();
-        for (flow, n) in &progress.applied {
-            self.counted_before.entry(*flow).or_default().0 += n;
-        }
-        for (flow, n) in &progress.refused {
-            self.counted_before.entry(*flow).or_default().1.add_all(n);
-        }
-    }
-
     fn save(&mut self) -> Result<(), StoreError> {
         self.note_progress();
         let gone: Vec<LaneId> =
@@ -584,65 +284,5 @@ impl StreamActor {
         tracing::error!(stream = %self.parts.record.stream, "our own disk failed: {error}");
         let fault = Fault::new(FaultClass::Internal, error.operation, error.message.clone());
         self.broken = Some(fault.fix("mend the disk of the data folder, then restart"));
-    }
-
-    fn publish(&mut self, plan: &StreamPlan) {
-        self.note_progress();
-        let live = self.parts.record.live();
-        let mut flows = BTreeMap::new();
-        for (flow, wanted) in &plan.flows {
-            let lane = self.parts.record.lane_of(*flow).map(|lane| lane.lane);
-            let slot = lane.and_then(|lane| self.lanes.get(&lane));
-            let (mut applied, mut refused) = self.counted_before.get(flow).cloned().unwrap_or_default();
-            for slot in self.lanes.values() {
-                let progress = slot.progress.borrow();
-                applied += progress.applied.get(flow).copied().unwrap_or_default();
-                progress.refused.get(flow).into_iter().for_each(|more| refused.add_all(more));
-            }
-            if wanted.retry.is_some()
-                && let Some(slot) = slot
-            {
-                let progress = slot.progress.borrow();
-                applied += progress.applied.values().sum::<u64>();
-                progress.refused.values().for_each(|more| refused.add_all(more));
-            }
-            flows.insert(
-                *flow,
-                FlowStatus {
-                    place: match lane {
-                        None => Place::Resting,
-                        Some(_) if Mistake::PauseInName.is_made() && !wanted.follow => Place::Resting,
-                        Some(lane) if lane == live => Place::Live,
-                        Some(_) => Place::CatchingUp,
-                    },
-                    cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
-                    reach: self.reach_of(plan, *flow),
-                    applied,
-                    refused,
-                    attempts: self.attempts.get(flow).cloned().unwrap_or_default(),
-                    stalled: slot
-                        .filter(|slot| slot.stalled || wanted.retry.is_some())
-                        .and_then(|slot| slot.retry.fault().cloned()),
-                    unsettled: self.is_unsettled(*flow),
-                },
-            );
-        }
-        let blocked = self.lanes.values().find_map(|slot| slot.retry.fault().cloned());
-        let status = StreamStatus {
-            version: plan.version,
-            flows,
-            fault: self.connect.fault().cloned().or(blocked),
-            broken: self.broken.clone(),
-            ended: false,
-            left: None,
-        };
-        let changed = self.parts.status.send_if_modified(|known| {
-            let changed = *known != status;
-            *known = status;
-            changed
-        });
-        if changed {
-            self.parts.bell.notify_one();
-        }
     }
 }

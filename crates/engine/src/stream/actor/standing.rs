@@ -1,0 +1,145 @@
+//! How a stream stands: where its flows are, and how far.
+
+use super::{Lane, StreamActor};
+use crate::failpoint::Mistake;
+use crate::store::FlowId;
+use crate::stream::batch::KeptRange;
+use crate::stream::plan::{FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
+use std::collections::{BTreeMap, BTreeSet};
+use tandem_core::{LaneId, Seq};
+
+impl StreamActor {
+    /// How far a flow is settled, or where it begins.
+    pub(super) fn cursor_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
+        let recorded = self.parts.record.cursor_of(flow);
+        let wanted = plan.flows.get(&flow);
+        // What was left behind may have been settled since, by errors that were tried again.
+        let tried = plan.covering(flow).and_then(|retry| self.parts.record.cursor_of(retry));
+        let left_behind = wanted.filter(|wanted| wanted.until.is_some()).and_then(|wanted| wanted.start);
+        recorded
+            .map(|recorded| recorded.max(tried.unwrap_or_default()).max(left_behind.unwrap_or_default()))
+            .or_else(|| {
+                // The one before may have come further before it was let go of.
+                let before = wanted?.succeeds.and_then(|before| self.cursor_of(plan, before));
+                wanted?.start.map(|start| before.map_or(start, |before| before.max(start)))
+            })
+    }
+
+    /// What of the queues of a flow's family is preserved.
+    pub(super) fn kept_of(&self, plan: &StreamPlan, flow: &FlowPlan) -> Vec<KeptRange> {
+        let range = |kept: &FlowId| {
+            let until = plan.flows.get(kept)?.until?;
+            let beyond = self.cursor_of(plan, *kept)?;
+            (beyond < until).then_some(KeptRange { flow: *kept, beyond, until })
+        };
+        flow.family.kept.iter().filter_map(range).collect()
+    }
+
+    /// Beyond what nothing of a flow that rests can have taken effect. `None` if that is not known.
+    pub(super) fn reach_of(&self, plan: &StreamPlan, flow: FlowId) -> Option<Seq> {
+        if self.parts.record.cursor_of(flow).is_some() {
+            return self.parts.record.reach_of(flow);
+        }
+        let flow = plan.flows.get(&flow)?;
+        let before = flow.succeeds.filter(|before| plan.flows.contains_key(before));
+        let before = before.map_or(flow.start, |before| self.reach_of(plan, before));
+        Some(flow.start?.max(before?))
+    }
+
+    pub(super) fn cursor(&self, lane: LaneId) -> Seq {
+        let shown = self.lanes.get(&lane).map(|slot| slot.progress.borrow().cursor);
+        shown.or(self.parts.record.lane(lane).map(|record| record.cursor)).unwrap_or_default()
+    }
+
+    /// Whether a flow has left its lane, and the outcome of that one's last COMMIT is not known.
+    pub(super) fn is_unsettled(&self, flow: FlowId) -> bool {
+        self.parts.record.resting.iter().any(|resting| resting.flow == flow && resting.unsettled)
+    }
+
+    pub(super) fn members(&self, lane: LaneId) -> BTreeSet<FlowId> {
+        let members =
+            self.parts.record.lane(lane).map(|lane| lane.members.iter().map(|(flow, _)| *flow).collect());
+        members.unwrap_or_default()
+    }
+
+    /// Takes what the runs have done into the record.
+    pub(super) fn note_progress(&mut self) {
+        for record in &mut self.parts.record.lanes {
+            if let Some(slot) = self.lanes.get(&record.lane) {
+                let progress = slot.progress.borrow();
+                record.cursor = record.cursor.max(progress.cursor);
+                record.marked = record.marked.max(progress.marked);
+            }
+        }
+    }
+
+    pub(super) fn keep_counts(&mut self, slot: &Lane) {
+        let progress = slot.progress.borrow();
+        for (flow, n) in &progress.applied {
+            self.counted_before.entry(*flow).or_default().0 += n;
+        }
+        for (flow, n) in &progress.refused {
+            self.counted_before.entry(*flow).or_default().1.add_all(n);
+        }
+    }
+
+    pub(super) fn publish(&mut self, plan: &StreamPlan) {
+        self.note_progress();
+        let live = self.parts.record.live();
+        let mut flows = BTreeMap::new();
+        for (flow, wanted) in &plan.flows {
+            let lane = self.parts.record.lane_of(*flow).map(|lane| lane.lane);
+            let slot = lane.and_then(|lane| self.lanes.get(&lane));
+            let (mut applied, mut refused) = self.counted_before.get(flow).cloned().unwrap_or_default();
+            for slot in self.lanes.values() {
+                let progress = slot.progress.borrow();
+                applied += progress.applied.get(flow).copied().unwrap_or_default();
+                progress.refused.get(flow).into_iter().for_each(|more| refused.add_all(more));
+            }
+            if wanted.retry.is_some()
+                && let Some(slot) = slot
+            {
+                let progress = slot.progress.borrow();
+                applied += progress.applied.values().sum::<u64>();
+                progress.refused.values().for_each(|more| refused.add_all(more));
+            }
+            flows.insert(
+                *flow,
+                FlowStatus {
+                    place: match lane {
+                        None => Place::Resting,
+                        Some(_) if Mistake::PauseInName.is_made() && !wanted.follow => Place::Resting,
+                        Some(lane) if lane == live => Place::Live,
+                        Some(_) => Place::CatchingUp,
+                    },
+                    cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
+                    reach: self.reach_of(plan, *flow),
+                    applied,
+                    refused,
+                    attempts: self.attempts.get(flow).cloned().unwrap_or_default(),
+                    stalled: slot
+                        .filter(|slot| slot.stalled || wanted.retry.is_some())
+                        .and_then(|slot| slot.retry.fault().cloned()),
+                    unsettled: self.is_unsettled(*flow),
+                },
+            );
+        }
+        let blocked = self.lanes.values().find_map(|slot| slot.retry.fault().cloned());
+        let status = StreamStatus {
+            version: plan.version,
+            flows,
+            fault: self.connect.fault().cloned().or(blocked),
+            broken: self.broken.clone(),
+            ended: false,
+            left: None,
+        };
+        let changed = self.parts.status.send_if_modified(|known| {
+            let changed = *known != status;
+            *known = status;
+            changed
+        });
+        if changed {
+            self.parts.bell.notify_one();
+        }
+    }
+}
