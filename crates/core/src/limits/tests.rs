@@ -230,6 +230,47 @@ fn phases() -> impl Strategy<Value = Phase> {
     ])
 }
 
+#[test]
+fn records_are_dropped_many_at_once_or_each_minute() {
+    let second = Duration::from_secs(1);
+    let limits = Limits {
+        max_queue_bytes: Some(1_600),
+        max_pause_age: None,
+        when_full: WhenFull::DropOldestLosesData,
+        ..Limits::default()
+    };
+    let due = |limits: &Limits, queue_bytes: u64, since_last: Option<Duration>| {
+        let usage = Usage { queue_bytes, ..Usage::empty(Phase::Paused) };
+        drop_is_due(limits, &judge(limits, &usage, NOW), since_last)
+    };
+    assert!(due(&limits, 1_601, None), "the first time at once");
+    assert!(!due(&limits, 1_699, Some(second * 59)));
+    assert!(due(&limits, 1_699, Some(second * 60)));
+    assert!(due(&limits, 1_700, Some(second)), "a sixteenth of the limit");
+    let short = Limits { queue_retention: Some(second * 32), ..limits };
+    assert!(due(&short, 0, Some(second * 2)) && !due(&short, 0, Some(second)));
+}
+
+#[test]
+fn what_comes_is_lost_until_there_is_room_for_many() {
+    let limits = Limits {
+        max_queue_bytes: Some(1_600),
+        max_pause_age: Some(HOUR),
+        when_full: WhenFull::DropNewLosesData,
+        ..Limits::default()
+    };
+    let goes_on = |limits: &Limits, queue_bytes: u64, paused: Duration| {
+        let usage = Usage { queue_bytes, paused_since: ago(paused), ..Usage::empty(Phase::Paused) };
+        drops_on(limits, &judge(limits, &usage, NOW))
+    };
+    let minute = Duration::from_secs(60);
+    assert!(goes_on(&limits, 1_600, minute) && goes_on(&limits, 1_500, minute));
+    assert!(!goes_on(&limits, 1_499, minute));
+    assert!(goes_on(&limits, 0, HOUR), "of an age that is reached there is no room");
+    let other = Limits { when_full: WhenFull::DropOldestLosesData, ..limits };
+    assert!(!goes_on(&other, 1_600, minute));
+}
+
 prop_compose! {
     fn limits()(
         bytes in prop::option::of(1..2_000_u64),

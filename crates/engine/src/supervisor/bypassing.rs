@@ -43,7 +43,12 @@ impl Supervisor {
         for flow in &mut next.flows {
             let key = (name.clone(), flow.stream.clone());
             let status = self.apps.get(&flow.stream.source).map(|app| app.status.borrow());
-            let seen = status.and_then(|status| status.bypassed.get(&key).copied()).unwrap_or_default();
+            let seen = status.and_then(|status| status.bypassed.get(&key).copied());
+            // The app has not come to say anything yet: what is known from before stays.
+            if seen.is_none() && guarded {
+                continue;
+            }
+            let seen = seen.unwrap_or_default();
             let ends = flow.armed.is_some() && !guarded;
             flow.armed = seen.armed.filter(|_| guarded);
             let before = self.bypasses_told.get(&key).filter(|before| before.count <= seen.count);

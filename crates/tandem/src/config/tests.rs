@@ -117,7 +117,7 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
         "tandem.toml:3:1: unknown key 'password'
   3 | password = \"x\"
     | ^^^^^^^^
-  fix: the keys here are url",
+  fix: the keys here are url, when_full",
     );
 }
 

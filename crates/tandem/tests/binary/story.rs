@@ -224,3 +224,34 @@ fn nothing_of_ours_is_left(house: &House) {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Each stream has a journal of its own, with Seqs of its own: a map begins where its barrier is in that one.
+#[test]
+fn an_app_that_feeds_two_others_feeds_each_from_its_own_beginning() {
+    let house = House::new();
+    let dwh = house.app("dwh");
+    dwh.pragma_update(None, "journal_mode", "wal").unwrap();
+    dwh.execute_batch("CREATE TABLE customers (no TEXT PRIMARY KEY, name TEXT)").unwrap();
+    house.edit(
+        "[[maps]]\nname = \"customers\"",
+        "[apps.dwh]\nurl = \"sqlite:dwh.db\"\n[[maps]]\nname = \"customers\"",
+    );
+    house.edit(
+        "[[maps]]\nname = \"orders\"",
+        "[[maps]]\nname = \"archive\"\ndeletes = \"queue\"\nleft = { app = \"erp\", table = \"customers\", key = [\"no\"] }\n\
+         right = { app = \"dwh\", table = \"customers\", key = [\"no\"] }\n[[maps]]\nname = \"orders\"",
+    );
+    let server = running(&house);
+    let erp = house.app("erp");
+    for no in 0..20 {
+        erp.execute("INSERT INTO customers VALUES (?1, 'Ann')", [format!("K{no:02}")]).unwrap();
+    }
+    assert_eq!(until_equal(&house, "customers"), 20);
+    server.ok(&["map", "run", "archive", "--no-initial-sync", "--wait"]);
+    erp.execute("INSERT INTO customers VALUES ('K99', 'Bob')", []).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while rows(&dwh, "customers").len() != 1 {
+        assert!(Instant::now() < deadline, "{:?}", rows(&dwh, "customers"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
