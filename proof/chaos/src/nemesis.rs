@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) fail_points: u64,
     /// Rounds of pausing and resuming.
     pub(crate) rounds: u64,
+    /// Queues that are preserved and retried.
+    pub(crate) left_behind: u64,
     /// Kills of each server.
     pub(crate) server_kills: u64,
     /// Cuts of all connections of a server.
@@ -141,6 +143,7 @@ impl<'a> Nemesis<'a> {
         damage.kills >= plan.kills
             && damage.at_fail_points() >= plan.fail_points
             && damage.rounds >= plan.rounds
+            && damage.left_behind >= plan.left_behind
             && damage.source_kills >= plan.server_kills
             && damage.destination_kills >= plan.server_kills
             && damage.cuts >= plan.cuts
@@ -189,6 +192,7 @@ impl<'a> Nemesis<'a> {
         let (plan, damage) = (self.plan, &self.damage);
         let mut kinds = Vec::new();
         kinds.extend((damage.rounds < plan.rounds).then_some(1));
+        kinds.extend((damage.left_behind < plan.left_behind).then_some(6));
         kinds.extend((damage.source_kills < plan.server_kills).then_some(2));
         kinds.extend((damage.destination_kills < plan.server_kills).then_some(3));
         kinds.extend((damage.cuts < plan.cuts).then_some(4));
@@ -205,7 +209,7 @@ impl<'a> Nemesis<'a> {
         let down = self.random.millis(0, 1_500);
         std::thread::sleep(self.random.millis(0, 800));
         match kind {
-            1 if self.random.percent(25) => self.leave_behind()?,
+            6 => self.leave_behind()?,
             1 => {
                 let hold = self.random.millis(0, 2_500);
                 self.round(None, hold, None)?;

@@ -33,7 +33,7 @@ impl Report<'_> {
             && damage.kills >= plan.kills
             && damage.at_fail_points() >= plan.fail_points
             && damage.rounds >= plan.rounds
-            && damage.left_behind > 0
+            && damage.left_behind >= plan.left_behind
             && damage.cuts >= plan.cuts
             && damage.locks >= plan.locks
             && damage.source_kills >= plan.server_kills

@@ -302,7 +302,7 @@ impl MapRecord {
 
     /// The queues that it has skipped and that are kept.
     pub fn preserved(&self) -> impl Iterator<Item = &Skipped> {
-        self.skipped.iter().filter(|skipped| skipped.fate == QueueFate::Preserve)
+        self.skipped.iter().filter(|skipped| skipped.is_preserved())
     }
 
     /// The flow behind whose queue another goes on, if it has skipped one.
@@ -337,6 +337,13 @@ pub struct Skipped {
     /// Set once it is known how far the flow was applied: what is left of it is then beyond its start.
     #[serde(default)]
     pub settled: bool,
+}
+
+impl Skipped {
+    /// Whether its records are errors, and not to be dropped.
+    pub fn is_preserved(&self) -> bool {
+        self.fate == QueueFate::Preserve
+    }
 }
 
 /// Errors that are being tried again, in source order.

@@ -225,6 +225,8 @@ pub struct ErrorPick {
     pub keys: Vec<Vec<String>>,
     /// Only those of the source transaction that the source gives this name.
     pub transaction: Option<String>,
+    /// Only those that were noted first at this moment or before.
+    pub noted_by: Option<WallTime>,
 }
 
 impl ErrorPick {

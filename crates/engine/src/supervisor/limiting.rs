@@ -22,6 +22,8 @@ pub(super) struct Watched {
     arrivals: ArrivalRate,
     pub(super) judged: Option<Judgement>,
     pub(super) dropping: Dropping,
+    /// When it was looked last for errors that are too old.
+    pub(super) released: Option<Duration>,
 }
 
 impl Supervisor {

@@ -15,6 +15,7 @@ mod leaving;
 mod limiting;
 mod plans;
 mod reach;
+mod releasing;
 mod resuming;
 mod retrying;
 mod ruling;
@@ -321,6 +322,9 @@ impl Supervisor {
             }
             if let Err(error) = self.enforce_limits() {
                 tracing::error!("that a limit is reached could not be saved: {error}");
+            }
+            if let Err(error) = self.release_errors() {
+                tracing::error!("that errors are released could not be saved, and they are not: {error}");
             }
             if let Err(error) = self.drop_beyond_limits() {
                 tracing::error!("that records are dropped could not be saved, and they are not: {error}");

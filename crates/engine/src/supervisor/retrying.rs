@@ -7,6 +7,7 @@
 //! when the map does.
 
 use super::Supervisor;
+use super::releasing::streams_of;
 use crate::failpoint::FailPoint;
 use crate::request::{Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, Rejected};
 use crate::store::{
@@ -214,12 +215,6 @@ impl Supervisor {
         Ok(ErrorsTaken { id: ids.first().copied().unwrap_or_default(), errors })
     }
 
-    /// The streams of a map in which it may have errors.
-    fn streams_of(record: &MapRecord) -> BTreeSet<StreamName> {
-        let skipped = record.skipped.iter().map(|skipped| &skipped.flow);
-        record.flows.iter().chain(skipped).map(|flow| flow.stream.clone()).collect()
-    }
-
     fn begin_retries(
         &self,
         request: &ErrorRequest,
@@ -230,7 +225,7 @@ impl Supervisor {
     ) -> Result<u64, Rejected> {
         let whole = request.is_all();
         let mut all = 0;
-        for stream in Self::streams_of(record) {
+        for stream in streams_of(record) {
             let flows = record.family(&stream);
             let picked = self.picked(&flows, request.pick.as_ref())?;
             let here: Vec<&SetAside> = adopted.iter().filter(|error| flows.contains(&error.flow)).collect();
@@ -278,7 +273,7 @@ impl Supervisor {
         records: &mut Vec<Record>,
     ) -> Result<u64, Rejected> {
         let mut all = adopted.len() as u64;
-        for stream in Self::streams_of(record) {
+        for stream in streams_of(record) {
             let flows = record.family(&stream);
             let picked = self.picked(&flows, request.pick.as_ref())?;
             all += picked.errors;

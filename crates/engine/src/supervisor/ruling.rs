@@ -4,21 +4,22 @@
 //! the difference to what streams had counted at the last look), how full queues are (as limits judge them), and
 //! which apps answer (see `reach`). What it asks for is done in one transaction with the state from which it asks:
 //! after a crash a rule that has fired knows it, and one that does not know it has not fired. Without an effect a
-//! state is saved when it has changed, and not more than once a second: a second of counting is what a crash costs.
+//! state is saved when it has changed, and not more than once a second: a second of counting is what a crash costs. A map
+//! is stopped just before its rule's state is saved: to stop what is stopped changes nothing.
 //!
 //! People are told after that, by others (see `telling`).
 
-use super::Supervisor;
 use super::holding::{Changes, Told};
 use super::reach::{Reaches, writing};
-use crate::request::Rejected;
+use super::{Prepared, Supervisor};
+use crate::request::{Rejected, Request};
 use crate::store::{FlowId, MapRecord, Record, RuleRecord, StoreError};
 use crate::stream::{ByClass, FlowStatus};
 use crate::view::{ActivityEntry, RuleOnMap, RuleView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::lifecycle::{Hold, Phase};
+use tandem_core::lifecycle::{Action, Hold, Phase, QueueFate};
 use tandem_core::limits::Level;
 use tandem_core::rules::{
     MapFacts, News, Notice, OF_LAST_MAX, Observed, Reach, ResumeBy, Rule, RuleAction, RuleEffect, When,
@@ -29,8 +30,6 @@ use tandem_core::{AppName, MapName};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often a state is saved that has no effect.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// What the activity log says of a rule that is told to stop a map.
-const PAUSED_INSTEAD: &str = "paused, since this version cannot keep a queue beyond a stop";
 
 /// The rules, and what was seen so far.
 #[derive(Default)]
@@ -190,6 +189,11 @@ impl Supervisor {
         let mut changes = Changes::default();
         changes.along(Record::Rule(Box::new(next.clone())));
         let mut notices = Vec::new();
+        for effect in &effects {
+            if let RuleEffect::Stop { map, why } = effect {
+                self.stop_by_rule(&ruled.rule, map, &why.to_string());
+            }
+        }
         for effect in effects {
             self.take_up(effect, &ruled.rule, &mut changes, &mut notices);
         }
@@ -202,6 +206,17 @@ impl Supervisor {
         Ok(true)
     }
 
+    /// Stops a map, with its queue preserved. A map that cannot be stopped is one that is stopped already: a crash behind
+    /// this is followed by the same again, and changes nothing.
+    fn stop_by_rule(&mut self, rule: &Rule, map: &MapName, why: &str) {
+        let action = Action::Stop(Some(QueueFate::Preserve));
+        let mut request = Request::new(action, vec![map.clone()], format!("rule {}", rule.name));
+        why.clone_into(&mut request.reason);
+        if let Err(rejected) = self.act(request, Prepared::default()) {
+            tracing::warn!(%map, rule = %rule.name, "a rule could not stop a map: {rejected}");
+        }
+    }
+
     fn take_up(&self, effect: RuleEffect, rule: &Rule, changes: &mut Changes, notices: &mut Vec<Notice>) {
         let actor = format!("rule {}", rule.name);
         let hold = Hold::Rule(rule.name.clone());
@@ -212,10 +227,8 @@ impl Supervisor {
                 let why = why.to_string();
                 self.hold(changes, &map, hold, &told("map.rule_paused", &why, ""), |_| {});
             }
-            RuleEffect::Stop { map, why } => {
-                let why = why.to_string();
-                self.hold(changes, &map, hold, &told("map.rule_paused", &why, PAUSED_INSTEAD), |_| {});
-            }
+            // It was done before.
+            RuleEffect::Stop { .. } => {}
             RuleEffect::Resume { map } => {
                 self.lift(changes, &map, hold, &told("map.rule_resumed", well, ""));
             }

@@ -157,7 +157,7 @@ fn pick(
     transaction: Option<String>,
 ) -> Result<ErrorPick, Refusal> {
     let class = class_name.map(class).transpose()?;
-    Ok(ErrorPick { ids, class, keys: key.map(keys).unwrap_or_default(), transaction })
+    Ok(ErrorPick { ids, class, keys: key.map(keys).unwrap_or_default(), transaction, noted_by: None })
 }
 
 /// One status, several with commas between them, or `all`.

@@ -4,7 +4,6 @@ use super::scalar::{Reader, Scalar};
 use serde::Deserialize;
 use std::time::Duration;
 use tandem_core::limits::{LimitSettings, Profile, WhenFull};
-use tandem_core::{Finding, limits::Limits};
 use toml::Spanned;
 
 /// Written where there shall be none of something.
@@ -47,14 +46,4 @@ fn duration(key: &str, given: Option<&Spanned<Scalar>>, reader: &mut Reader<'_>)
 
 fn is_none(given: &Spanned<Scalar>) -> bool {
     matches!(given.get_ref(), Scalar::Text(text) if text == NONE)
-}
-
-/// That errors are released is not followed yet; they are kept, which nobody may be surprised by either.
-pub(super) fn not_lost_note(map: &str, limits: &Limits) -> Option<Finding> {
-    limits.error_retention.map(|_| {
-        let why =
-            "error_retention would lose records and is not followed by this version: open errors are kept";
-        Finding::warning("errors_are_not_released_yet", format!("map {map}"), why)
-            .fix("leave error_retention out if nothing may be lost")
-    })
 }

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use tandem_core::limits::{LimitSettings, Limits};
 use tandem_core::map::TableMap;
 use tandem_core::rules::Rule;
-use tandem_core::{AppName, Finding, MapName};
+use tandem_core::{AppName, MapName};
 use toml::Spanned;
 
 /// Where the server listens when nobody says so.
@@ -65,8 +65,6 @@ pub(crate) struct Config {
     pub(crate) rules: Vec<Rule>,
     /// Whom rules tell, by the names that they use.
     pub(crate) notify: BTreeMap<String, Channel>,
-    /// What a person should know about it all the same.
-    pub(crate) notes: Vec<Finding>,
 }
 
 /// Reads the config at `path`, and the maps beside it.
@@ -134,10 +132,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     if !errors.is_empty() {
         return Err(ConfigErrors(errors));
     }
-    let notes = Vec::new();
-    let mut config = Config { listen, data_dir, base, apps, maps, limits, hold_source, rules, notify, notes };
-    config.notes = limits_notes(&config);
-    Ok(config)
+    Ok(Config { listen, data_dir, base, apps, maps, limits, hold_source, rules, notify })
 }
 
 /// The limits of every map: what it says itself, over what is said for all, over the profile that is the default.
@@ -158,13 +153,6 @@ fn settled_limits(
         (MapName::from(map.name.get_ref().as_str()), limits)
     })
     .collect()
-}
-
-/// What a person should know of limits: what is asked for and not done yet. To pass over it in silence would
-/// be worse than not to know it.
-fn limits_notes(config: &Config) -> Vec<Finding> {
-    let lossy = config.limits.iter().filter_map(|(map, limits)| limits::not_lost_note(map.as_str(), limits));
-    lossy.collect()
 }
 
 fn read(path: &Path) -> Result<String, ConfigErrors> {

@@ -238,12 +238,11 @@ fn then(given: &Spanned<RawThen>, known: &Known<'_>, reader: &mut Reader<'_>) ->
         }
         notify.push(name.as_str().into());
     }
-    let actions = [("none", RuleAction::Nothing), ("pause", RuleAction::Pause(ResumeBy::Hand))];
-    if let Some(stop) = raw.action.as_ref().filter(|action| action.get_ref() == "stop") {
-        let why = "this version cannot keep a queue beyond a stop yet, so no rule may stop a map";
-        reader.refuse(stop.span(), why, "write action = \"pause\"");
-        return None;
-    }
+    let actions = [
+        ("none", RuleAction::Nothing),
+        ("pause", RuleAction::Pause(ResumeBy::Hand)),
+        ("stop", RuleAction::Stop),
+    ];
     let action = match &raw.action {
         Some(action) => reader.word("action", action, &actions)?,
         None => RuleAction::Nothing,

@@ -26,9 +26,6 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
     let apps = connectors::connect_all(&config)?;
     let tell = Arc::new(Post::new(connectors::notifiers(&config)?));
     logs::to_stderr(asked.log_format);
-    for note in &config.notes {
-        tracing::warn!(code = note.code, place = note.place, "{}", note.message);
-    }
     let mut signals = Signals::new()?;
     // The engine before the port: of two engines on one data folder, the second is told about the folder.
     let setup = Setup {

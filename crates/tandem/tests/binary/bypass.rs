@@ -84,6 +84,7 @@ fn what_gets_past_a_guard_of_a_file_is_queued_and_told_once() {
     tandem.ok(&["map", "resume", "orders", "--wait"]);
     assert_eq!(until_equal(&house, "orders"), 1);
     // The pause has ended, and the rest is told.
+    tandem.until(&["map", "show", "orders"], |_| told(&tandem).len() > 1);
     let all = told(&tandem);
     assert!(all.len() == 2 && all.iter().all(|detail| detail.starts_with("1 deletes of")), "{all:?}");
 }

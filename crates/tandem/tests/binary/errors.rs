@@ -294,3 +294,73 @@ fn a_retry_takes_turns_with_its_map_and_can_be_cancelled() {
     });
     assert_eq!(until_equal(&house, "customers"), usize::try_from(MANY).unwrap());
 }
+
+/// Entries and a preserved queue alike, and only because the config says so.
+#[test]
+fn old_errors_are_released_where_that_was_chosen() {
+    let house = House::new();
+    house.edit("name = \"orders\"\n", "name = \"orders\"\nlimits = { error_retention = \"3s\" }\n");
+    house
+        .app("crm")
+        .execute_batch(
+            "CREATE TRIGGER dear BEFORE INSERT ON orders WHEN NEW.cents > 99 BEGIN SELECT RAISE(ABORT, 'too dear'); END;",
+        )
+        .unwrap();
+    let tandem = running(&house);
+    let erp = house.app("erp");
+    erp.execute_batch("INSERT INTO customers VALUES ('K1', 'Ann'); INSERT INTO orders VALUES (1, 'K1', 500)")
+        .unwrap();
+    tandem.until(&["map", "show", "orders"], |map| total(map) == 1);
+    for map in ["customers", "orders"] {
+        tandem.ok(&["map", "pause", map, "--wait"]);
+    }
+    erp.execute_batch(
+        "INSERT INTO customers VALUES ('K2', 'Bob'); INSERT INTO orders VALUES (2, 'K1', 5), (3, 'K1', 6)",
+    )
+    .unwrap();
+    tandem.until(&["queue", "stats", "orders"], |stats| stats["records"] == 2);
+    tandem.until(&["queue", "stats", "customers"], |stats| stats["records"] == 1);
+    tandem.ok(&["map", "resume", "customers", "orders", "--mode", "skip-preserve", "--wait"]);
+    tandem.until(&["map", "show", "orders"], |map| total(map) == 0);
+    let log = tandem.ok(&["activity", "--map", "orders"]);
+    let released = items(&log).iter().filter(|entry| entry["event"] == "errors.released");
+    let counts = released.map(|entry| {
+        assert_eq!((&entry["actor"], &entry["reason"]), (&"limit".into(), &"error_retention".into()));
+        entry["detail"].as_str().unwrap().split(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    assert_eq!(counts.sum::<u64>(), 3, "{log}");
+    // Nobody chose to lose the other map's.
+    let shown = tandem.ok(&["map", "show", "customers"]);
+    assert_eq!(total(&shown), 1, "{shown}");
+}
+
+#[test]
+fn a_rule_stops_a_map_and_nothing_of_it_is_lost() {
+    let house = House::new();
+    house.edit(
+        "[[maps]]\nname = \"customers\"",
+        "[[rules]]\nname = \"enough\"\nwhen = { count = 2, within = \"1m\" }\nthen = { action = \"stop\" }\n\n[[maps]]\nname = \"customers\"",
+    );
+    house
+        .app("crm")
+        .execute_batch(
+            "CREATE TRIGGER dear BEFORE INSERT ON orders WHEN NEW.cents > 99 BEGIN SELECT RAISE(ABORT, 'too dear'); END;",
+        )
+        .unwrap();
+    let tandem = running(&house);
+    let erp = house.app("erp");
+    erp.execute_batch(
+        "INSERT INTO customers VALUES ('K1', 'Ann'); INSERT INTO orders VALUES (1, 'K1', 500), (2, 'K1', 600)",
+    )
+    .unwrap();
+    let shown = tandem.until(&["map", "show", "orders"], |map| map["state"] == "not_running");
+    tandem.until(&["map", "show", "orders"], |map| total(map) == 2);
+    assert_eq!(tandem.ok(&["map", "show", "customers"])["state"], "running", "{shown}");
+    let log = tandem.ok(&["activity", "--map", "orders"]);
+    let stop = items(&log).iter().find(|entry| entry["event"] == "map.stop").expect("it was stopped");
+    assert_eq!(stop["actor"], "rule enough", "{stop}");
+    house.app("crm").execute_batch("DROP TRIGGER dear").unwrap();
+    tandem.ok(&["error", "retry", "orders", "--all", "--wait"]);
+    tandem.until(&["map", "show", "orders"], |map| total(map) == 0);
+    assert_eq!(until_equal(&house, "orders"), 2);
+}

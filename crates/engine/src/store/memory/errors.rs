@@ -26,6 +26,7 @@ impl Entry {
         let error = &self.error;
         (pick.ids.is_empty() || pick.ids.contains(&error.id))
             && pick.class.is_none_or(|class| error.fault.class == class)
+            && pick.noted_by.is_none_or(|at| error.first_at <= at)
             && pick.transaction.as_ref().is_none_or(|name| error.transaction_name == *name)
             && (pick.keys.is_empty() || error.key_parts().is_some_and(|parts| pick.keys.contains(&parts)))
     }

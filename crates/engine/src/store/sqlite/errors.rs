@@ -152,6 +152,9 @@ impl Condition {
         if let Some(transaction) = &pick.transaction {
             self.and("document ->> 'transaction_name' = ?", transaction.clone());
         }
+        if let Some(at) = pick.noted_by {
+            self.and("first_at <= ?", at.0);
+        }
         Ok(())
     }
 
