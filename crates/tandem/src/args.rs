@@ -1,9 +1,14 @@
 //! The command line: the contract with people and scripts, in one place.
 
+mod error;
+mod map;
+
+pub(crate) use error::*;
+pub(crate) use map::*;
+
 use crate::quantity;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -116,74 +121,6 @@ pub(crate) struct Check {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum MapVerb {
-    /// List the maps
-    List(List),
-    /// Show a map
-    Show(One),
-    /// Show what an action would do, and what stands in its way; nothing is changed
-    Plan(Plan),
-    /// Start maps
-    Run(Run),
-    /// Queue changes instead of applying them; dependents pause, too
-    Pause(Pause),
-    /// Apply what was queued, in order, and go on
-    Resume(Resume),
-    /// Go live at once while resuming, and leave the rest of the queue behind
-    Skip(Skip),
-    /// End maps
-    Stop(Stop),
-    /// Wait until a map is in a state
-    Wait(Wait),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AppVerb {
-    /// List the apps
-    List,
-    /// Pause every map of an app: it goes down for maintenance, or what is on its other side does
-    Pause(PauseApp),
-    /// Resume every map of an app
-    Resume(ResumeApp),
-    /// End every map of an app
-    Stop(StopApp),
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct OneApp {
-    /// The app.
-    pub(crate) app: String,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct PauseApp {
-    #[command(flatten)]
-    pub(crate) window: Window,
-    #[command(flatten)]
-    pub(crate) app: OneApp,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct StopApp {
-    #[command(flatten)]
-    pub(crate) end: End,
-    #[command(flatten)]
-    pub(crate) app: OneApp,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ResumeApp {
-    #[command(flatten)]
-    pub(crate) pace: Pace,
-    #[command(flatten)]
-    pub(crate) along: Along,
-    #[command(flatten)]
-    pub(crate) app: OneApp,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum GuardVerb {
     /// List what is refused now
     List,
@@ -213,22 +150,6 @@ pub(crate) enum QueueVerb {
     Stats(One),
     /// Write every record that is queued now to stdout, in order: a JSON object a line
     Export(One),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ErrorVerb {
-    /// List the records that were set aside, in the order in which they were, and those of preserved queues
-    List(ErrorList),
-    /// Show one of them in full, and what would be written
-    Show(ErrorShow),
-    /// Write errors to stdout: a JSON object a line
-    Export(ErrorExport),
-    /// Try errors of a map again, in source order
-    Retry(ErrorRetry),
-    /// End what is being retried; what is left stays an error
-    Cancel(ErrorCancel),
-    /// Delete errors of a map: their changes will never be applied
-    Delete(ErrorDelete),
 }
 
 #[derive(Debug, Subcommand)]
@@ -300,193 +221,6 @@ pub(crate) struct Common {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
-    /// The action.
-    #[arg(value_parser = ["run", "pause", "resume", "skip", "stop"])]
-    pub(crate) action: String,
-    /// The maps.
-    #[arg(required = true)]
-    pub(crate) maps: Vec<String>,
-    /// How a paused map would go on.
-    #[arg(long, value_enum)]
-    pub(crate) mode: Option<Mode>,
-    /// What would become of the queue: a stop or a skip may need it.
-    #[arg(long, value_enum)]
-    pub(crate) queue: Option<Fate>,
-    #[command(flatten)]
-    pub(crate) along: Along,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Run {
-    /// The maps: all of them, or none.
-    #[arg(required = true)]
-    pub(crate) maps: Vec<String>,
-    /// Do not copy the records that are there; only what changes from now on.
-    #[arg(long)]
-    pub(crate) no_initial_sync: bool,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Pause {
-    /// The maps: all of them, or none.
-    #[arg(required = true)]
-    pub(crate) maps: Vec<String>,
-    #[command(flatten)]
-    pub(crate) window: Window,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Resume {
-    /// The maps: all of them, or none.
-    #[arg(required = true)]
-    pub(crate) maps: Vec<String>,
-    /// What becomes of the queue.
-    #[arg(long, value_enum, default_value_t = Mode::CatchUp)]
-    pub(crate) mode: Mode,
-    /// Do nothing if another number of records is queued by now, all maps together.
-    #[arg(long, value_name = "RECORDS")]
-    pub(crate) expected: Option<u64>,
-    #[command(flatten)]
-    pub(crate) pace: Pace,
-    #[command(flatten)]
-    pub(crate) along: Along,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-/// When a pause is planned to end.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Window {
-    /// The pause is planned to last so long; when it is over it is told of. Of a map that you have paused already,
-    /// the end is moved.
-    #[arg(long = "for", value_parser = duration, value_name = "DURATION", conflicts_with = "until")]
-    pub(crate) lasts: Option<Duration>,
-    /// The pause is planned to last until then, such as 2026-11-22T23:00:00Z.
-    #[arg(long, value_parser = moment, value_name = "TIME")]
-    pub(crate) until: Option<Timestamp>,
-    /// Resume the maps when the time is over, as 'resume' does, unless a limit blocks them or something else holds
-    /// them, too.
-    #[arg(long)]
-    pub(crate) then_resume: bool,
-}
-
-/// Which other maps go along.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Along {
-    /// Resume the maps that these depend on as well, where they are paused, whoever paused them: you are asking for
-    /// it. Their queues are always caught up with.
-    #[arg(long)]
-    pub(crate) with_parents: bool,
-}
-
-/// How fast a queue is applied.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Pace {
-    /// Apply at most so many records a second until the maps are live: for a destination that people are back on.
-    /// Maps between the same two apps share it. A source transaction is never torn for it.
-    #[arg(long, value_name = "RECORDS")]
-    pub(crate) rate: Option<NonZeroU32>,
-}
-
-/// How a paused map goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
-    /// The queue first, in order; then live.
-    CatchUp,
-    /// Live at once; the queue becomes catch-up errors.
-    SkipPreserve,
-    /// Live at once; the queue is dropped.
-    SkipDiscard,
-}
-
-#[derive(Debug, clap::Args)]
-#[group(id = "fate", required = true)]
-pub(crate) struct Skipped {
-    /// The queue becomes catch-up errors.
-    #[arg(long, group = "fate")]
-    pub(crate) preserve: bool,
-    /// The queue is dropped.
-    #[arg(long, group = "fate")]
-    pub(crate) discard: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Skip {
-    /// The maps: all of them, or none.
-    #[arg(required = true)]
-    pub(crate) maps: Vec<String>,
-    #[command(flatten)]
-    pub(crate) fate: Skipped,
-    /// Do nothing if another number of records is queued by now, all maps together.
-    #[arg(long, value_name = "RECORDS")]
-    pub(crate) expected: Option<u64>,
-    #[command(flatten)]
-    pub(crate) along: Along,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Stop {
-    /// The maps: all of them, or none.
-    #[arg(required = true)]
-    pub(crate) maps: Vec<String>,
-    #[command(flatten)]
-    pub(crate) end: End,
-    #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-/// How maps are ended.
-#[derive(Debug, clap::Args)]
-pub(crate) struct End {
-    /// What becomes of the queue: a map that is paused or resuming needs it.
-    #[arg(long, value_enum)]
-    pub(crate) queue: Option<Fate>,
-    /// For an app that is gone for good: drop what is queued, wait some seconds for the apps that answer, give up the
-    /// others, and say what is left behind in them and what removes it. Needs no --wait.
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-impl Mode {
-    /// Its name in the API.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Mode::CatchUp => "catch_up",
-            Mode::SkipPreserve => "skip_preserve",
-            Mode::SkipDiscard => "skip_discard",
-        }
-    }
-}
-
-/// What becomes of a queue that is not applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Fate {
-    /// Its records become catch-up errors.
-    Preserve,
-    /// Its records are dropped.
-    Discard,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Wait {
-    /// The map.
-    pub(crate) map: String,
-    /// The state.
-    #[arg(long = "for", value_name = "STATE", value_parser = ["not_running", "initializing", "running", "paused", "resuming"])]
-    pub(crate) state: String,
-    /// How long.
-    #[arg(long, default_value = "60s", value_parser = duration)]
-    pub(crate) timeout: Duration,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct QueueList {
     /// The map.
     pub(crate) map: String,
@@ -506,121 +240,6 @@ pub(crate) struct QueueShow {
     pub(crate) map: String,
     /// The record's number, as 'queue list' shows it.
     pub(crate) seq: u64,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorFilter {
-    /// Only of this class, such as application or reference.
-    #[arg(long)]
-    pub(crate) class: Option<String>,
-    /// Only of the record with this integration key; several columns as a|b.
-    #[arg(long)]
-    pub(crate) key: Option<String>,
-    /// Only of this source transaction, as the source names it.
-    #[arg(long, value_name = "TRANSACTION")]
-    pub(crate) tx: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorSelection {
-    /// Only of this map.
-    pub(crate) map: Option<String>,
-    #[command(flatten)]
-    pub(crate) filter: ErrorFilter,
-    /// Those that stand so: open, waiting, retrying, completed, superseded, deleted; several with commas, or all.
-    /// Without it those that something is still to become of.
-    #[arg(long)]
-    pub(crate) status: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorList {
-    #[command(flatten)]
-    pub(crate) of: ErrorSelection,
-    /// Group them by what was said, the most frequent first.
-    #[arg(long, conflicts_with_all = ["class", "key", "tx", "status", "limit", "after"])]
-    pub(crate) by_cause: bool,
-    #[command(flatten)]
-    pub(crate) page: List,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorShow {
-    /// What names the error, as 'error list' shows it.
-    pub(crate) id: String,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorExport {
-    #[command(flatten)]
-    pub(crate) of: ErrorSelection,
-}
-
-/// Which errors of a map.
-#[derive(Debug, clap::Args)]
-#[group(id = "which", required = true, multiple = true)]
-pub(crate) struct Which {
-    /// This error, as 'error list' names it; may be given several times.
-    #[arg(long = "id", value_name = "ID", group = "which", conflicts_with_all = ["class", "key", "tx"])]
-    pub(crate) ids: Vec<String>,
-    /// All of them, preserved queues included.
-    #[arg(long, group = "which", conflicts_with_all = ["ids", "class", "key", "tx"])]
-    pub(crate) all: bool,
-    /// Those of this class, such as application or reference.
-    #[arg(long, group = "which")]
-    pub(crate) class: Option<String>,
-    /// Those of the record with this integration key; several columns as a|b.
-    #[arg(long, group = "which")]
-    pub(crate) key: Option<String>,
-    /// Those of this source transaction, as the source names it.
-    #[arg(long, value_name = "TRANSACTION", group = "which")]
-    pub(crate) tx: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorRetry {
-    /// The map.
-    pub(crate) map: String,
-    #[command(flatten)]
-    pub(crate) which: Which,
-    /// Do nothing if another number of errors is meant by now.
-    #[arg(long, value_name = "ERRORS")]
-    pub(crate) expected: Option<u64>,
-    /// Why; it stands in the activity log.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) reason: String,
-    /// Return when it has ended.
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// How long --wait waits.
-    #[arg(long, default_value = "60s", value_parser = duration)]
-    pub(crate) timeout: Duration,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorCancel {
-    /// The map.
-    pub(crate) map: String,
-    /// Why; it stands in the activity log.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) reason: String,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ErrorDelete {
-    /// The map.
-    pub(crate) map: String,
-    #[command(flatten)]
-    pub(crate) which: Which,
-    /// Do nothing if another number of errors is meant by now.
-    #[arg(long, value_name = "ERRORS")]
-    pub(crate) expected: Option<u64>,
-    /// Why; it stands in the activity log.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) reason: String,
-    /// Ask nothing: agree to what loses data.
-    #[arg(long)]
-    pub(crate) yes: bool,
 }
 
 #[derive(Debug, clap::Args)]

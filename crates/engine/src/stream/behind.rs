@@ -281,3 +281,123 @@ fn is_complete(write: &Write) -> bool {
         WriteOp::Patch { .. } | WriteOp::Rekey { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::PieceEnd;
+    use std::sync::Arc;
+    use tandem_core::map::Projection;
+    use tandem_core::{Cell, Change, Op, Position, Relation, RelationColumn, Row, TableName, Value};
+
+    const LIVE: FlowId = FlowId(9);
+    const KEPT: FlowId = FlowId(4);
+
+    fn spec(map: &str) -> FlowSpec {
+        let table = TableName::parse(map).unwrap();
+        FlowSpec {
+            map: map.into(),
+            source: table.clone(),
+            source_key: vec!["id".into()],
+            destination: table,
+            columns: ["id", "v"].map(|name| (name.into(), name.into())).to_vec(),
+            key_len: 1,
+            rank: 0,
+        }
+    }
+
+    /// What happens to a record of a map; `note` for an update that does not name the value.
+    fn change(map: &str, verb: &str, key: i64) -> Change {
+        let column = |name: &str| RelationColumn { name: name.into(), type_name: "t".into(), identity: true };
+        let columns = ["id", "v"].map(column).to_vec();
+        let relation = Arc::new(Relation { table: TableName::parse(map).unwrap(), columns });
+        let row = |key: i64| Row(vec![Value::Int(key).into(), Value::Int(1).into()]);
+        let op = match verb {
+            "insert" => Op::Insert { new: row(key) },
+            "update" => Op::Update { old: None, new: row(key) },
+            "note" => Op::Update { old: None, new: Row(vec![Value::Int(key).into(), Cell::Unchanged]) },
+            "rekey" => Op::Update { old: Some(row(key)), new: row(key + 100) },
+            _ => Op::Delete { old: row(key) },
+        };
+        Change { relation, op }
+    }
+
+    fn record(seq: u64, flow: FlowId, change: Change) -> JournalRecord {
+        JournalRecord {
+            seq: Seq(seq),
+            transaction: Seq(seq),
+            transaction_name: "".into(),
+            flow,
+            change,
+            bytes: 1,
+            committed_at: WallTime(0),
+            captured_at: WallTime(0),
+            mark: None,
+        }
+    }
+
+    /// What becomes of changes of map `a`, from Seq 100 on, behind errors of it and of map `b` in a preserved queue.
+    fn judged(errors: &[(&str, &str, i64)], changes: &[(&str, i64)]) -> (Vec<u64>, Vec<usize>) {
+        let mut stands: BTreeMap<RecordOf, Vec<Older>> = BTreeMap::new();
+        for (seq, (map, verb, key)) in (1..).zip(errors) {
+            let spec = spec(map);
+            for one in older(&spec, (KEPT, Seq(seq)), &change(map, verb, *key), None, "") {
+                stands.entry((spec.map.clone(), one.key.hash())).or_default().push(one);
+            }
+        }
+        let spec = spec("a");
+        let target = Projection::target(&spec);
+        let records: Vec<JournalRecord> = (100..)
+            .zip(changes)
+            .map(|(seq, (verb, key))| record(seq, LIVE, change("a", verb, *key)))
+            .collect();
+        let bind = |record: &JournalRecord| {
+            let bound = Projection::bind(&spec, target.clone(), &record.change.relation).unwrap();
+            bound.project(&record.change, record.seq, record.transaction).unwrap()
+        };
+        let batch = Batch {
+            writes: records.iter().map(bind).collect(),
+            records,
+            refused: Vec::new(),
+            start: Position::default(),
+            through: Seq(200),
+            end: PieceEnd::Head,
+            counts: BTreeMap::new(),
+        };
+        let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
+        let seqs = judged.superseded.iter().flat_map(|record| match record {
+            Record::Error(error) => vec![error.seq.0],
+            Record::Superseded { errors, .. } => errors.iter().map(|(_, seq)| seq.0).collect(),
+            other => panic!("{other:?}"),
+        });
+        (seqs.collect(), judged.places)
+    }
+
+    #[test]
+    fn what_says_all_of_a_record_supersedes_and_what_says_a_part_waits() {
+        let kept = [("a", "insert", 1), ("a", "note", 1), ("a", "insert", 2)];
+        assert_eq!(judged(&kept, &[("update", 1)]), (vec![1, 2], vec![]));
+        assert_eq!(judged(&kept, &[("delete", 1), ("insert", 1)]), (vec![1, 2], vec![]));
+        assert_eq!(judged(&kept, &[("note", 1), ("note", 3)]), (vec![], vec![0]));
+        assert_eq!(judged(&kept, &[("rekey", 2)]), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn what_waits_is_superseded_by_what_comes_behind_it_in_the_same_batch() {
+        let kept = [("a", "insert", 1)];
+        assert_eq!(judged(&kept, &[("note", 1), ("update", 1), ("note", 1)]), (vec![1, 100], vec![0]));
+    }
+
+    #[test]
+    fn an_older_change_of_the_key_is_superseded_by_nothing() {
+        let kept = [("a", "rekey", 1)];
+        // The record that was 1 is 101: a change of either waits, for the other would stay as it is.
+        assert_eq!(judged(&kept, &[("update", 101), ("delete", 1)]), (vec![], vec![0, 1]));
+        assert_eq!(judged(&kept, &[("update", 5)]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn maps_whose_keys_are_alike_have_nothing_to_do_with_each_other() {
+        assert_eq!(judged(&[("b", "insert", 1)], &[("update", 1), ("note", 1)]), (vec![], vec![]));
+    }
+}
