@@ -355,6 +355,45 @@ fn a_store_of_the_version_before_opens_and_shows_its_errors() {
     assert_eq!(found(&store, ErrorQuery { after: 1, ..all() }), [6]);
 }
 
+/// What version 2 wrote, but for the change.
+const VERSION_2: &str = r#"
+    CREATE TABLE record (kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT;
+    CREATE TABLE activity (id INTEGER PRIMARY KEY AUTOINCREMENT, map TEXT, document TEXT NOT NULL) STRICT;
+    CREATE INDEX activity_map ON activity (map, id);
+    CREATE TABLE error (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, flow INTEGER NOT NULL, seq INTEGER NOT NULL,
+        map TEXT NOT NULL, class TEXT NOT NULL, key TEXT,
+        attempts INTEGER NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL,
+        document TEXT NOT NULL, change BLOB, UNIQUE (flow, seq)) STRICT;
+    CREATE INDEX error_map ON error (map, id);
+    CREATE INDEX error_key ON error (key) WHERE key IS NOT NULL;
+    PRAGMA user_version = 2;
+"#;
+
+#[test]
+fn errors_of_version_2_are_open_and_known_by_the_records_that_they_touch() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tandem.db");
+    let noted = error("a", 5, "K1", FaultClass::Application);
+    let kept = noted.kept.as_ref().unwrap();
+    let before = rusqlite::Connection::open(&path).unwrap();
+    before.execute_batch(VERSION_2).unwrap();
+    let document = r#"{"transaction_name":"tx5","transaction":4,"committed_at":5,"fault":{"class":"application",
+        "operation":"write","message":"no","code":"23514","table":"t","fix":"ALTER TABLE t"}}"#;
+    let change = crate::journal::blob::encode(&kept.change, kept.key.as_ref());
+    let sql = "INSERT INTO error VALUES (7, 1, 5, 'a', 'application', '[\"K1\",\"7\"]', 1, 100, 100, ?1, ?2)";
+    before.execute(sql, (document, change)).unwrap();
+    drop(before);
+    drop(SqliteStore::open(&path).unwrap());
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.errors(&all()).unwrap().items, [SetAside { id: 7, ..noted }]);
+    let (key, status) = (key_of("K1").hash(), ErrorStatus::Open);
+    assert_eq!(store.touching(&[FLOW], &[key]).unwrap(), [Touching { key, flow: FLOW, seq: Seq(5), status }]);
+    assert!(store.any_touched());
+    save(&store, &[error("a", 6, "K1", FaultClass::Application)]);
+    assert_eq!(found(&store, ErrorQuery { after: 7, ..all() }), [6]);
+}
+
 #[test]
 fn a_store_of_a_later_version_is_refused_in_words() {
     let folder = TempDir::new().unwrap();

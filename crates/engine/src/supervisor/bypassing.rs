@@ -15,6 +15,8 @@ pub(super) struct Told {
     count: u64,
     last: Seq,
     at: Duration,
+    /// What was seen last: the app forgets it as soon as it hears that the pause has ended.
+    seen: Bypassed,
 }
 
 impl Supervisor {
@@ -48,7 +50,10 @@ impl Supervisor {
             if seen.is_none() && guarded {
                 continue;
             }
-            let seen = seen.unwrap_or_default();
+            if let (Some(seen), Some(before)) = (seen, self.bypasses_told.get_mut(&key)) {
+                before.seen = seen;
+            }
+            let seen = seen.or(self.bypasses_told.get(&key).map(|before| before.seen)).unwrap_or_default();
             let ends = flow.armed.is_some() && !guarded;
             flow.armed = seen.armed.filter(|_| guarded);
             let before = self.bypasses_told.get(&key).filter(|before| before.count <= seen.count);
@@ -77,8 +82,9 @@ impl Supervisor {
         entries.push(Record::Map(Box::new(next.clone())));
         self.save(&entries)?;
         self.maps.insert(name.clone(), next);
-        for (key, Bypassed { count, last, .. }) in told {
-            self.bypasses_told.insert(key, Told { count, last, at: now });
+        for (key, seen) in told {
+            let Bypassed { count, last, .. } = seen;
+            self.bypasses_told.insert(key, Told { count, last, at: now, seen });
         }
         Ok(())
     }

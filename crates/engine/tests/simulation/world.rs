@@ -18,10 +18,7 @@ use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::memory::MemoryStore;
 use tandem_engine::store::{ActivityFrom, Store};
-use tandem_engine::{
-    Engine, ErrorVerb, Rejected, Setup,
-    Tuning,
-};
+use tandem_engine::{Engine, ErrorVerb, Rejected, Setup, Tuning};
 
 /// Maps: a parent, its child, and one beside them.
 pub(crate) const MAPS: [&str; 3] = ["customers", "orders", "items"];
