@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bypass;
+mod crowded;
 mod data_folder;
 mod errors;
 mod force;
@@ -18,5 +19,6 @@ mod postgres;
 mod rules;
 mod seeds;
 mod story;
+mod twins;
 mod usage;
 mod windows;
