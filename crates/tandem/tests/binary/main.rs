@@ -9,6 +9,7 @@ mod crowded;
 mod data_folder;
 mod errors;
 mod force;
+mod histories;
 mod house;
 mod http;
 mod inspect;
