@@ -92,10 +92,8 @@ pub(super) fn aside(
 
 /// The places of writes that a later write of the same record makes pointless, in one source transaction. The source
 /// may hold a unique value twice for a moment, where it checks only at its end; what nobody was to see need not be
-/// done. A key change ties two records together, so nothing is left out of a table that has one.
+/// done. A key change ties two records together: what both were before it stays as it is.
 pub(super) fn said_again(writes: &[Write]) -> HashSet<usize> {
-    let rekeys = writes.iter().filter(|write| matches!(write.op, WriteOp::Rekey { .. }));
-    let rekeyed: HashSet<&Arc<Target>> = rekeys.map(|write| &write.target).collect();
     let mut places = HashSet::new();
     // What comes behind, for each record: the last write that says all of it, or the columns that one sets.
     let mut behind: HashMap<(&Arc<Target>, IntegrationKey), Option<&[Option<Value>]>> = HashMap::new();
@@ -104,7 +102,13 @@ pub(super) fn said_again(writes: &[Write]) -> HashSet<usize> {
             WriteOp::Upsert(row) => (key_of(&write.target, row), None),
             WriteOp::Delete(key) => (Some(key.clone()), None),
             WriteOp::Patch { key, values } => (Some(key.clone()), Some(values.as_slice())),
-            WriteOp::Rekey { .. } => continue,
+            WriteOp::Rekey { old, values } => {
+                behind.remove(&(&write.target, old.clone()));
+                let value = |place: &usize| values.get(*place).cloned().flatten();
+                let Some(new) = write.target.key.iter().map(value).collect() else { return places };
+                behind.remove(&(&write.target, IntegrationKey::from_values(new)));
+                continue;
+            }
         };
         let Some(key) = key else { continue };
         let record = (&write.target, key);
@@ -117,7 +121,7 @@ pub(super) fn said_again(writes: &[Write]) -> HashSet<usize> {
             }
             (Some(Some(_)) | None, _) => false,
         };
-        if pointless && !rekeyed.contains(&write.target) {
+        if pointless {
             places.insert(place);
         } else {
             behind.insert(record, sets);
