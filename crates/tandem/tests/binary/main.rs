@@ -20,6 +20,7 @@ mod pace;
 mod postgres;
 mod rules;
 mod seeds;
+mod stalled;
 mod story;
 mod twins;
 mod usage;
