@@ -31,7 +31,10 @@ lint:
 bench: postgres
 	$(CARGO) run --release -p tandem-bench
 
+# What the tests show of large transactions, long outages and long locks, here at its full length.
 chaos: postgres
+	TANDEM_ROWS=2000000 TANDEM_OUTAGE_SECONDS=180 TANDEM_LOCK_SECONDS=300 $(CARGO) test --release -p tandem --test binary -- \
+	  --test-threads 1 --nocapture nearly_all:: stalled:: a_rule_pauses_when_the_destination_is_gone
 	$(CARGO) run --release -p tandem-chaos -- --long
 	$(CARGO) run --release -p tandem-chaos -- --mistakes
 

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The name and the password of the superuser.
 const USER: &str = "postgres";
-const PASSWORD: &str = "tandem-proof";
+const PASSWORD: &str = PostgresServer::PASSWORD;
 
 /// Folders are named after the process that uses them.
 const FOLDER_PREFIX: &str = "tandem-pg-";
@@ -55,6 +55,9 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
+    /// The superuser's password, for a config that names the role `postgres`.
+    pub const PASSWORD: &str = "tandem-proof";
+
     /// A new server with an empty cluster, ready for connections.
     ///
     /// # Panics

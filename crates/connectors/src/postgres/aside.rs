@@ -9,7 +9,8 @@ use super::names::quoted;
 use super::schema::DestinationColumn;
 use super::statements::PreparedTarget;
 use super::value::TextArray;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use tandem_core::{IntegrationKey, Target, Value, Write, WriteOp};
 
 /// A statement that moves rows aside. It returns which: numbers from 1, as places in `keys`.
@@ -87,6 +88,46 @@ pub(super) fn aside(
         last = width + 1,
     );
     Some(Aside { sql, columns, keys })
+}
+
+/// The places of writes that a later write of the same record makes pointless, in one source transaction. The source
+/// may hold a unique value twice for a moment, where it checks only at its end; what nobody was to see need not be
+/// done. A key change ties two records together: what both were before it stays as it is.
+pub(super) fn said_again(writes: &[Write]) -> HashSet<usize> {
+    let mut places = HashSet::new();
+    // What comes behind, for each record: the last write that says all of it, or the columns that one sets.
+    let mut behind: HashMap<(&Arc<Target>, IntegrationKey), Option<&[Option<Value>]>> = HashMap::new();
+    for (place, write) in writes.iter().enumerate().rev() {
+        let (key, sets) = match &write.op {
+            WriteOp::Upsert(row) => (key_of(&write.target, row), None),
+            WriteOp::Delete(key) => (Some(key.clone()), None),
+            WriteOp::Patch { key, values } => (Some(key.clone()), Some(values.as_slice())),
+            WriteOp::Rekey { old, values } => {
+                behind.remove(&(&write.target, old.clone()));
+                let value = |place: &usize| values.get(*place).cloned().flatten();
+                let Some(new) = write.target.key.iter().map(value).collect() else { return places };
+                behind.remove(&(&write.target, IntegrationKey::from_values(new)));
+                continue;
+            }
+        };
+        let Some(key) = key else { continue };
+        let record = (&write.target, key);
+        let pointless = match (behind.get(&record), sets) {
+            // A delete frees values and is never in the way.
+            _ if matches!(write.op, WriteOp::Delete(_)) => false,
+            (Some(None), _) => true,
+            (Some(Some(later)), Some(sets)) => {
+                sets.iter().zip(*later).all(|(set, later)| set.is_none() || later.is_some())
+            }
+            (Some(Some(_)) | None, _) => false,
+        };
+        if pointless {
+            places.insert(place);
+        } else {
+            behind.insert(record, sets);
+        }
+    }
+    places
 }
 
 /// The key of a whole row.

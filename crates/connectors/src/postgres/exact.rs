@@ -6,7 +6,7 @@
 //! or (single) is done row by row, leaving out what is refused.
 
 use super::apply::Halt;
-use super::aside::{Aside, aside, key_of};
+use super::aside::{Aside, aside, key_of, said_again};
 use super::error::fault;
 use super::names::{quoted, quoted_table, shown};
 use super::pipeline::{Failed, Pipeline};
@@ -180,7 +180,7 @@ impl Exact<'_> {
         Ok(())
     }
 
-    /// The unit as a whole, behind what moves rows aside.
+    /// The unit as a whole, behind what moves rows aside and without what the unit itself overwrites.
     async fn run_aside(
         &self,
         unit: &Range<usize>,
@@ -194,7 +194,8 @@ impl Exact<'_> {
         }
         let mut pipeline = Pipeline::new(self.client);
         let mut places = Vec::new();
-        for write in unit.clone() {
+        let said_again = said_again(self.writes.get(unit.clone()).unwrap_or_default());
+        for write in unit.clone().filter(|write| !said_again.contains(&(write - unit.start))) {
             self.send(&mut pipeline, write).await;
             places.push(Some(write));
         }

@@ -211,6 +211,31 @@ async fn unique_values_swapped_and_rotated_in_a_transaction_refuse_nothing() {
     }
 }
 
+/// A source that checks at the end of a transaction may hold a value twice before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_value_held_twice_within_a_transaction_refuses_nothing() {
+    for nullable in ["", "NOT NULL"] {
+        let app = app(&format!("CREATE TABLE t (id int PRIMARY KEY, u text {nullable} UNIQUE, n int)")).await;
+        let mut writer = app.writer().await;
+        let t = target("t", &["id", "u", "n"], &[0]);
+        let row = |id: i64, u: &str, n: i64| upsert(&[int(id), text(u), int(n)]);
+        let patch = |id: i64, u: &str, n: Option<i64>| WriteOp::Patch {
+            key: key(&[int(id)]),
+            values: vec![Some(int(id)), Some(text(u)), n.map(int)],
+        };
+        writer.write(Plan::Exact, &[write(&t, 1, row(1, "a", 1))]).await.unwrap();
+        for (plan, ops) in [
+            (Plan::Exact, vec![row(1, "h", 2), row(2, "h", 2), row(1, "a", 3)]),
+            (Plan::Exact, vec![patch(1, "x", None), row(3, "x", 4), patch(1, "a", Some(5))]),
+            (Plan::Single, vec![row(4, "y", 6), row(5, "y", 6), WriteOp::Delete(key(&[int(4)]))]),
+        ] {
+            let writes: Vec<Write> = ops.into_iter().map(|op| write(&t, 2, op)).collect();
+            assert_eq!(writer.write(plan, &writes).await.unwrap().refused, [], "{nullable} {writes:?}");
+        }
+        assert_eq!(app.rows("SELECT * FROM t ORDER BY id").await, ["1|a|5", "2|h|2", "3|x|4", "5|y|6"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_before_its_parent_is_no_error_where_the_constraint_waits() {
     let app = app("CREATE TABLE p (id int PRIMARY KEY);

@@ -220,6 +220,13 @@ impl Server {
         }
     }
 
+    /// The most memory that it has had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Ends it in order, and says with which code and in what time.
     pub(crate) fn terminate(mut self) -> (Option<i32>, Duration, String) {
         let start = Instant::now();

@@ -5,18 +5,23 @@
 
 mod bad_input;
 mod bypass;
+mod crowded;
 mod data_folder;
 mod errors;
 mod force;
+mod histories;
 mod house;
 mod http;
 mod inspect;
 mod losing;
 mod maintenance;
+mod nearly_all;
 mod pace;
 mod postgres;
 mod rules;
 mod seeds;
+mod stalled;
 mod story;
+mod twins;
 mod usage;
 mod windows;
