@@ -96,7 +96,8 @@ pub(super) fn aside(
 pub(super) fn said_again(writes: &[Write]) -> HashSet<usize> {
     let mut places = HashSet::new();
     // What comes behind, for each record: the last write that says all of it, or the columns that one sets.
-    let mut behind: HashMap<(&Arc<Target>, IntegrationKey), Option<&[Option<Value>]>> = HashMap::new();
+    type Sets<'a> = Option<&'a [Option<Value>]>;
+    let mut behind: HashMap<(&Arc<Target>, IntegrationKey), Sets<'_>> = HashMap::new();
     for (place, write) in writes.iter().enumerate().rev() {
         let (key, sets) = match &write.op {
             WriteOp::Upsert(row) => (key_of(&write.target, row), None),
