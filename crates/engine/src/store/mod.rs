@@ -309,14 +309,6 @@ impl MapRecord {
     pub fn skipped_before(&self, flow: FlowId) -> Option<FlowId> {
         self.skipped.iter().find(|skipped| skipped.next == flow).map(|skipped| skipped.flow.flow)
     }
-
-    /// The flow that goes on in the end behind a skipped one: what came after it may have been skipped again.
-    pub fn goes_on(&self, mut flow: FlowId) -> FlowId {
-        while let Some(skipped) = self.skipped.iter().find(|skipped| skipped.flow.flow == flow) {
-            flow = skipped.next;
-        }
-        flow
-    }
 }
 
 /// A queue that was skipped: the flow that has it is closed, and another goes on behind it.
