@@ -5,6 +5,7 @@ use crate::pair::Pair;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value as Json;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -86,20 +87,22 @@ impl Engine {
     }
 
     pub(crate) fn pause(&self) -> Result<()> {
-        self.act("pause")
+        self.pause_only(&self.maps)
+    }
+
+    /// Pauses some of its maps.
+    pub(crate) fn pause_only(&self, maps: &[&str]) -> Result<()> {
+        self.ask(&[&["map", "pause", "--wait"], maps].concat()).map(drop)
     }
 
     /// Asks for catch-up, and does not wait for it.
     pub(crate) fn resume(&self) -> Result<()> {
-        let mut resume = vec!["map", "resume"];
-        resume.extend(&self.maps);
-        self.ask(&resume).map(drop)
+        self.resume_only(&self.maps)
     }
 
-    fn act(&self, verb: &str) -> Result<()> {
-        let mut args = vec!["map", verb, "--wait"];
-        args.extend(&self.maps);
-        self.ask(&args).map(drop)
+    /// As [`Self::resume`], for some of its maps.
+    pub(crate) fn resume_only(&self, maps: &[&str]) -> Result<()> {
+        self.ask(&[&["map", "resume"], maps].concat()).map(drop)
     }
 
     /// Queued records of all maps.
@@ -118,6 +121,32 @@ impl Engine {
             stats["bytes"].as_u64().context("queue stats has no bytes")
         };
         self.maps.iter().map(count).sum()
+    }
+
+    /// Errors of a map that something is still to become of.
+    pub(crate) fn open_errors(&self, map: &str) -> Result<u64> {
+        let shown = self.ask(&["map", "show", map])?;
+        shown["errors"]["open"].as_u64().context("map show has no open errors")
+    }
+
+    /// Asks the API, and says how long the whole answer took: a new connection, no process, nothing read into shape.
+    pub(crate) fn api(&self, method: &str, path: &str, body: &str) -> Result<(Duration, Json)> {
+        let began = Instant::now();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let length = body.len();
+        write!(
+            stream,
+            "{method} /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}",
+            self.port
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let took = began.elapsed();
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
+        ensure!(head.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
+        Ok((took, serde_json::from_str(body)?))
     }
 
     /// Waits until so many records are queued.
@@ -167,8 +196,9 @@ fn password(url: &str) -> Result<String> {
 }
 
 fn config(port: u16, pair: &Pair, tables: &[Table]) -> String {
+    // No limit of a queue is to be met by a load of millions.
     let mut config = format!(
-        "[server]\nlisten = \"127.0.0.1:{port}\"\n[apps.left]\nurl = \"{}\"\n[apps.right]\nurl = \"{}\"\n",
+        "[limits]\nprofile = \"never_lose\"\n[server]\nlisten = \"127.0.0.1:{port}\"\n[apps.left]\nurl = \"{}\"\n[apps.right]\nurl = \"{}\"\n",
         pair.left_url(),
         pair.right_url()
     );

@@ -44,6 +44,12 @@ struct Args {
     /// Rows of the large transaction.
     #[arg(long, default_value_t = 2_000_000)]
     large_rows: u64,
+    /// Records of the queue that is looked into.
+    #[arg(long, default_value_t = 3_000_000)]
+    queued: u64,
+    /// Records of the queue that is preserved or discarded.
+    #[arg(long, default_value_t = 1_000_000)]
+    skipped: u64,
     /// Seconds of live traffic.
     #[arg(long, default_value_t = 30)]
     live_seconds: u64,
@@ -72,6 +78,8 @@ async fn main() -> Result<()> {
         rows: args.rows,
         records: args.records,
         large_rows: args.large_rows,
+        queued: args.queued,
+        skipped: args.skipped,
         live_seconds: args.live_seconds,
         scale: args.scale,
         tpcb_seconds: args.tpcb_seconds,
@@ -93,7 +101,16 @@ async fn main() -> Result<()> {
 
 /// All systems of a scenario, then the next; and all of it again.
 async fn run_all(args: &Args, bench: &Bench) -> Result<Vec<Run>> {
-    let all = [Scenario::Tpcb, Scenario::Floor, Scenario::Catchup, Scenario::Live, Scenario::Large];
+    let all = [
+        Scenario::Tpcb,
+        Scenario::Floor,
+        Scenario::Catchup,
+        Scenario::Live,
+        Scenario::LiveErrors,
+        Scenario::LivePaused,
+        Scenario::Queue,
+        Scenario::Large,
+    ];
     let wanted = |scenario: &Scenario| args.only.is_empty() || args.only.contains(scenario);
     let mut runs = Vec::new();
     for scenario in all.into_iter().filter(wanted) {

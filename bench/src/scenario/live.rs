@@ -22,10 +22,18 @@ pub(crate) async fn measure(bench: &Bench, system: System) -> Result<Vec<Measure
     let pair = Pair::start().await?;
     backlog::create(&pair, records).await;
     let running = Running::start(system, &bench.binary, &pair, &[CUSTOMERS]).await?;
+    let measures = traffic(bench, &pair, &running).await?;
+    pair.must_be_equal(CUSTOMERS.name, CUSTOMERS.key).await?;
+    Ok(measures)
+}
+
+/// The traffic, over a system that runs.
+pub(super) async fn traffic(bench: &Bench, pair: &Pair, running: &Running) -> Result<Vec<Measure>> {
+    let records = bench.sizes.records;
     let (first, count) = (i64::try_from(records)? + 1, PER_SECOND * bench.sizes.live_seconds + WARM_UP);
     let (tell, told) = mpsc::unbounded_channel();
     let watching = tokio::spawn(watch(pair.connect_right().await, told));
-    let meter = running.meter(&pair)?;
+    let meter = running.meter(pair)?;
     let client = pair.connect_left().await;
     let sql = format!(
         "INSERT INTO customers SELECT r.id, {} FROM (SELECT $1::bigint AS id, 0 AS v) AS r",
@@ -56,7 +64,6 @@ pub(crate) async fn measure(bench: &Bench, system: System) -> Result<Vec<Measure
         Measure::info("transactions per second", "1/s", count as f64 / spent.wall),
     ];
     measures.extend(cost(spent, count));
-    pair.must_be_equal(CUSTOMERS.name, CUSTOMERS.key).await?;
     Ok(measures)
 }
 

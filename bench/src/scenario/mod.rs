@@ -5,7 +5,9 @@ pub(crate) mod catchup;
 pub(crate) mod floor;
 pub(crate) mod large;
 pub(crate) mod live;
+pub(crate) mod queue;
 pub(crate) mod tpcb;
+pub(crate) mod weighed;
 
 use crate::cpu::Spent;
 use crate::system::System;
@@ -28,6 +30,12 @@ pub(crate) enum Scenario {
     Large,
     /// The destination's statements alone, server-side
     Floor,
+    /// A page and a key of a large queue; a queue that is discarded
+    Queue,
+    /// As live, with a queue that was preserved: as many open errors
+    LiveErrors,
+    /// As live, beside fifty paused maps
+    LivePaused,
 }
 
 /// How large everything is.
@@ -39,6 +47,10 @@ pub(crate) struct Sizes {
     pub(crate) records: u64,
     /// Rows of the large transaction.
     pub(crate) large_rows: u64,
+    /// Records of the queue that is looked into.
+    pub(crate) queued: u64,
+    /// Records of the queue that is preserved or discarded.
+    pub(crate) skipped: u64,
     /// Seconds of live traffic.
     pub(crate) live_seconds: u64,
     /// pgbench's scale.
@@ -81,6 +93,8 @@ impl Scenario {
             Scenario::Floor => &[System::Floor],
             Scenario::Live => &[System::Tandem, System::BuiltIn, System::BuiltInSynchronous],
             Scenario::Tpcb | Scenario::Large => &[System::Tandem, System::BuiltIn],
+            // The built-in has no queue, no errors to keep and no pause that costs others nothing.
+            Scenario::Queue | Scenario::LiveErrors | Scenario::LivePaused => &[System::Tandem],
         }
     }
 
@@ -92,6 +106,9 @@ impl Scenario {
             Scenario::Live => live::measure(bench, system).await,
             Scenario::Large => large::measure(bench, system).await,
             Scenario::Floor => floor::measure(bench).await,
+            Scenario::Queue => queue::measure(bench).await,
+            Scenario::LiveErrors => weighed::with_errors(bench).await,
+            Scenario::LivePaused => weighed::with_paused_maps(bench).await,
         }
     }
 }

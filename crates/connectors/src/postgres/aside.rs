@@ -90,14 +90,16 @@ pub(super) fn aside(
     Some(Aside { sql, columns, keys })
 }
 
+/// What a write says of its record: these columns, or all of it.
+type Says<'a> = Option<&'a [Option<Value>]>;
+
 /// The places of writes that a later write of the same record makes pointless, in one source transaction. The source
 /// may hold a unique value twice for a moment, where it checks only at its end; what nobody was to see need not be
 /// done. A key change ties two records together: what both were before it stays as it is.
 pub(super) fn said_again(writes: &[Write]) -> HashSet<usize> {
     let mut places = HashSet::new();
-    // What comes behind, for each record: the last write that says all of it, or the columns that one sets.
-    type Sets<'a> = Option<&'a [Option<Value>]>;
-    let mut behind: HashMap<(&Arc<Target>, IntegrationKey), Sets<'_>> = HashMap::new();
+    // What comes next of each record.
+    let mut behind: HashMap<(&Arc<Target>, IntegrationKey), Says<'_>> = HashMap::new();
     for (place, write) in writes.iter().enumerate().rev() {
         let (key, sets) = match &write.op {
             WriteOp::Upsert(row) => (key_of(&write.target, row), None),
