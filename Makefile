@@ -35,6 +35,7 @@ bench: postgres
 chaos: postgres
 	TANDEM_ROWS=2000000 TANDEM_OUTAGE_SECONDS=180 TANDEM_LOCK_SECONDS=300 $(CARGO) test --release -p tandem --test binary -- \
 	  --test-threads 1 --nocapture nearly_all:: stalled:: a_rule_pauses_when_the_destination_is_gone
+	TANDEM_SCHEDULES=300000 $(CARGO) test --release -p tandem-engine --test simulation -- every_schedule
 	$(CARGO) run --release -p tandem-chaos -- --long
 	$(CARGO) run --release -p tandem-chaos -- --mistakes
 

@@ -172,10 +172,17 @@ impl Supervisor {
             }
             ErrorVerb::Cancel | ErrorVerb::Retry | ErrorVerb::Delete => {}
         }
-        if let Some(missing) =
-            adopted.iter().find(|error| !record.preserved().any(|s| s.flow.flow == error.flow))
-        {
+        if let Some(missing) = adopted.iter().find(|error| !is_in(&record, error)) {
             return Err(Rejected::UnknownError(missing.name().to_string()));
+        }
+        // Some of it may have been applied after all.
+        let is_unsure = |error: &SetAside| {
+            record.preserved().any(|skipped| skipped.flow.flow == error.flow && !skipped.settled)
+        };
+        if adopted.iter().any(is_unsure) {
+            return blocked(
+                "it is not known yet how much of its queue was applied: the destination has to answer",
+            );
         }
         let mut records = Vec::new();
         let mut engine = self.engine.clone();
@@ -446,4 +453,12 @@ fn is_over(retry: &RetryRecord, status: &FlowStatus) -> bool {
 /// A destination that refuses one record after the other is not asked again for each of the rest.
 fn has_given_up(status: &FlowStatus) -> bool {
     status.stalled.as_ref().is_some_and(|fault| fault.class.is_about_record())
+}
+
+/// Whether a record is still in a preserved queue of a map: it may have been read there a moment ago.
+fn is_in(record: &MapRecord, error: &SetAside) -> bool {
+    record.preserved().any(|skipped| {
+        let flow = &skipped.flow;
+        flow.flow == error.flow && flow.start < Some(error.seq) && error.seq <= skipped.until
+    })
 }

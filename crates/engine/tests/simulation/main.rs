@@ -68,7 +68,7 @@ fn schedule(seed: u64, tracing: bool) {
 }
 
 /// How many schedules a plain test run goes through.
-const SCHEDULES: u64 = 100_000;
+const SCHEDULES: u64 = 60_000;
 
 /// Tells what happens.
 fn tell() {
