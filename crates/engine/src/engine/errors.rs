@@ -6,9 +6,8 @@
 use super::Engine;
 use super::queue::{LOOKED_AT_BYTES_MAX, LOOKED_AT_MAX, STRIDE, bytes_of, candidates, records, stride};
 use crate::env::blocking;
-use crate::journal::JournalError;
 use crate::request::{ErrorRequest, ErrorVerb, ErrorsTaken, Rejected};
-use crate::store::{Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, SetAside, Store, StoreError};
+use crate::store::{Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, SetAside, Store, Unreadable};
 use crate::supervisor::{Command, LocatedKept};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,24 +36,6 @@ pub struct ErrorPage {
     pub next: Option<ErrorId>,
 }
 
-/// Why a list could not be made.
-enum Unreadable {
-    Store(StoreError),
-    Journal(JournalError),
-}
-
-impl From<StoreError> for Unreadable {
-    fn from(error: StoreError) -> Self {
-        Unreadable::Store(error)
-    }
-}
-
-impl From<JournalError> for Unreadable {
-    fn from(error: JournalError) -> Self {
-        Unreadable::Journal(error)
-    }
-}
-
 impl From<Unreadable> for Rejected {
     fn from(error: Unreadable) -> Self {
         match error {
@@ -79,12 +60,13 @@ impl Engine {
         let unknown = || Rejected::UnknownError(id.to_string());
         let located = self.locate_kept(None).await?;
         let store = self.store.clone();
-        let read = blocking(&*self.env, move || one(&*store, &located, id));
-        let error = read.await?.ok_or_else(unknown)?;
+        let read = blocking(&*self.env, move || one(&*store, &located, id).map(|found| (found, located)));
+        let (error, located) = read.await?;
+        let error = error.ok_or_else(unknown)?;
         // A map that is gone has no flow any more; its errors are shown until they go, too.
         let flows = self.locate(&error.map).await.unwrap_or_default();
-        let kept = self.locate_kept(Some(&error.map)).await.unwrap_or_default();
-        let spec = flows.iter().map(|at| &at.spec).chain(kept.iter().map(|at| &at.at.spec)).next();
+        let kept = located.iter().filter(|at| at.map == error.map).map(|at| &at.at.spec);
+        let spec = flows.iter().map(|at| &at.spec).chain(kept).next();
         let image = error
             .kept
             .as_ref()
@@ -199,14 +181,18 @@ fn one(store: &dyn Store, located: &[LocatedKept], id: ErrorId) -> Result<Option
     else {
         return Ok(None);
     };
-    let found = records(&at.at).read(flow, seq)?;
+    read(at, seq)
+}
+
+/// A record of a preserved queue, by its Seq.
+fn read(at: &LocatedKept, seq: Seq) -> Result<Option<SetAside>, Unreadable> {
+    let found = records(&at.at).read(at.at.flow, seq)?;
     Ok(found.map(|record| SetAside::preserved(&record, &at.at.spec)))
 }
 
 fn with_change(located: &[LocatedKept], error: SetAside) -> Result<SetAside, Unreadable> {
     let Some(at) = located.iter().find(|at| at.at.flow == error.flow) else { return Ok(error) };
-    let found = records(&at.at).read(error.flow, error.seq)?;
-    let kept = found.map(|record| SetAside::preserved(&record, &at.at.spec)).and_then(|error| error.kept);
+    let kept = read(at, error.seq)?.and_then(|error| error.kept);
     Ok(SetAside { kept, ..error })
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use crate::journal::JournalError;
 use crate::view::{ActivityEntry, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,24 @@ pub struct StoreError {
     pub operation: &'static str,
     /// What the disk or the database said.
     pub message: String,
+}
+
+/// Why errors could not be looked up: entries are in the store, preserved queues in the journal.
+pub(crate) enum Unreadable {
+    Store(StoreError),
+    Journal(JournalError),
+}
+
+impl From<StoreError> for Unreadable {
+    fn from(error: StoreError) -> Self {
+        Unreadable::Store(error)
+    }
+}
+
+impl From<JournalError> for Unreadable {
+    fn from(error: JournalError) -> Self {
+        Unreadable::Journal(error)
+    }
 }
 
 /// Where a list of activity begins, and which way it goes.
@@ -295,9 +314,12 @@ impl MapRecord {
 
     /// Its flows in a stream under which errors are noted: the one that goes on, and those whose queues it skipped.
     pub fn family(&self, stream: &StreamName) -> Vec<FlowId> {
-        let skipped = self.skipped.iter().map(|skipped| &skipped.flow);
-        let flows = self.flows.iter().chain(skipped).filter(|flow| flow.stream == *stream);
-        flows.map(|flow| flow.flow).collect()
+        self.every_flow().filter(|flow| flow.stream == *stream).map(|flow| flow.flow).collect()
+    }
+
+    /// Its flows that go on, and those whose queues it skipped and that are not gone yet.
+    pub fn every_flow(&self) -> impl Iterator<Item = &FlowRecord> {
+        self.flows.iter().chain(self.skipped.iter().map(|skipped| &skipped.flow))
     }
 
     /// The queues that it has skipped and that are kept.

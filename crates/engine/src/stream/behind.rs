@@ -11,8 +11,8 @@
 
 use super::batch::Batch;
 use super::lane::{LaneEnd, LaneRun};
-use crate::journal::{JournalError, Record as JournalRecord};
-use crate::store::{ErrorStatus, FlowId, KeptChange, Record, SetAside, StoreError};
+use crate::journal::Record as JournalRecord;
+use crate::store::{ErrorStatus, FlowId, KeptChange, Record, SetAside, Unreadable};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tandem_core::map::FlowSpec;
 use tandem_core::{Fault, FaultClass, IntegrationKey, KeyHash, MapName, Seq, WallTime, Write, WriteOp};
@@ -37,29 +37,11 @@ struct Older {
 /// A record of a map, by the hash of its key. Maps have keys that are alike, and nothing to do with each other.
 type RecordOf = (MapName, KeyHash);
 
-/// Why something could not be looked up.
-enum Blind {
-    Journal(JournalError),
-    Store(StoreError),
-}
-
-impl From<JournalError> for Blind {
-    fn from(error: JournalError) -> Self {
-        Blind::Journal(error)
-    }
-}
-
-impl From<StoreError> for Blind {
-    fn from(error: StoreError) -> Self {
-        Blind::Store(error)
-    }
-}
-
-impl From<Blind> for LaneEnd {
-    fn from(blind: Blind) -> Self {
-        match blind {
-            Blind::Journal(error) => LaneEnd::Unreadable(error),
-            Blind::Store(error) => LaneEnd::Forgetful(error),
+impl From<Unreadable> for LaneEnd {
+    fn from(error: Unreadable) -> Self {
+        match error {
+            Unreadable::Journal(error) => LaneEnd::Unreadable(error),
+            Unreadable::Store(error) => LaneEnd::Forgetful(error),
         }
     }
 }
@@ -94,7 +76,7 @@ impl LaneRun {
     }
 
     /// The older changes of the records that these are about, by the hashes of their keys.
-    fn older(&self, records: &[JournalRecord]) -> Result<BTreeMap<RecordOf, Vec<Older>>, Blind> {
+    fn older(&self, records: &[JournalRecord]) -> Result<BTreeMap<RecordOf, Vec<Older>>, Unreadable> {
         let mut keys: BTreeMap<FlowId, BTreeMap<KeyHash, Vec<IntegrationKey>>> = BTreeMap::new();
         for record in records {
             let Some(member) = self.members.get(&record.flow) else { continue };

@@ -132,9 +132,7 @@ impl Supervisor {
                     if errors > 0 {
                         entry.detail += &format!(", nor {errors} errors");
                     }
-                    let skipped = record.skipped.iter().map(|skipped| &skipped.flow);
-                    let flows = record.flows.iter().chain(skipped);
-                    records.extend(flows.map(|flow| Record::NoErrors(flow.flow)));
+                    records.extend(record.every_flow().map(|flow| Record::NoErrors(flow.flow)));
                     record.flows.clear();
                     record.skipped.clear();
                     record.retries.clear();

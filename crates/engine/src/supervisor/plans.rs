@@ -123,8 +123,7 @@ pub(super) fn holes<'a>(
     maps: &'a BTreeMap<MapName, MapRecord>,
     stream: &'a StreamName,
 ) -> impl Iterator<Item = (FlowId, &'a Holes)> {
-    let skipped = |record: &'a MapRecord| record.skipped.iter().map(|skipped| &skipped.flow);
-    let flows = maps.values().flat_map(move |record| record.flows.iter().chain(skipped(record)));
+    let flows = maps.values().flat_map(MapRecord::every_flow);
     flows.filter(move |flow| flow.stream == *stream).map(|flow| (flow.flow, &flow.holes))
 }
 

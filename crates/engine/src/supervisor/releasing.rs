@@ -99,6 +99,5 @@ impl Supervisor {
 
 /// The streams in which a map may have errors.
 pub(super) fn streams_of(record: &MapRecord) -> BTreeSet<StreamName> {
-    let skipped = record.skipped.iter().map(|skipped| &skipped.flow);
-    record.flows.iter().chain(skipped).map(|flow| flow.stream.clone()).collect()
+    record.every_flow().map(|flow| flow.stream.clone()).collect()
 }

@@ -64,9 +64,8 @@ impl Supervisor {
 
     /// How many errors a map has.
     pub(super) fn error_stats(&self, record: &MapRecord) -> ErrorStats {
-        let flows = record.flows.iter().chain(record.skipped.iter().map(|skipped| &skipped.flow));
         let mut stats = ErrorStats::default();
-        for flow in flows {
+        for flow in record.every_flow() {
             stats.open += self.errors.of(flow.flow, ErrorStatus::Open);
             stats.waiting += self.errors.of(flow.flow, ErrorStatus::Waiting);
             stats.retrying += self.errors.of(flow.flow, ErrorStatus::Retrying);

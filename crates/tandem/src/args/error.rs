@@ -89,8 +89,9 @@ pub(crate) struct Which {
     pub(crate) tx: Option<String>,
 }
 
+/// What is asked of which errors, and why.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ErrorRetry {
+pub(crate) struct Meant {
     /// The map.
     pub(crate) map: String,
     #[command(flatten)]
@@ -101,6 +102,12 @@ pub(crate) struct ErrorRetry {
     /// Why; it stands in the activity log.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ErrorRetry {
+    #[command(flatten)]
+    pub(crate) meant: Meant,
     /// Return when it has ended.
     #[arg(long)]
     pub(crate) wait: bool,
@@ -120,16 +127,8 @@ pub(crate) struct ErrorCancel {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ErrorDelete {
-    /// The map.
-    pub(crate) map: String,
     #[command(flatten)]
-    pub(crate) which: Which,
-    /// Do nothing if another number of errors is meant by now.
-    #[arg(long, value_name = "ERRORS")]
-    pub(crate) expected: Option<u64>,
-    /// Why; it stands in the activity log.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) reason: String,
+    pub(crate) meant: Meant,
     /// Ask nothing: agree to what loses data.
     #[arg(long)]
     pub(crate) yes: bool,

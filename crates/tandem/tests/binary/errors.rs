@@ -1,27 +1,23 @@
 //! Catch-up errors: a queue that is skipped and preserved, errors that are tried again, superseded, waiting, deleted.
 
-use crate::house::{House, Server, until_equal};
+use crate::house::{House, Server, items, running, until_equal};
 use crate::http::ask;
 use crate::postgres::{run, until, world};
 use serde_json::Value as Json;
 use std::time::Instant;
 use tandem_proof_servers::PostgresOptions;
 
-fn running(house: &House) -> Server {
-    let server = house.serve();
-    server.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
-    server
-}
-
-fn items(page: &Json) -> &Vec<Json> {
-    page["items"].as_array().unwrap()
-}
-
 /// The errors of a map, each by its key and how it stands.
 fn errors(server: &Server, map: &str, more: &[&str]) -> Vec<String> {
     let page = server.ok(&[&["error", "list", map], more].concat());
     let shown = |error: &Json| format!("{} {}", error["key"][0], error["status"].as_str().unwrap());
     items(&page).iter().map(shown).collect()
+}
+
+/// The CRM takes no order of more than 99 cents.
+fn refuse_dear_orders(house: &House) {
+    let trigger = "CREATE TRIGGER dear BEFORE INSERT ON orders WHEN NEW.cents > 99 BEGIN SELECT RAISE(ABORT, 'too dear'); END;";
+    house.app("crm").execute_batch(trigger).unwrap();
 }
 
 /// How many errors a map has that something is still to become of.
@@ -240,12 +236,7 @@ fn a_map_is_stopped_with_its_queue_preserved_and_its_errors_retried_while_it_is(
 #[test]
 fn a_map_with_errors_is_not_stopped_without_a_word_about_them() {
     let house = House::new();
-    house
-        .app("crm")
-        .execute_batch(
-            "CREATE TRIGGER dear BEFORE INSERT ON orders WHEN NEW.cents > 99 BEGIN SELECT RAISE(ABORT, 'too dear'); END;",
-        )
-        .unwrap();
+    refuse_dear_orders(&house);
     let tandem = running(&house);
     let erp = house.app("erp");
     erp.execute_batch("INSERT INTO customers VALUES ('K1', 'Ann'); INSERT INTO orders VALUES (1, 'K1', 500)")
@@ -300,12 +291,7 @@ fn a_retry_takes_turns_with_its_map_and_can_be_cancelled() {
 fn old_errors_are_released_where_that_was_chosen() {
     let house = House::new();
     house.edit("name = \"orders\"\n", "name = \"orders\"\nlimits = { error_retention = \"3s\" }\n");
-    house
-        .app("crm")
-        .execute_batch(
-            "CREATE TRIGGER dear BEFORE INSERT ON orders WHEN NEW.cents > 99 BEGIN SELECT RAISE(ABORT, 'too dear'); END;",
-        )
-        .unwrap();
+    refuse_dear_orders(&house);
     let tandem = running(&house);
     let erp = house.app("erp");
     erp.execute_batch("INSERT INTO customers VALUES ('K1', 'Ann'); INSERT INTO orders VALUES (1, 'K1', 500)")
@@ -341,12 +327,7 @@ fn a_rule_stops_a_map_and_nothing_of_it_is_lost() {
         "[[maps]]\nname = \"customers\"",
         "[[rules]]\nname = \"enough\"\nwhen = { count = 2, within = \"1m\" }\nthen = { action = \"stop\" }\n\n[[maps]]\nname = \"customers\"",
     );
-    house
-        .app("crm")
-        .execute_batch(
-            "CREATE TRIGGER dear BEFORE INSERT ON orders WHEN NEW.cents > 99 BEGIN SELECT RAISE(ABORT, 'too dear'); END;",
-        )
-        .unwrap();
+    refuse_dear_orders(&house);
     let tandem = running(&house);
     let erp = house.app("erp");
     erp.execute_batch(

@@ -265,6 +265,18 @@ pub(crate) fn until_equal(house: &House, table: &str) -> usize {
     }
 }
 
+/// A server whose maps run.
+pub(crate) fn running(house: &House) -> Server {
+    let server = house.serve();
+    server.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
+    server
+}
+
+/// What is on a page.
+pub(crate) fn items(page: &Json) -> &Vec<Json> {
+    page["items"].as_array().unwrap()
+}
+
 /// The rows of a table, in order.
 pub(crate) fn rows(database: &Connection, table: &str) -> Vec<String> {
     let mut statement = database.prepare(&format!("SELECT * FROM {table} ORDER BY no")).unwrap();

@@ -1,22 +1,12 @@
 //! What is queued and what was set aside can be seen whole: every record, with what would be written.
 
-use crate::house::{House, Server, until_equal};
+use crate::house::{House, Server, items, running, until_equal};
 use crate::http::ask;
 use crate::postgres::{run, trouble, until, world};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use tandem_proof_servers::PostgresOptions;
-
-fn running(house: &House) -> Server {
-    let server = house.serve();
-    server.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
-    server
-}
-
-fn items(page: &Json) -> &Vec<Json> {
-    page["items"].as_array().unwrap()
-}
 
 /// The whole export of a map's queue, line by line.
 fn export(server: &Server, map: &str) -> Vec<Json> {

@@ -1,14 +1,8 @@
 //! The main use, on real databases: two apps are kept in step, one is taken away, nothing is lost.
 
-use crate::house::{House, PATIENCE, rows, tandem, until_equal};
+use crate::house::{House, PATIENCE, rows, running, tandem, until_equal};
 use serde_json::Value as Json;
 use std::time::{Duration, Instant};
-
-fn running(house: &House) -> crate::house::Server {
-    let server = house.serve();
-    server.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
-    server
-}
 
 fn records(stats: &Json) -> u64 {
     stats["records"].as_u64().unwrap()

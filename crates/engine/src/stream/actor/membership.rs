@@ -69,10 +69,9 @@ impl StreamActor {
         let record = &self.parts.record;
         let unsettled: BTreeSet<FlowId> =
             record.resting.iter().filter(|resting| resting.unsettled).map(|resting| resting.flow).collect();
-        let mut joining: Vec<(FlowId, Seq)> = plan
+        let ready = plan
             .flows
             .values()
-            .filter(|flow| flow.retry.is_none())
             .filter(|flow| {
                 let mut itself_and_before = plan.skipped_by(flow.flow).chain([flow.flow]);
                 flow.follow
@@ -80,13 +79,10 @@ impl StreamActor {
                     && !itself_and_before.any(|flow| unsettled.contains(&flow))
                     && self.may_go(flow, plan)
             })
-            .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)))
-            .collect();
-        let retries = plan.flows.values().filter(|flow| flow.retry.is_some() && flow.follow);
-        let retries = retries.filter(|flow| record.lane_of(flow.flow).is_none());
-        let retries = retries.filter(|flow| !unsettled.contains(&flow.flow) && self.may_go(flow, plan));
-        let retries: Vec<(FlowId, Seq)> =
-            retries.filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?))).collect();
+            .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)));
+        let is_retry =
+            |(flow, _): &(FlowId, Seq)| plan.flows.get(flow).is_some_and(|flow| flow.retry.is_some());
+        let (retries, mut joining): (Vec<_>, Vec<_>) = ready.partition(is_retry);
         if joining.is_empty() && retries.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! `tandem error retry`, `cancel` and `delete`
 
-use crate::args::{ErrorCancel, ErrorDelete, ErrorRetry, Which};
+use crate::args::{ErrorCancel, ErrorDelete, ErrorRetry, Meant, Which};
 use crate::failure::{Exit, Failure};
 use crate::output::{can_ask, count, table};
 use crate::verbs::map::actor;
@@ -16,10 +16,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) async fn retry(desk: &Desk<'_>, asked: ErrorRetry) -> Outcome {
     let deadline = Instant::now() + asked.timeout;
-    let request = request(asked.which, asked.expected, asked.reason);
-    let taken = desk.client.retry_errors(&asked.map, &request).await?;
+    let (map, request) = request(asked.meant);
+    let taken = desk.client.retry_errors(&map, &request).await?;
     if asked.wait {
-        wait(desk, &asked.map, deadline).await?;
+        wait(desk, &map, deadline).await?;
     }
     show(desk, &taken);
     Ok(Exit::Ok)
@@ -33,16 +33,19 @@ pub(crate) async fn cancel(desk: &Desk<'_>, asked: ErrorCancel) -> Outcome {
 
 pub(crate) async fn delete(desk: &Desk<'_>, asked: ErrorDelete) -> Outcome {
     if !asked.yes {
-        agree(desk, &asked.map).await?;
+        agree(desk, &asked.meant.map).await?;
     }
-    let request = request(asked.which, asked.expected, asked.reason);
-    show(desk, &desk.client.delete_errors(&asked.map, &request).await?);
+    let (map, request) = request(asked.meant);
+    show(desk, &desk.client.delete_errors(&map, &request).await?);
     Ok(Exit::Ok)
 }
 
-fn request(which: Which, expected: Option<u64>, reason: String) -> ErrorsRequest {
-    let Which { ids, all, class, key, tx } = which;
-    ErrorsRequest { all, ids, class, key, transaction: tx, expected, reason, actor: Some(actor()) }
+/// The map, and what is asked of its errors.
+fn request(meant: Meant) -> (String, ErrorsRequest) {
+    let Meant { map, which: Which { ids, all, class, key, tx }, expected, reason } = meant;
+    let request =
+        ErrorsRequest { all, ids, class, key, transaction: tx, expected, reason, actor: Some(actor()) };
+    (map, request)
 }
 
 fn show(desk: &Desk<'_>, taken: &ErrorsTaken) {
