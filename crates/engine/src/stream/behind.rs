@@ -315,6 +315,7 @@ mod tests {
             committed_at: WallTime(0),
             captured_at: WallTime(0),
             mark: None,
+            stamp: None,
         }
     }
 
