@@ -345,6 +345,7 @@ mod tests {
             start: Position::default(),
             through: Seq(200),
             end: PieceEnd::Head,
+            lost: BTreeMap::new(),
             counts: BTreeMap::new(),
         };
         let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
