@@ -14,17 +14,8 @@ pub(crate) const LATER: &[&str] = &[
     "side_effects",
     "group",
     "initial_sync",
-    "on_leave",
     "whole_transaction_rows",
-    "filter",
-    "to_right",
-    "to_left",
-    "values",
-    "default",
-    "constant",
     "lookup",
-    "timezone",
-    "sensitive",
 ];
 
 /// Where a key of a later version stands, if it does.

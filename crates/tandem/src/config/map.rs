@@ -1,11 +1,13 @@
 //! From maps as they stand in files to maps that make sense together.
 
 use super::check_name;
+use super::column;
 use super::fault::{ConfigError, Source};
-use super::file::{RawColumn, RawMap, RawSide};
+use super::file::{RawMap, RawSide};
+use super::scalar::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::map::{ColumnPair, Columns, Deletes, Direction, Side, TableMap};
+use tandem_core::map::{Deletes, Direction, OnLeave, Side, TableMap};
 use tandem_core::{AppName, MapName, TableName};
 use toml::Spanned;
 
@@ -68,14 +70,24 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
                 .with_fix("name the same number of columns on both sides, in the same order"),
         );
     }
+    let asked = match raw.direction.as_ref().map(|given| given.get_ref().as_str()) {
+        Some("both") => Direction::Both,
+        Some("to_left") => Direction::ToLeft,
+        _ => Direction::ToRight,
+    };
+    let mut reader = Reader { source, errors };
+    let columns = column::understand(raw.columns.as_ref(), asked, (&left.key, &right.key), &mut reader);
+    let words = [("keep", OnLeave::Keep), ("delete", OnLeave::Delete)];
+    let on_leave = raw.on_leave.as_ref().and_then(|given| reader.word("on_leave", given, &words));
     TableMap {
         name: MapName::from(raw.name.get_ref().as_str()),
         direction: direction(source, raw.direction.as_ref(), errors),
         left,
         right,
-        columns: columns(source, raw.columns.as_ref(), errors),
+        columns,
         depends_on: raw.depends_on.iter().map(|name| MapName::from(name.get_ref().as_str())).collect(),
         deletes: deletes(source, raw.deletes.as_ref(), errors),
+        on_leave: on_leave.unwrap_or_default(),
     }
 }
 
@@ -114,7 +126,9 @@ fn side(source: &Source, raw: &Spanned<RawSide>, apps: &[AppName], errors: &mut 
     if let Some(why) = why {
         errors.push(source.error(raw.key.span(), why));
     }
-    Side { app, table, key }
+    let filter = raw.filter.as_ref();
+    let filter = filter.and_then(|given| column::expression(given, &mut Reader { source, errors }));
+    Side { app, table, key, filter }
 }
 
 fn direction(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<ConfigError>) -> Direction {
@@ -149,47 +163,6 @@ fn deletes(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<Co
         }
     }
     Deletes::Reject
-}
-
-fn columns(
-    source: &Source,
-    given: Option<&Spanned<Vec<RawColumn>>>,
-    errors: &mut Vec<ConfigError>,
-) -> Columns {
-    let Some(given) = given else { return Columns::SameNames };
-    let mut pairs: Vec<ColumnPair> = Vec::new();
-    for raw in given.get_ref() {
-        let (Some(left), Some(right)) = (&raw.left, &raw.right) else {
-            let place = raw.left.as_ref().or(raw.right.as_ref()).map_or(given.span(), Spanned::span);
-            errors.push(
-                source
-                    .error(
-                        place,
-                        "a column is named on one side only, which is not supported by this version",
-                    )
-                    .with_fix("name both: { left = \"name\", right = \"display_name\" }"),
-            );
-            continue;
-        };
-        for (side, name) in [("left", left), ("right", right)] {
-            let taken = pairs.iter().any(|pair| {
-                let other = if side == "left" { &pair.left } else { &pair.right };
-                **other == **name.get_ref()
-            });
-            if taken || name.get_ref().is_empty() {
-                let why = match taken {
-                    true => format!("the {side} column '{}' stands in two pairs", name.get_ref()),
-                    false => format!("a {side} column has no name"),
-                };
-                errors.push(source.error(name.span(), why));
-            }
-        }
-        pairs.push(ColumnPair {
-            left: left.get_ref().as_str().into(),
-            right: right.get_ref().as_str().into(),
-        });
-    }
-    Columns::Pairs(pairs)
 }
 
 fn parents(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {

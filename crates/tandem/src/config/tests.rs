@@ -1,5 +1,7 @@
 //! Configs and what they say: golden errors, so that a change of a message is seen.
 
+mod columns;
+
 use super::*;
 use std::time::Duration;
 use tandem_core::map::{Columns, Deletes, Direction};
@@ -109,7 +111,7 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
         "tandem.toml:8:1: unknown key 'delets'
   8 | delets = \"queue\"
     | ^^^^^^
-  fix: the keys here are name, direction, left, right, columns, depends_on, deletes, limits",
+  fix: the keys here are name, direction, left, right, columns, depends_on, deletes, limits, on_leave",
     );
     refused(
         "[apps.erp]\nurl = \"sqlite:a.db\"\npassword = \"x\"\n",
@@ -141,15 +143,11 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     assert!(read_config(&of_app).unwrap().hold_source.contains(&"crm".into()));
     let other = of_app.replace("hold_source", "keep");
     assert!(read_config(&other).unwrap_err().contains("write one of \"hold_source\""));
-    for key in ["conflict = \"left_wins\"", "on_leave = \"delete\""] {
-        let seen = read_config(&format!("{APPS}{}", map("a", key))).unwrap_err();
-        assert!(seen.contains("is not supported by this version"), "{seen}");
-    }
-    let filter = map("a", "").replace("key = [\"no\"]", "key = [\"no\"], filter = \"x\"");
-    assert!(read_config(&format!("{APPS}{filter}")).unwrap_err().contains("'filter' is not supported"));
-    let column = "columns = [{ left = \"no\", right = \"no\", to_right = [{ trim = true }] }]";
+    let seen = read_config(&format!("{APPS}{}", map("a", "conflict = \"left_wins\""))).unwrap_err();
+    assert!(seen.contains("'conflict' is not supported by this version"), "{seen}");
+    let column = "columns = [{ left = \"no\", right = \"no\", lookup = { map = \"b\" } }]";
     let seen = read_config(&format!("{APPS}{}", map("a", column))).unwrap_err();
-    assert!(seen.contains("'to_right' is not supported"), "{seen}");
+    assert!(seen.contains("'lookup' is not supported"), "{seen}");
 }
 
 #[test]
