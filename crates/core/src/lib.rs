@@ -26,7 +26,7 @@ mod write;
 
 pub use canonical::{Comparison, RowHash};
 pub use catch_up::{CatchUp, OUTRUN_SPAN, Outrun, Progress, Rate, RateCap};
-pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind};
+pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind, Stamp};
 pub use check::{Finding, Severity};
 pub use dependents::Dependents;
 pub use fault::{Fault, FaultClass};

@@ -61,7 +61,7 @@ impl Route {
             });
             let ends = commit.is_some();
             if !entries.is_empty() || (ends && self.open) {
-                routed.fragments.push(Fragment { entries, commit });
+                routed.fragments.push(Fragment { entries, commit, mark: fragment.mark.clone() });
                 self.open = !ends;
             }
         }
@@ -115,9 +115,8 @@ mod tests {
             position: Position(Bytes::from_static(end.as_bytes())),
             transaction: "".into(),
             committed_at: WallTime(0),
-            mark: None,
         });
-        Fragment { entries, commit }
+        Fragment { entries, commit, mark: None }
     }
 
     fn shape(routed: &Routed) -> Vec<(usize, bool)> {

@@ -49,6 +49,7 @@ fn error(map: &str, seq: u64, key: &str, class: FaultClass) -> SetAside {
             key: Some(key_of(key)),
             transaction: Seq(seq - 1),
             committed_at: WallTime(5),
+            stamp: None,
             touches: vec![key_of(key).hash()],
         }),
         fault: Fault::new(class, "write", "no").code("23514").table("t").fix("ALTER TABLE t"),
@@ -380,7 +381,7 @@ fn errors_of_version_2_are_open_and_known_by_the_records_that_they_touch() {
     before.execute_batch(VERSION_2).unwrap();
     let document = r#"{"transaction_name":"tx5","transaction":4,"committed_at":5,"fault":{"class":"application",
         "operation":"write","message":"no","code":"23514","table":"t","fix":"ALTER TABLE t"}}"#;
-    let change = crate::journal::blob::encode(&kept.change, kept.key.as_ref());
+    let change = crate::journal::blob::encode(&kept.change, kept.stamp, kept.key.as_ref());
     let sql = "INSERT INTO error VALUES (7, 1, 5, 'a', 'application', '[\"K1\",\"7\"]', 1, 100, 100, ?1, ?2)";
     before.execute(sql, (document, change)).unwrap();
     drop(before);

@@ -317,6 +317,7 @@ mod tests {
             committed_at: WallTime(0),
             captured_at: WallTime(0),
             mark: None,
+            stamp: None,
         }
     }
 
