@@ -416,6 +416,22 @@ impl Engine {
         Ok(Page { items, next })
     }
 
+    /// The conflicts of a map, or of all, the newest first; before this number, if it is given.
+    pub async fn conflicts(
+        &self,
+        map: Option<MapName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<(u64, crate::Conflict)>, Rejected> {
+        let store = self.store.clone();
+        let read = blocking(&*self.env, move || store.conflicts(map.as_ref(), before, limit + 1));
+        let mut items = read.await.map_err(|error| Rejected::Disk(error.to_string()))?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|(id, _)| *id);
+        Ok(Page { items, next })
+    }
+
     /// Checks the declared maps against their apps: schemas, keys, rights, settings.
     pub async fn check(&self) -> Vec<Finding> {
         let maps: Vec<TableMap> = self.snapshot().maps.iter().map(|view| view.map.clone()).collect();

@@ -1,5 +1,6 @@
 //! What the engine shows: maps, apps, queues, activity. Snapshots; nothing in here moves anything.
 
+use crate::store::FlowId;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tandem_core::lifecycle::{Action, MapState};
@@ -44,6 +45,8 @@ pub struct MapView {
     pub errors: ErrorStats,
     /// Its errors that are being tried again.
     pub retries: Vec<RetryView>,
+    /// How often both sides changed a record without knowing of each other, ever since.
+    pub conflicts: u64,
 }
 
 impl MapView {
@@ -83,6 +86,8 @@ pub struct CatchUpView {
 /// One direction of a map as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowView {
+    /// Its number.
+    pub flow: FlowId,
     /// Where it goes from and to.
     pub stream: StreamName,
     /// Everything up to here is applied or set aside.
@@ -191,6 +196,8 @@ pub enum ConditionKind {
     NotConverging,
     /// The pause was planned to be over by now.
     WindowOver,
+    /// The triggers of two apps change each other's records for ever; that was stopped, and both sides differ.
+    PingPong,
 }
 
 impl ConditionKind {
@@ -210,7 +217,8 @@ impl ConditionKind {
             | ConditionKind::SourceHeld
             | ConditionKind::WritesBlocked
             | ConditionKind::NotConverging
-            | ConditionKind::WindowOver => !status,
+            | ConditionKind::WindowOver
+            | ConditionKind::PingPong => !status,
         }
     }
 }

@@ -3,9 +3,9 @@
 
 use crate::PAGE_MAX;
 use crate::wire::{
-    Accepted, ActionRequest, Activity, App, CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, Finding,
-    Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError, RecordErrorInFull,
-    Rule, RuleTest, SwitchRequest, Tried, TryRequest,
+    Accepted, ActionRequest, Activity, App, CancelRequest, Conflict, ErrorCause, ErrorsRequest, ErrorsTaken,
+    Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError,
+    RecordErrorInFull, Rule, RuleTest, SwitchRequest, Tried, TryRequest,
 };
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
@@ -232,6 +232,17 @@ impl Client {
         let query =
             [("map", text(map)), ("after", text(after)), ("since", text(since)), ("limit", text(limit))];
         self.get(&["activity"], &query).await
+    }
+
+    /// The conflicts of a map, or of all, the newest first; `after` is `next` of the page before.
+    pub async fn conflicts(
+        &self,
+        map: Option<&str>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Page<Conflict>, ClientError> {
+        let query = [("map", text(map)), ("after", text(after)), ("limit", text(limit))];
+        self.get(&["conflicts"], &query).await
     }
 
     /// The apps, by name.

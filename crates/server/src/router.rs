@@ -1,6 +1,6 @@
 //! The routes, on one screen, and the loop that serves them.
 
-use crate::handlers::{actions, activity, apps, errors, health, maps, queue, rules};
+use crate::handlers::{actions, activity, apps, conflicts, errors, health, maps, queue, rules};
 use crate::problem::Refusal;
 use crate::{BODY_MAX_BYTES, fence};
 use axum::Router;
@@ -40,6 +40,7 @@ pub fn router(engine: Engine) -> Router {
         .route("/rules/{rule}/disable", post(rules::disable))
         .route("/rules/{rule}/test", get(rules::test))
         .route("/activity", get(activity::list))
+        .route("/conflicts", get(conflicts::list))
         .route("/apps", get(apps::list))
         .route("/check", get(apps::check));
     Router::new()

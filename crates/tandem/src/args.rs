@@ -67,6 +67,9 @@ pub(crate) enum Verb {
     /// Catch-up errors: list, show, export, retry, cancel, delete
     #[command(subcommand)]
     Error(ErrorVerb),
+    /// What both sides of a two-way map have changed at once: list
+    #[command(subcommand)]
+    Conflict(ConflictVerb),
     /// Rules: list, enable, disable, and test when one would have fired
     #[command(subcommand)]
     Rule(RuleVerb),
@@ -240,6 +243,24 @@ pub(crate) struct QueueShow {
     pub(crate) map: String,
     /// The record's number, as 'queue list' shows it.
     pub(crate) seq: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictVerb {
+    /// Conflicts, the newest first
+    List(ConflictList),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConflictList {
+    /// Only those of this map.
+    pub(crate) map: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Only what is older than this: 'next' of the page before.
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

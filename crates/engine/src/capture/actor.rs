@@ -330,6 +330,9 @@ impl AppActor {
                 }
             }
             sink.journal.announce(durable);
+            for (map, times) in route.screen.take_ping_pong() {
+                *self.status.ping_pong.entry((stream.clone(), map)).or_default() += times;
+            }
             let seen = route.screen.seen();
             for both in sink.both_ways.values().filter(|_| !lags) {
                 both.other.journal.note_echoed(&seen);

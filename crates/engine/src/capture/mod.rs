@@ -84,6 +84,8 @@ pub(crate) struct AppStatus {
     pub(crate) bypassed: BTreeMap<(MapName, StreamName), Bypassed>,
     /// Barriers that are durable in a journal, with their Seq in that one.
     pub(crate) barriers: BTreeMap<(BarrierId, StreamName), Seq>,
+    /// For two-way maps, by stream and number: rows of ours that came back changed once too often.
+    pub(crate) ping_pong: BTreeMap<(StreamName, u64), u64>,
     /// It has ended: nothing of ours is left in the app that capture had put there.
     pub(crate) ended: bool,
 }

@@ -3,10 +3,13 @@
 use super::limiting::{amount, span};
 use super::{Supervisor, plans};
 use crate::store::{FlowRecord, MapRecord};
+use crate::two_way::map_number;
 use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::lifecycle::allowed;
 use tandem_core::limits::Level;
+use tandem_core::map::Direction;
 use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq};
 
 /// A condition before it is known since when it holds.
@@ -36,6 +39,7 @@ impl Fact {
 impl Supervisor {
     /// Shows the present state, if it differs from what was shown last.
     pub(super) fn show(&mut self) {
+        let conflicts = self.conflict_counts();
         let mut maps = Vec::with_capacity(self.maps.len());
         for record in self.maps.values().cloned().collect::<Vec<_>>() {
             let flows: Vec<FlowView> = record.flows.iter().map(|flow| self.flow_view(flow)).collect();
@@ -44,6 +48,7 @@ impl Supervisor {
             let catch_up = self.watch_catch_up(&record, &flows);
             let window = self.window_view(&record);
             let conditions = self.conditions(&record, errors.total());
+            let name = record.map.name.clone();
             maps.push(MapView {
                 allowed: allowed(&record.state),
                 dependents: self.dependents.dependents(&record.map.name).into_iter().collect(),
@@ -55,6 +60,7 @@ impl Supervisor {
                 flows,
                 errors,
                 retries,
+                conflicts: conflicts.get(&name).copied().unwrap_or_default(),
             });
         }
         let apps = self.world.apps.keys().map(|app| {
@@ -77,6 +83,7 @@ impl Supervisor {
     pub(super) fn flow_view(&self, flow: &FlowRecord) -> FlowView {
         let start = flow.start.unwrap_or_default();
         let mut view = FlowView {
+            flow: flow.flow,
             stream: flow.stream.clone(),
             applied_seq: start,
             head_seq: start,
@@ -154,6 +161,34 @@ impl Supervisor {
         facts
     }
 
+    /// How many conflicts each map has had.
+    fn conflict_counts(&self) -> BTreeMap<MapName, u64> {
+        if self.maps.values().all(|record| record.map.direction != Direction::Both) {
+            return BTreeMap::new();
+        }
+        self.world.store.conflict_counts().unwrap_or_else(|error| {
+            tracing::error!("conflicts cannot be counted: {error}");
+            BTreeMap::new()
+        })
+    }
+
+    /// Two triggers that undo each other's work.
+    fn ping_pong_fact(&self, record: &MapRecord) -> Option<Fact> {
+        let number = map_number(&record.map.name);
+        let left = record.flows.iter().filter_map(|flow| {
+            let handle = self.apps.get(&flow.stream.source)?;
+            handle.status.borrow().ping_pong.get(&(flow.stream.clone(), number)).copied()
+        });
+        let left = left.sum::<u64>();
+        let reason = format!(
+            "{left} times what a trigger had made of our write came back changed once more; it was left there, and \
+             the sides differ"
+        );
+        let fix = "let the triggers of one side leave what the other side has made, or set side_effects = \"ignore\"";
+        let fact = Fact { kind: ConditionKind::PingPong, status: true, reason, fix: Some(fix.to_owned()) };
+        (left > 0).then_some(fact)
+    }
+
     /// How near a queue is to its limits, once that is worth a word.
     fn limit_fact(&self, record: &MapRecord) -> Option<Fact> {
         let judged = self.watched.get(&record.map.name)?.judged?;
@@ -204,7 +239,8 @@ impl Supervisor {
         let stalled = stalled.map(|fault| Fact::trouble(ConditionKind::Stalled, &fault));
         let source = Fact::connected(ConditionKind::SourceConnected, source);
         let destination = Fact::connected(ConditionKind::DestinationConnected, destination);
-        [gap, disk, stalled].into_iter().flatten().chain([source, destination]).collect()
+        let ping_pong = self.ping_pong_fact(record);
+        [gap, disk, stalled, ping_pong].into_iter().flatten().chain([source, destination]).collect()
     }
 }
 

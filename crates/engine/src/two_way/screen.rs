@@ -36,16 +36,8 @@ pub(crate) struct Screen {
     echoes: Vec<Echo>,
     /// The time of the last transaction that has ended: what a piece of an open one is stamped with.
     last_time: WallTime,
-    /// Rows that were found to be echoes, and side effects that were left because they came back changed again.
-    pub(crate) counts: Counts,
-}
-
-/// What became of rows in our transactions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) echoes: u64,
-    pub(crate) side_effects: u64,
-    pub(crate) ping_pong: u64,
+    /// Side effects that were left because they came back changed again, by map.
+    ping_pong: BTreeMap<u64, u64>,
 }
 
 /// What of a transaction goes into the journal.
@@ -86,6 +78,11 @@ impl Screen {
     pub(crate) fn take_echoes(&mut self) -> Vec<Echo> {
         self.fresh.clear();
         std::mem::take(&mut self.echoes)
+    }
+
+    /// How often side effects were left where they were, by map, since this was asked last.
+    pub(crate) fn take_ping_pong(&mut self) -> BTreeMap<u64, u64> {
+        std::mem::take(&mut self.ping_pong)
     }
 
     /// Takes a piece of a transaction.
@@ -207,19 +204,13 @@ impl Screen {
             }
         };
         Ok(match kind {
-            Kind::Echo => {
-                self.counts.echoes += 1;
-                None
-            }
+            Kind::Echo => None,
             Kind::PingPong => {
-                self.counts.ping_pong += 1;
+                *self.ping_pong.entry(both.number()).or_default() += 1;
                 None
             }
             Kind::SideEffect(_) if both.side_effects == SideEffects::Ignore => None,
-            Kind::SideEffect(stamp) => {
-                self.counts.side_effects += 1;
-                Some(stamp)
-            }
+            Kind::SideEffect(stamp) => Some(stamp),
         })
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod activity;
 pub(crate) mod apps;
+pub(crate) mod conflicts;
 pub(crate) mod errors;
 pub(crate) mod health;
 pub(crate) mod maps;

@@ -15,6 +15,8 @@ pub struct RecordError {
     pub id: String,
     /// The map.
     pub map: String,
+    /// Which of the map's flows, by its number; one whose queue was skipped is no longer among them.
+    pub flow: u32,
     /// `open`, `waiting` (behind an older error of the same record), `retrying`, `completed`, `superseded` (by a later
     /// change of the same record) or `deleted`.
     pub status: String,
@@ -157,6 +159,7 @@ impl From<SetAside> for RecordError {
         Self {
             id: error.name().to_string(),
             map: error.map.to_string(),
+            flow: error.flow.0,
             status: error.status.name().to_owned(),
             superseded_by: error.by.map(|(_, seq)| seq.0),
             seq: error.seq.0,

@@ -51,6 +51,8 @@ pub struct Map {
     pub errors: ErrorStats,
     /// Its catch-up errors that are being tried again.
     pub retries: Vec<Retry>,
+    /// How often both sides changed a record without knowing of each other; 0 for a map that goes one way.
+    pub conflicts: u64,
     /// Its flows; none while it is not running.
     pub flows: Vec<Flow>,
 }
@@ -150,6 +152,8 @@ pub struct CatchUp {
 /// One direction of a map.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Flow {
+    /// Its number, by which errors name it.
+    pub flow: u32,
     /// The app where changes are captured.
     pub source: String,
     /// The app where they are applied.
@@ -267,6 +271,7 @@ impl From<&CatchUpView> for CatchUp {
 impl From<&FlowView> for Flow {
     fn from(flow: &FlowView) -> Self {
         Self {
+            flow: flow.flow.0,
             source: flow.stream.source.to_string(),
             destination: flow.stream.destination.to_string(),
             queue: QueueStats::of([flow]),
@@ -311,6 +316,7 @@ impl From<&MapView> for Map {
                 preserved_bytes: view.errors.kept_bytes,
             },
             retries: view.retries.iter().map(Retry::from).collect(),
+            conflicts: view.conflicts,
             flows: view.flows.iter().map(Flow::from).collect(),
         }
     }

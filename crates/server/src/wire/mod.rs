@@ -4,6 +4,7 @@
 mod action;
 mod activity;
 mod app;
+mod conflict;
 mod error;
 mod finding;
 mod image;
@@ -20,6 +21,7 @@ pub use action::{
 };
 pub use activity::Activity;
 pub use app::{App, Guard, Readiness};
+pub use conflict::Conflict;
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
 pub use image::{Image, Tried, TryRequest, Unwritable};

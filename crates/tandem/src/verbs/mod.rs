@@ -4,6 +4,7 @@ mod activity;
 mod app;
 mod check;
 mod completion;
+mod conflict;
 mod demo;
 mod error;
 mod guard;
@@ -14,7 +15,7 @@ mod rule;
 mod serve;
 mod version;
 
-use crate::args::{AppVerb, Args, ErrorVerb, GuardVerb, MapVerb, QueueVerb, RuleVerb, Verb};
+use crate::args::{AppVerb, Args, ConflictVerb, ErrorVerb, GuardVerb, MapVerb, QueueVerb, RuleVerb, Verb};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use tandem_server::Client;
@@ -61,6 +62,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Error(ErrorVerb::Retry(asked)) => error::retry(&desk()?, asked).await,
         Verb::Error(ErrorVerb::Cancel(asked)) => error::cancel(&desk()?, asked).await,
         Verb::Error(ErrorVerb::Delete(asked)) => error::delete(&desk()?, asked).await,
+        Verb::Conflict(ConflictVerb::List(asked)) => conflict::list(&desk()?, asked).await,
         Verb::Rule(RuleVerb::List) => rule::list(&desk()?).await,
         Verb::Rule(RuleVerb::Enable(asked)) => rule::enable(&desk()?, asked).await,
         Verb::Rule(RuleVerb::Disable(asked)) => rule::disable(&desk()?, asked).await,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod both;
 mod bypass;
 mod crowded;
 mod data_folder;

@@ -1,0 +1,238 @@
+//! Maps that go both ways, between real databases: two people who change the same records at once, an app whose own
+//! triggers change what we write, an engine that is killed in the middle.
+
+use crate::house::{PATIENCE, Server};
+use crate::twins::{Twins, asked};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const SCHEMA: &str = "
+    CREATE TABLE accounts (id int PRIMARY KEY, name text, cents numeric(12, 2), at timestamptz);
+    ALTER TABLE accounts REPLICA IDENTITY FULL";
+
+fn twins(more: &str) -> Twins {
+    let map = format!("direction = \"both\"\n{more}");
+    Twins::new(SCHEMA, &[("accounts", &map)])
+}
+
+fn name(twins: &Twins, app: &str, id: i32) -> Option<String> {
+    let rows = twins.server.sql_blocking(app, &format!("SELECT name FROM accounts WHERE id = {id}"));
+    rows.first()?.first()?.clone()
+}
+
+#[track_caller]
+fn until_named(twins: &Twins, app: &str, id: i32, wanted: Option<&str>) {
+    let deadline = Instant::now() + PATIENCE;
+    while name(twins, app, id).as_deref() != wanted {
+        assert!(Instant::now() < deadline, "{app} {id} is {:?}, not {wanted:?}", name(twins, app, id));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn crm(twins: &Twins, statements: &str) {
+    twins.server.sql_blocking("crm", statements);
+}
+
+fn conflicts(tandem: &Server) -> Vec<serde_json::Value> {
+    tandem.ok(&["conflict", "list", "accounts"])["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_is_changed_on_either_side_comes_to_the_other_once() {
+    let twins = twins("");
+    let tandem = twins.run();
+    twins.erp("INSERT INTO accounts VALUES (1, 'left', 1.10, now()), (2, 'left', 2, now())");
+    crm(&twins, "INSERT INTO accounts VALUES (3, 'right', 3.00, now())");
+    twins.until_equal(&tandem, PATIENCE);
+    until_named(&twins, "erp", 3, Some("right"));
+    crm(&twins, "UPDATE accounts SET name = 'changed' WHERE id = 1; DELETE FROM accounts WHERE id = 2");
+    until_named(&twins, "erp", 1, Some("changed"));
+    until_named(&twins, "erp", 2, None);
+    twins.erp("UPDATE accounts SET id = 30 WHERE id = 3");
+    until_named(&twins, "crm", 30, Some("right"));
+    twins.until_equal(&tandem, PATIENCE);
+    // Each change went over once, and none came back.
+    let applied = |map: &serde_json::Value| -> Vec<u64> {
+        map["flows"].as_array().unwrap().iter().map(|flow| flow["applied"].as_u64().unwrap()).collect()
+    };
+    let shown = tandem.until(&["map", "show", "accounts"], |map| applied(map).iter().sum::<u64>() >= 6);
+    assert_eq!(applied(&shown), [3, 3]);
+    assert!(conflicts(&tandem).is_empty());
+    twins.no_error(&tandem);
+}
+
+#[test]
+fn both_sides_end_with_the_winner_of_a_conflict_and_it_is_counted() {
+    for (policy, winner) in [("left_wins", "left"), ("right_wins", "right"), ("latest_wins", "right")] {
+        let twins = twins(&format!("conflict = \"{policy}\""));
+        let tandem = twins.run();
+        twins.erp("INSERT INTO accounts VALUES (1, 'before', 0, now())");
+        until_named(&twins, "crm", 1, Some("before"));
+        tandem.ok(&["map", "pause", "accounts", "--wait"]);
+        twins.erp("UPDATE accounts SET name = 'left' WHERE id = 1");
+        std::thread::sleep(Duration::from_millis(20));
+        crm(&twins, "UPDATE accounts SET name = 'right' WHERE id = 1");
+        tandem.ok(&["map", "resume", "accounts", "--wait"]);
+        until_named(&twins, "erp", 1, Some(winner));
+        until_named(&twins, "crm", 1, Some(winner));
+        let found = conflicts(&tandem);
+        assert_eq!(found.len(), 1, "{policy}: {found:?}");
+        assert_eq!(found[0]["winner"], winner, "{policy}");
+        assert_eq!(tandem.ok(&["map", "show", "accounts"])["conflicts"], 1);
+        twins.no_error(&tandem);
+    }
+}
+
+#[test]
+fn a_conflict_that_is_parked_is_decided_by_deleting_one_side_and_retrying_the_other() {
+    let twins = twins("conflict = \"park\"");
+    let tandem = twins.run();
+    twins.erp("INSERT INTO accounts VALUES (1, 'before', 0, now())");
+    until_named(&twins, "crm", 1, Some("before"));
+    tandem.ok(&["map", "pause", "accounts", "--wait"]);
+    twins.erp("UPDATE accounts SET name = 'left' WHERE id = 1");
+    crm(&twins, "UPDATE accounts SET name = 'right' WHERE id = 1");
+    tandem.ok(&["map", "resume", "accounts", "--wait"]);
+    let both =
+        tandem.until(&["error", "list", "accounts"], |list| list["items"].as_array().unwrap().len() == 2);
+    assert_eq!(
+        (name(&twins, "erp", 1).unwrap(), name(&twins, "crm", 1).unwrap()),
+        ("left".into(), "right".into())
+    );
+    let flows = tandem.ok(&["map", "show", "accounts"])["flows"].clone();
+    let of = |source: &str| {
+        let flow = flows.as_array().unwrap().iter().find(|flow| flow["source"] == source).unwrap();
+        let found = both["items"].as_array().unwrap().iter().find(|error| error["flow"] == flow["flow"]);
+        found.unwrap_or_else(|| panic!("{both}"))["id"].as_str().unwrap().to_owned()
+    };
+    let (left, right) = (of("erp"), of("crm"));
+    tandem.ok(&["error", "delete", "accounts", "--id", &left, "--yes"]);
+    tandem.ok(&["error", "retry", "accounts", "--id", &right]);
+    until_named(&twins, "erp", 1, Some("right"));
+    assert_eq!(name(&twins, "crm", 1).as_deref(), Some("right"));
+    twins.erp("UPDATE accounts SET name = 'on' WHERE id = 1");
+    until_named(&twins, "crm", 1, Some("on"));
+}
+
+/// What the other app's trigger makes of ours is brought back, once.
+#[test]
+fn what_a_trigger_makes_of_our_write_is_brought_back_and_two_that_fight_are_stopped() {
+    let twins = twins("");
+    crm(
+        &twins,
+        "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN NEW.name := upper(NEW.name); RETURN NEW; END';
+         CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION shout()",
+    );
+    let tandem = twins.run();
+    twins.erp("INSERT INTO accounts VALUES (1, 'quiet', 0, now())");
+    until_named(&twins, "erp", 1, Some("QUIET"));
+    assert_eq!(name(&twins, "crm", 1).as_deref(), Some("QUIET"));
+    twins.erp(
+        "CREATE FUNCTION whisper() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN NEW.name := lower(NEW.name); RETURN NEW; END';
+         CREATE TRIGGER whisper BEFORE INSERT OR UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION whisper();
+         INSERT INTO accounts VALUES (2, 'Two', 0, now())",
+    );
+    let fought = |map: &serde_json::Value| {
+        let conditions = map["conditions"].as_array().unwrap();
+        conditions.iter().any(|condition| condition["type"] == "PingPong" && condition["well"] == false)
+    };
+    tandem.until(&["map", "show", "accounts"], fought);
+    assert_eq!(
+        (name(&twins, "erp", 2).unwrap(), name(&twins, "crm", 2).unwrap()),
+        ("two".into(), "TWO".into())
+    );
+}
+
+/// Unique values that are swapped in one transaction arrive, and are no conflict.
+#[test]
+fn unique_values_that_two_records_swap_go_both_ways() {
+    let twins = twins("");
+    for app in ["erp", "crm"] {
+        let unique = "ALTER TABLE accounts ADD UNIQUE (name) DEFERRABLE INITIALLY DEFERRED";
+        twins.server.sql_blocking(app, unique);
+    }
+    let tandem = twins.run();
+    twins.erp("INSERT INTO accounts VALUES (1, 'a', 0, NULL), (2, 'b', 0, NULL)");
+    twins.until_equal(&tandem, PATIENCE);
+    let swap =
+        "BEGIN; UPDATE accounts SET name = CASE id WHEN 1 THEN 'b' ELSE 'a' END WHERE id IN (1, 2); COMMIT";
+    crm(&twins, swap);
+    until_named(&twins, "erp", 1, Some("b"));
+    twins.erp(
+        "BEGIN; UPDATE accounts SET name = CASE id WHEN 1 THEN 'a' ELSE 'b' END WHERE id IN (1, 2); COMMIT",
+    );
+    until_named(&twins, "crm", 1, Some("a"));
+    twins.until_equal(&tandem, PATIENCE);
+    assert!(conflicts(&tandem).is_empty());
+    twins.no_error(&tandem);
+}
+
+/// Traffic on both sides with contended records, while the engine is killed again and again: both sides end equal, and
+/// nothing comes back to where it was made.
+#[test]
+fn traffic_on_both_sides_ends_equal_however_often_the_engine_is_killed() {
+    let twins = twins("conflict = \"latest_wins\"");
+    let mut running = Some(twins.run());
+    let seconds = asked("TANDEM_TWO_WAY_SECONDS", 12);
+    let (over, changes) = (AtomicBool::new(false), [AtomicU64::new(0), AtomicU64::new(0)]);
+    std::thread::scope(|scope| {
+        for (side, app) in ["erp", "crm"].into_iter().enumerate() {
+            let (twins, over, changes) = (&twins, &over, &changes[side]);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let client = twins.server.connect(app).await;
+                    let mut random = 17 + side as u64;
+                    let mut below = |n: u64| {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        (random >> 33) % n
+                    };
+                    while !over.load(Ordering::Relaxed) {
+                        // One of ten is a record that both sides want.
+                        let id = match below(10) {
+                            0 => below(10),
+                            _ => 1_000 * (side as u64 + 1) + below(200),
+                        };
+                        let statement = match below(8) {
+                            0 => format!("DELETE FROM accounts WHERE id = {id}"),
+                            _ => format!(
+                                "INSERT INTO accounts VALUES ({id}, '{app}', {0}, now()) ON CONFLICT (id) DO UPDATE
+                                 SET name = excluded.name, cents = excluded.cents, at = excluded.at",
+                                below(1_000_000)
+                            ),
+                        };
+                        // A moment may come in which our own write holds the record.
+                        match client.execute(&statement, &[]).await {
+                            Ok(rows) => changes.fetch_add(rows, Ordering::Relaxed),
+                            Err(error) => panic!("{app}: {error}"),
+                        };
+                        tokio::time::sleep(Duration::from_millis(4)).await;
+                    }
+                });
+            });
+        }
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            std::thread::sleep(Duration::from_secs((seconds / 4).clamp(2, 60)));
+            // The lock of the data folder is free once the old one is dead.
+            running.take().unwrap().kill();
+            running = Some(twins.house.serve());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let tandem = running.unwrap();
+    twins.until_equal(&tandem, PATIENCE);
+    std::thread::sleep(Duration::from_secs(1));
+    twins.until_equal(&tandem, Duration::ZERO);
+    let found = tandem.ok(&["map", "show", "accounts"])["conflicts"].as_u64().unwrap();
+    assert!(found > 0, "somebody must have met");
+    twins.no_error(&tandem);
+    let flows = tandem.ok(&["map", "show", "accounts"])["flows"].clone();
+    for (flow, made) in flows.as_array().unwrap().iter().zip(&changes) {
+        // Barriers have a Seq, too.
+        let (journaled, made) = (flow["queue"]["head_seq"].as_u64().unwrap(), made.load(Ordering::Relaxed));
+        assert!(journaled >= made && journaled <= made + 50, "{journaled} journaled of {made} made: echoes?");
+    }
+}
