@@ -21,6 +21,7 @@ mod row;
 pub mod rules;
 mod schema;
 mod share;
+pub mod two_way;
 mod value;
 mod write;
 

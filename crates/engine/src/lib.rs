@@ -14,6 +14,7 @@ pub mod store;
 mod stream;
 mod supervisor;
 mod telling;
+mod two_way;
 mod view;
 
 pub use engine::{
@@ -28,6 +29,7 @@ pub use request::{
 pub use store::{Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, SetAside};
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};
+pub use two_way::{Conflict, Correction};
 pub use view::{
     ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, ErrorStats, FlowView, MapView, Page,
     QueueStats, QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot, WindowView,

@@ -2,6 +2,7 @@
 
 use super::column::ColumnPair;
 use super::expression::Expression;
+use crate::two_way::{ConflictPolicy, SideEffects};
 use crate::{AppName, MapName, StreamName, TableName};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -23,6 +24,12 @@ pub struct TableMap {
     pub depends_on: Vec<MapName>,
     /// What becomes of deletes while the map is paused.
     pub deletes: Deletes,
+    /// Of a map that goes both ways: who wins where both sides have changed a record.
+    #[serde(default)]
+    pub conflict: ConflictPolicy,
+    /// Of a map that goes both ways: what becomes of what an app's triggers make of our writes.
+    #[serde(default)]
+    pub side_effects: SideEffects,
     /// What becomes of a record at the destination when it leaves the filter.
     #[serde(default)]
     pub on_leave: OnLeave,

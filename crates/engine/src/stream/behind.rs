@@ -350,6 +350,7 @@ mod tests {
             start: Position::default(),
             through: Seq(200),
             end: PieceEnd::Head,
+            lost: BTreeMap::new(),
             counts: BTreeMap::new(),
             filtered: Vec::new(),
         };

@@ -5,6 +5,7 @@
 //! an older status says nothing, however right it looks.
 
 use crate::store::{FlowId, StreamRecord};
+use crate::two_way::BothWays;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Projection};
@@ -44,6 +45,8 @@ pub(crate) struct FlowPlan {
     pub(crate) target: Arc<Target>,
     /// Where errors of its map are in this stream.
     pub(crate) family: Arc<Family>,
+    /// Set if its map goes both ways.
+    pub(crate) both_ways: Option<Arc<BothWays>>,
     /// Set if it does not follow the journal, but tries the errors of its family again.
     pub(crate) retry: Option<RetryPlan>,
 }

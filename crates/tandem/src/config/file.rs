@@ -63,10 +63,8 @@ pub(crate) struct RawMap {
     #[serde(default)]
     pub(crate) depends_on: Vec<Spanned<String>>,
     pub(crate) deletes: Option<Spanned<String>>,
-    #[serde(default)]
-    conflict: Later,
-    #[serde(default)]
-    side_effects: Later,
+    pub(crate) conflict: Option<Spanned<String>>,
+    pub(crate) side_effects: Option<Spanned<String>>,
     pub(crate) limits: Option<RawLimits>,
     #[serde(default)]
     group: Later,
@@ -181,8 +179,6 @@ impl RawMap {
     /// Refuses what is known and not supported yet.
     pub(crate) fn refuse_later(&self, source: &Source, errors: &mut Vec<ConfigError>) {
         let mut all = vec![
-            ("conflict", &self.conflict),
-            ("side_effects", &self.side_effects),
             ("group", &self.group),
             ("initial_sync", &self.initial_sync),
             ("whole_transaction_rows", &self.whole_transaction_rows),

@@ -10,8 +10,6 @@ pub(crate) const LATER: &[&str] = &[
     "tls",
     "keep_applied",
     "disk_floor",
-    "conflict",
-    "side_effects",
     "group",
     "initial_sync",
     "whole_transaction_rows",

@@ -8,6 +8,7 @@ use super::scalar::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{Deletes, Direction, OnLeave, Side, TableMap};
+use tandem_core::two_way::{ConflictPolicy, SideEffects};
 use tandem_core::{AppName, MapName, TableName};
 use toml::Spanned;
 
@@ -79,6 +80,17 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
     let columns = column::understand(raw.columns.as_ref(), asked, (&left.key, &right.key), &mut reader);
     let words = [("keep", OnLeave::Keep), ("delete", OnLeave::Delete)];
     let on_leave = raw.on_leave.as_ref().and_then(|given| reader.word("on_leave", given, &words));
+    let policies = ConflictPolicy::ALL.map(|policy| (policy.name(), policy));
+    let conflict = raw.conflict.as_ref().and_then(|given| reader.word("conflict", given, &policies));
+    let words = [("sync", SideEffects::Sync), ("ignore", SideEffects::Ignore)];
+    let side_effects = raw.side_effects.as_ref();
+    let side_effects = side_effects.and_then(|given| reader.word("side_effects", given, &words));
+    for (key, given) in [("conflict", &raw.conflict), ("side_effects", &raw.side_effects)] {
+        if let Some(given) = given.as_ref().filter(|_| asked != Direction::Both) {
+            let why = format!("{key} is about maps that go both ways");
+            reader.refuse(given.span(), why, "write direction = \"both\", or leave it out".to_owned());
+        }
+    }
     TableMap {
         name: MapName::from(raw.name.get_ref().as_str()),
         direction: direction(source, raw.direction.as_ref(), errors),
@@ -87,6 +99,8 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
         columns,
         depends_on: raw.depends_on.iter().map(|name| MapName::from(name.get_ref().as_str())).collect(),
         deletes: deletes(source, raw.deletes.as_ref(), errors),
+        conflict: conflict.unwrap_or_default(),
+        side_effects: side_effects.unwrap_or_default(),
         on_leave: on_leave.unwrap_or_default(),
     }
 }
@@ -136,15 +150,11 @@ fn direction(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<
     match given.get_ref().as_str() {
         "to_right" => return Direction::ToRight,
         "to_left" => return Direction::ToLeft,
-        "both" => errors.push(
-            source
-                .error(given.span(), "direction = \"both\" is not supported by this version")
-                .with_fix("write direction = \"to_right\" or \"to_left\""),
-        ),
+        "both" => return Direction::Both,
         other => errors.push(
             source
                 .error(given.span(), format!("there is no direction '{other}'"))
-                .with_fix("write direction = \"to_right\" or \"to_left\""),
+                .with_fix("write direction = \"to_right\", \"to_left\" or \"both\""),
         ),
     }
     Direction::ToRight
@@ -190,8 +200,8 @@ fn parents(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
     }
 }
 
-/// Refuses maps through which a record would come back to the table that it left: without two-way maps nobody
-/// would know the echo, and it would go round for ever.
+/// Refuses maps through which a record would come back to the table that it left. A map that goes both ways knows the
+/// echoes of its own writes; of what comes round through other maps nobody would, and it would go round for ever.
 fn circles(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
     type Table = (AppName, Option<Arc<str>>, Arc<str>);
     let table = |side: &Side| -> Table {
@@ -199,7 +209,7 @@ fn circles(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
         let schema = side.table.schema.clone().filter(|schema| !matches!(&**schema, "public" | "main"));
         (side.app.clone(), schema, side.table.name.clone())
     };
-    let mut goes: BTreeMap<Table, Vec<Table>> = BTreeMap::new();
+    let mut goes: BTreeMap<Table, Vec<(&MapName, Table)>> = BTreeMap::new();
     for Placed { source, raw, map } in placed {
         for (from, to) in map.flows() {
             let (from, to) = (table(from), table(to));
@@ -212,15 +222,17 @@ fn circles(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
                         map.name
                     );
                     errors.push(source.error(raw.name.span(), why).with_fix(
-                        "take one of the maps out; two-way maps are not supported by this version",
+                        "take one of the maps out, or make one map of two that goes both ways: direction = \"both\"",
                     ));
                     break;
                 }
                 if seen.insert(next.clone()) {
-                    open.extend(goes.get(&next).into_iter().flatten().cloned());
+                    // What a map brings back to its own other side it knows as an echo.
+                    let on = goes.get(&next).into_iter().flatten().filter(|(by, _)| **by != map.name);
+                    open.extend(on.map(|(_, table)| table.clone()));
                 }
             }
-            goes.entry(from).or_default().push(to);
+            goes.entry(from).or_default().push((&map.name, to));
         }
     }
 }
