@@ -34,6 +34,8 @@ pub enum Comparison {
     Json,
     /// As text in any case: UUIDs.
     Caseless,
+    /// As text without blanks at its end: a column of a fixed length fills up with them.
+    Padded,
 }
 
 /// A hash of the values of a record's mapped columns: equal for records that are equal (XXH3, 128 bits). The same on
@@ -47,7 +49,7 @@ impl Comparison {
         let (left, right) = (Self::of_type(left_type), Self::of_type(right_type));
         let either = |wanted: Comparison| left == wanted || right == wanted;
         // What is named first has more to say: a truth value that lies in a column of numbers is one.
-        [Self::Truth, Self::Json, Self::Moment, Self::Wall, Self::Caseless, Self::Number]
+        [Self::Truth, Self::Json, Self::Moment, Self::Wall, Self::Caseless, Self::Number, Self::Padded]
             .into_iter()
             .find(|wanted| either(*wanted))
             .unwrap_or_default()
@@ -63,6 +65,7 @@ impl Comparison {
             "bool" | "boolean" => Self::Truth,
             "json" | "jsonb" => Self::Json,
             "uuid" => Self::Caseless,
+            "character" | "char" | "bpchar" => Self::Padded,
             "timestamptz" => Self::Moment,
             // `timestamp(3) with time zone` has its length in the middle.
             "timestamp" | "timestamp with time zone" if lower.ends_with("with time zone") => Self::Moment,
@@ -71,9 +74,8 @@ impl Comparison {
             }
             "numeric" | "decimal" | "real" | "double precision" | "float" | "float4" | "float8"
             | "double" => Self::Number,
-            _ if lower.contains("int") && !lower.contains("interval") && !lower.contains("point") => {
-                Self::Number
-            }
+            _ if ["interval", "point", "range"].iter().any(|other| lower.contains(other)) => Self::Own,
+            _ if lower.contains("int") => Self::Number,
             _ => Self::Own,
         }
     }
@@ -98,6 +100,7 @@ impl Comparison {
                     Self::Wall => Some((b't', wall(&text))),
                     Self::Json => json::canonical(&text).map(|text| (b'j', text)),
                     Self::Caseless => Some((b't', text.to_lowercase())),
+                    Self::Padded => Some((b't', text.trim_end_matches(' ').to_owned())),
                 };
                 read.unwrap_or((b't', text))
             }
@@ -228,6 +231,7 @@ mod tests {
             json("{ \"b\": [1.00, \"\\u00e4\"], \"a\": 1e0 }"),
         );
         same(Comparison::Own, json(r#"{"a":1,"a":2}"#), json(r#"{"a":2}"#));
+        same(Comparison::Padded, "a".into(), "a  ".into());
         same(Comparison::Caseless, "A0EEBC99".into(), typed(Kind::Uuid, "a0eebc99"));
     }
 
@@ -270,6 +274,9 @@ mod tests {
             ("bigint", "TEXT", Comparison::Number),
             ("integer[]", "TEXT", Comparison::Own),
             ("interval", "TEXT", Comparison::Own),
+            ("int4range", "TEXT", Comparison::Own),
+            ("character(3)", "text", Comparison::Padded),
+            ("character varying(3)", "text", Comparison::Own),
         ] {
             assert_eq!(Comparison::of(left, right), expected, "{left} {right}");
             assert_eq!(Comparison::of(right, left), expected, "{right} {left}");

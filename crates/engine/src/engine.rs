@@ -492,6 +492,7 @@ async fn check_maps(
                 }
             }
             let [source_schema, destination_schema] = schemas.as_slice() else { continue };
+            checked.findings.extend(undeclared_parents(all, map, destination, destination_schema));
             match resolve(map, (source, source_schema), (destination, destination_schema), rank) {
                 Err(findings) => checked.findings.extend(findings),
                 Ok((spec, warnings)) => {
@@ -521,6 +522,46 @@ async fn check_maps(
         }
     }
     checked
+}
+
+/// Foreign keys of a map's destination to the destination of another map that it does not depend on: records would
+/// arrive before those that they refer to.
+fn undeclared_parents(
+    all: &[TableMap],
+    map: &TableMap,
+    destination: &Side,
+    schema: &TableSchema,
+) -> Vec<Finding> {
+    let graph = Dependents::new(all.iter().map(|map| (&map.name, map.depends_on.as_slice())));
+    let known = graph.ancestors(&map.name);
+    // `public.t` and `t` are one table of PostgreSQL, `main.t` and `t` one of SQLite.
+    let plain = |table: &TableName| {
+        let schema = table.schema.clone().filter(|schema| !matches!(&**schema, "public" | "main"));
+        (schema, table.name.clone())
+    };
+    let mut findings = Vec::new();
+    for key in schema.foreign_keys.iter().filter(|key| plain(&key.target) != plain(&schema.table)) {
+        let is_parent = |other: &&TableMap| {
+            let to = other.flows().into_iter().map(|(_, to)| to);
+            other.name != map.name
+                && !known.contains(&other.name)
+                && to
+                    .into_iter()
+                    .any(|to| to.app == destination.app && plain(&to.table) == plain(&key.target))
+        };
+        let Some(parent) = all.iter().find(is_parent) else { continue };
+        let place = format!("map {}: {} {}", map.name, destination.app, destination.table);
+        let message = format!(
+            "the foreign key {} refers to {}, which map {} writes: without depends_on, records may be refused until \
+             that one is as far",
+            key.name, key.target, parent.name
+        );
+        let mut parents: Vec<String> = map.depends_on.iter().map(|name| format!("\"{name}\"")).collect();
+        parents.push(format!("\"{}\"", parent.name));
+        let fix = format!("depends_on = [{}]", parents.join(", "));
+        findings.push(Finding::warning("foreign_key_undeclared", place, message).fix(fix));
+    }
+    findings
 }
 
 enum Missing {

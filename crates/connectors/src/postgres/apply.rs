@@ -14,7 +14,7 @@ use super::names::shown;
 use super::pipeline::{Failed, Pipeline};
 use super::statements::{Form, PreparedTarget};
 use super::watermark::{Marks, REFUSED};
-use super::{fast, schema};
+use super::{fast, fit, schema};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,13 +145,22 @@ impl PostgresApply {
             // The tables may have gone with the last lane.
             self.marks.raise(&self.client).await?;
         }
+        // What cannot be written as it is, is refused in its place by the exact plan.
         if part.plan == Plan::Fast
+            && part.writes.iter().all(|write| self.fits(write))
             && let Some(net) = net(part.writes)
         {
             let bulks = bulks(&net);
             return self.run_fast(part, bulks).await;
         }
         self.run_exact(part).await
+    }
+
+    /// Whether every column takes its value as it is.
+    fn fits(&self, write: &Write) -> bool {
+        self.targets.get(&write.target).is_none_or(|target| {
+            !target.alters || fit::refusal(&write.target, &target.columns, write).is_none()
+        })
     }
 
     /// Looks up the tables that are new to this session.
@@ -230,7 +239,8 @@ impl PostgresApply {
             let (form, values, must_find) = command(write);
             let statement = target.statement(&self.client, &form).await;
             let statement = statement.map_err(|fault| Halt::at(fault, Some(place)))?;
-            commands.push(Command { statement, values, must_find });
+            let refusal = fit::refusal(&write.target, &target.columns, write);
+            commands.push(Command { statement, values, must_find, refusal });
         }
         if part.begin.is_some() {
             let mut pipeline = Pipeline::new(&self.client);

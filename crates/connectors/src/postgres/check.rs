@@ -294,6 +294,7 @@ impl Check<'_> {
             let fix = format!("CREATE UNIQUE INDEX ON {name} ({});", key.join(", "));
             self.add(Finding::error("key_not_unique", &place, message).fix(fix));
         }
+        self.side_effects(oid, &place).await?;
         let sql = "SELECT has_table_privilege($1::oid, p) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p";
         let rows = self.client.query(sql, &[&oid]).await.map_err(|error| fault("check", &error))?;
         let lacking: Vec<_> = ["SELECT", "INSERT", "UPDATE", "DELETE"]
@@ -304,6 +305,49 @@ impl Check<'_> {
             .collect();
         if !lacking.is_empty() {
             self.add(self.lacks(&need.table, "write", &lacking.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// What else the database does when a table is written: a warning, since only its owner knows whether it is meant.
+    async fn side_effects(&mut self, oid: u32, place: &str) -> Result<(), Fault> {
+        let sql =
+            "SELECT t.tgname::text FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+            JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+            WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND n.nspname <> 'tandem'
+            ORDER BY t.tgname";
+        let triggers = self.client.query(sql, &[&oid]).await.map_err(|error| fault("check", &error))?;
+        for trigger in &triggers {
+            let name: String = trigger.get(0);
+            let message = format!(
+                "the trigger {name} of {place} fires for what we write, too: a value that it changes will differ from \
+                 the source's, and what it did at the source may be done twice"
+            );
+            let fix = format!(
+                "let it pass what we write: WHEN (current_setting('tandem.apply', true) IS DISTINCT FROM 'on'); or ALTER \
+                 TABLE … DISABLE TRIGGER {};",
+                quoted(&name)
+            );
+            self.add(Finding::warning("trigger", place, message).fix(fix));
+        }
+        let sql = "SELECT f.conname::text, f.conrelid::regclass::text, f.confdeltype::text
+            FROM pg_catalog.pg_constraint f
+            WHERE f.confrelid = $1 AND f.contype = 'f' AND f.conparentid = 0 AND f.confdeltype IN ('c', 'n', 'd')
+            ORDER BY f.conname";
+        let cascades = self.client.query(sql, &[&oid]).await.map_err(|error| fault("check", &error))?;
+        for cascade in &cascades {
+            let (name, child, kind): (String, String, String) =
+                (cascade.get(0), cascade.get(1), cascade.get(2));
+            let what = if kind == "c" { "deletes" } else { "changes" };
+            let message = format!(
+                "a delete in {place} also {what} records of {child} ({name}): by the database, and for a table that a map \
+                 writes by us as well"
+            );
+            let finding = Finding::warning("cascade", place, message);
+            self.add(
+                finding
+                    .fix("leave the cascade to one of both: NO ACTION here if a map keeps the other table"),
+            );
         }
         Ok(())
     }

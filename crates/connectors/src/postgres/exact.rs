@@ -39,6 +39,8 @@ pub(super) struct Command<'a> {
     pub(super) values: Vec<&'a Value>,
     /// The record must be there.
     pub(super) must_find: bool,
+    /// It cannot be written as it is: this fails in its stead.
+    pub(super) refusal: Option<String>,
 }
 
 /// A part's writes, and where they go.
@@ -358,7 +360,9 @@ impl Exact<'_> {
     }
 
     async fn send<'p>(&'p self, pipeline: &mut Pipeline<'p>, write: usize) {
-        if let Some(command) = self.commands.get(write) {
+        if let Some(refusal) = self.commands.get(write).and_then(|command| command.refusal.as_deref()) {
+            pipeline.text(refusal).await;
+        } else if let Some(command) = self.commands.get(write) {
             pipeline.values(command.statement.clone(), command.values.clone()).await;
         }
     }

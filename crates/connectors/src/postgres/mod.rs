@@ -21,6 +21,7 @@ mod connect;
 mod error;
 mod exact;
 mod fast;
+mod fit;
 mod guard;
 mod lock;
 mod marker;

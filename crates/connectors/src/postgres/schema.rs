@@ -2,6 +2,7 @@
 //! ([`Destination`]).
 
 use super::error::fault;
+use super::fit::Fit;
 use super::names::{quoted_table, schema_of, shown};
 use std::sync::Arc;
 use tandem_core::{ColumnSchema, Fault, FaultClass, ForeignKey, TableName, TableSchema, UniqueKey};
@@ -28,6 +29,8 @@ pub(super) struct DestinationColumn {
     pub(super) type_name: String,
     /// The most characters that it takes, where it says so.
     pub(super) length: Option<i32>,
+    /// What it would alter in silence.
+    pub(super) fit: Option<Fit>,
     pub(super) nullable: bool,
     pub(super) identity_always: bool,
 }
@@ -75,11 +78,14 @@ pub(super) async fn find(client: &Client, table: &TableName) -> Result<Option<(u
 pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Option<TableSchema>, Fault> {
     let failed = |error: tokio_postgres::Error| fault(READ, &error).table(shown(table));
     let Some((oid, class)) = find(client, table).await? else { return Ok(None) };
-    let sql = "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    // Under its domains: what a value is, its base type says.
+    let sql = format!(
+        "SELECT a.attname::text, pg_catalog.format_type(base.oid, base.typtypmod), a.attnotnull,
             a.atthasdef OR a.attidentity <> '', a.attgenerated <> ''
-        FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-        ORDER BY a.attnum";
-    let columns = client.query(sql, &[&oid]).await.map_err(failed)?;
+        FROM pg_catalog.pg_attribute a CROSS JOIN {BASE_TYPE}
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    );
+    let columns = client.query(&sql, &[&oid]).await.map_err(failed)?;
     let columns: Vec<_> = columns
         .iter()
         .map(|row| ColumnSchema {
@@ -168,6 +174,7 @@ pub(super) async fn destination(client: &Client, table: &TableName) -> Result<De
             name: row.get(0),
             cast: row.get(1),
             length: lengthy.then(|| modifier - 4),
+            fit: Fit::of(&type_name, modifier),
             type_name,
             nullable: row.get(3),
             identity_always: row.get(4),

@@ -36,6 +36,8 @@ pub(super) struct PreparedTarget {
     pub(super) columns: Vec<DestinationColumn>,
     /// The places of the key among them.
     pub(super) key: Vec<usize>,
+    /// Some column would alter in silence what it cannot hold.
+    pub(super) alters: bool,
     statements: HashMap<Form, Statement>,
 }
 
@@ -60,7 +62,8 @@ impl PreparedTarget {
         if target.key.is_empty() || !known {
             return Err(Fault::new(FaultClass::Internal, OPERATION, "the target has no key"));
         }
-        Ok(Self { destination, columns, key: target.key.clone(), statements: HashMap::new() })
+        let alters = columns.iter().any(|column| column.fit.is_some());
+        Ok(Self { destination, columns, key: target.key.clone(), alters, statements: HashMap::new() })
     }
 
     /// The statement of a form, prepared at its first use.

@@ -34,6 +34,7 @@ pub(super) fn findings(conn: &Connection, needs: &Needs) -> Result<Vec<Finding>,
     for need in &needs.written {
         if let Some(table) = plain_table(conn, &need.table, &mut findings)? {
             written(&table, need, &mut findings);
+            side_effects(conn, &table, &need.table, &mut findings)?;
         }
     }
     findings.dedup();
@@ -118,6 +119,34 @@ fn written(table: &Table, need: &WriteNeed, findings: &mut Vec<Finding>) {
         let finding = Finding::error("key_not_unique", name.to_string(), "the integration key is not unique");
         findings.push(finding.fix(fix));
     }
+}
+
+/// What else the database does when a table is written: a warning, since only its owner knows whether it is meant.
+fn side_effects(
+    conn: &Connection,
+    table: &Table,
+    name: &TableName,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Fault> {
+    let failed = during("check triggers");
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE
+        AND name NOT LIKE '\\_tandem\\_%' ESCAPE '\\' ORDER BY name";
+    let mut query = conn.prepare_cached(sql).map_err(&failed)?;
+    let triggers: Vec<String> = query
+        .query_map([&*table.schema.table.name], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .map_err(&failed)?;
+    for trigger in triggers {
+        let message = format!(
+            "the trigger {trigger} fires for what we write, too: a value that it changes will differ from the source's, \
+             and what it did at the source may be done twice"
+        );
+        let finding = Finding::warning("trigger", name.to_string(), message);
+        findings.push(
+            finding.fix(format!("DROP TRIGGER {}; -- if the other app does its work", quoted(&trigger))),
+        );
+    }
+    Ok(())
 }
 
 fn column_missing(table: &TableName, column: &str) -> Finding {

@@ -197,3 +197,32 @@ async fn exhausted_slots_are_found_before_they_are_needed() {
     assert_eq!(fault.class, FaultClass::Unavailable, "{fault:?}");
     assert!(fault.fix.unwrap().contains("max_replication_slots"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_else_happens_when_we_write_is_told_and_our_own_triggers_are_not() {
+    let app = app("CREATE TABLE d (id int PRIMARY KEY, a text); CREATE TABLE c (id int PRIMARY KEY, d int REFERENCES d ON DELETE CASCADE);
+        CREATE TABLE q (id int PRIMARY KEY, d int REFERENCES d);
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER \"Touch\" BEFORE UPDATE ON d FOR EACH ROW EXECUTE FUNCTION f();
+        CREATE TRIGGER off BEFORE UPDATE ON d FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE d DISABLE TRIGGER off;
+        CREATE SCHEMA tandem; CREATE FUNCTION tandem.ours() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER ours BEFORE UPDATE ON d FOR EACH ROW EXECUTE FUNCTION tandem.ours()")
+    .await;
+    let findings = found(&app, &needs(&[], &[("d", &["id", "a"], &["id"])])).await;
+    let codes: Vec<_> = findings.iter().map(|(code, place, _)| format!("{code} {place}")).collect();
+    assert_eq!(codes, ["trigger public.d", "cascade public.d"]);
+    assert!(findings[0].2.contains("DISABLE TRIGGER \"Touch\";"), "{findings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replica_identity_must_cover_the_columns_of_a_filter() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY, status text NOT NULL)").await;
+    let need = CaptureNeed { table: table("t"), key: vec!["id".into()], filter: vec!["status".into()] };
+    let needs = Needs { captured: vec![need], written: vec![] };
+    let findings = found(&app, &needs).await;
+    let [(code, place, fix)] = findings.as_slice() else { panic!("one: {findings:?}") };
+    assert_eq!((code.as_str(), place.as_str()), ("replica_identity", "public.t"));
+    assert_eq!(fix, "ALTER TABLE \"public\".\"t\" REPLICA IDENTITY FULL;");
+    app.run(fix).await;
+    assert_eq!(found(&app, &needs).await, []);
+}

@@ -336,6 +336,8 @@ async fn a_parent_that_is_still_referred_to_stays_and_only_its_delete_is_refused
 async fn check_names_what_stands_in_the_way_and_what_mends_it() {
     let app = sqlite().await;
     let sql = "CREATE TABLE t (id INTEGER, code TEXT, amount DECIMAL, must TEXT NOT NULL, g TEXT AS (code));
+               CREATE TRIGGER touch AFTER UPDATE ON T BEGIN SELECT 1; END;
+               CREATE TRIGGER _tandem_1_update AFTER UPDATE ON t BEGIN SELECT 1; END;
                CREATE VIEW v AS SELECT * FROM t;";
     app.user().execute_batch(sql).unwrap();
     let columns = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<Vec<_>>();
@@ -362,6 +364,7 @@ async fn check_names_what_stands_in_the_way_and_what_mends_it() {
         "key_not_unique t",
         "not_a_table v",
         "table_missing gone",
+        "trigger t",
     ];
     assert_eq!(found, expected);
     let key = findings.iter().find(|finding| finding.code == "key_not_unique").unwrap();
@@ -369,7 +372,7 @@ async fn check_names_what_stands_in_the_way_and_what_mends_it() {
     let after = app.connector().check(&needs).await.unwrap();
     assert!(!after.iter().any(|finding| finding.code == "key_not_unique"), "the fix mends it");
     let warnings = after.iter().filter(|finding| finding.severity == Severity::Warning);
-    assert_eq!(warnings.count(), 2, "an unseen replace, an inexact column");
+    assert_eq!(warnings.count(), 3, "an unseen replace, an inexact column, a trigger");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use super::resolve::FlowColumn;
 use super::transform::{Origin, Step};
 use crate::decimal::Decimal;
-use crate::{Kind, Value};
+use crate::{ColumnSchema, Kind, Value};
 
 /// What a column holds, as far as the name of its type tells: the databases' own names are many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +75,158 @@ fn literal(value: &Value, class: Class) -> Value {
     made.unwrap_or_else(|| value.clone())
 }
 
+/// What stands against the values of a column on their way into another: warnings, since most values may well fit.
+/// Each is a code, what is wrong in a sentence about the destination's column, and what mends it.
+pub(super) fn doubts(
+    column: &FlowColumn,
+    from: &ColumnSchema,
+    to: &ColumnSchema,
+) -> Vec<(&'static str, String, String)> {
+    let mut doubts = Vec::new();
+    let has_default = column.steps.iter().any(|step| matches!(step, Step::Default(_)));
+    if from.nullable && !to.nullable && !has_default {
+        doubts.push((
+            "null_refused",
+            format!("{} may be null and {} must not: such records are set aside", from.name, to.name),
+            format!("give the column a default: {{ left = …, right = …, default = \"…\" }}; or ALTER {} DROP NOT NULL", to.name),
+        ));
+    }
+    // A step makes another value of it: what it fits into is not known from the column.
+    let shape = |step: &Step| matches!(step, Step::Values(_) | Step::TimeZone(_) | Step::Replace { .. });
+    if column.steps.iter().any(shape) {
+        return doubts;
+    }
+    if let Some((why, fix)) = narrower(column, &from.type_name, &to.type_name) {
+        let message =
+            format!("{} is {} and {} is {}: {why}", from.name, from.type_name, to.name, to.type_name);
+        doubts.push(("type_narrower", message, fix));
+    }
+    doubts
+}
+
+/// Why a value of one type may not fit into another, and what to do.
+fn narrower(column: &FlowColumn, from: &str, to: &str) -> Option<(String, String)> {
+    let (source, destination) = (Class::of(from), Class::of(to));
+    let wider = |what: &str| {
+        (what.to_owned(), format!("ALTER the column {} to a type as wide as the source's", column.to))
+    };
+    if let Some(most) = length(to) {
+        let cut = column.steps.iter().find_map(|step| match step {
+            Step::Truncate(most) => Some(*most),
+            _ => None,
+        });
+        if cut.or_else(|| length(from)).is_some_and(|longest| longest <= most) {
+            return None;
+        }
+        let why = format!("a text of more than {most} characters is set aside");
+        return Some((
+            why,
+            format!("add {{ truncate = {most} }}, or ALTER the column {} to a longer one", column.to),
+        ));
+    }
+    match (source, destination) {
+        (Class::Int, Class::Int) if bytes(from)? > bytes(to)? => Some(wider("a larger number is set aside")),
+        (Class::Decimal | Class::Float, Class::Int) => Some(wider("a number with a fraction is set aside")),
+        (Class::Decimal | Class::Int, Class::Float) => {
+            Some(wider("a number that a float cannot hold exactly is set aside"))
+        }
+        (Class::Float, Class::Float) if bytes(from)? > bytes(to)? => {
+            Some(wider("a number that does not fit exactly is set aside"))
+        }
+        (Class::Decimal | Class::Float | Class::Int, Class::Decimal) => {
+            let (precision, scale) = digits(to)?;
+            let scaled = column.steps.iter().find_map(|step| match step {
+                Step::Scale { digits, .. } => Some(i64::from(*digits)),
+                _ => None,
+            });
+            let known = digits(from).map(|(precision, scale)| (precision - scale, scale));
+            let known = known.or((source == Class::Int).then_some((19, 0)));
+            let behind = scaled.or(known.map(|(_, behind)| behind));
+            let before = known.map(|(before, _)| before);
+            if behind.is_none_or(|behind| behind > scale) {
+                let fix = format!(
+                    "add {{ scale = {scale}, rounding = \"half_even\" }}, or ALTER the column {}",
+                    column.to
+                );
+                return Some((
+                    format!("a number with more than {scale} digits behind the point is set aside"),
+                    fix,
+                ));
+            }
+            before
+                .is_none_or(|before| before > precision - scale)
+                .then(|| wider("a larger number is set aside"))
+        }
+        (Class::Text, Class::Bool | Class::Int | Class::Decimal | Class::Float) => {
+            Some(wider("a text that is no such value is set aside"))
+        }
+        _ => None,
+    }
+}
+
+/// The most characters that a type takes. SQLite's `VARCHAR(10)` says it and does not mean it.
+fn length(type_name: &str) -> Option<u32> {
+    let name = base(type_name);
+    let counts = matches!(name.as_str(), "character varying" | "character");
+    counts.then(|| arguments(type_name).first().copied()).flatten().and_then(|most| u32::try_from(most).ok())
+}
+
+/// Precision and scale of a decimal type that has them.
+fn digits(type_name: &str) -> Option<(i64, i64)> {
+    let given = arguments(type_name);
+    let named = base(type_name) == "numeric";
+    given.first().filter(|_| named).map(|precision| (*precision, given.get(1).copied().unwrap_or(0)))
+}
+
+fn arguments(type_name: &str) -> Vec<i64> {
+    let inside =
+        type_name.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(inside, _)| inside);
+    inside
+        .map(|inside| inside.split(',').filter_map(|part| part.trim().parse().ok()).collect())
+        .unwrap_or_default()
+}
+
+/// The bytes of a number of the databases that mean it; SQLite keeps 64 bits whatever a column is called.
+fn bytes(type_name: &str) -> Option<u8> {
+    match type_name {
+        "smallint" => Some(2),
+        "integer" | "real" => Some(4),
+        "bigint" | "double precision" | "INTEGER" => Some(8),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_narrower_column_is_told_unless_a_step_makes_it_fit() {
+        use crate::map::Rounding;
+        let check = |from: &str, to: &str, steps: Vec<Step>, expected: &str| {
+            let column = FlowColumn { steps, ..FlowColumn::new("a", "b") };
+            let seen = narrower(&column, from, to).map(|(why, _)| why).unwrap_or_default();
+            assert!(seen.contains(expected) && seen.is_empty() == expected.is_empty(), "{from} {to}: {seen}");
+        };
+        check("text", "character varying(10)", vec![], "more than 10 characters");
+        check("character varying(10)", "character varying(10)", vec![], "");
+        check("text", "character varying(10)", vec![Step::Truncate(10)], "");
+        check("TEXT", "VARCHAR(10)", vec![], "");
+        check("bigint", "integer", vec![], "a larger number");
+        check("INTEGER", "integer", vec![], "a larger number");
+        check("integer", "bigint", vec![], "");
+        check("numeric", "numeric(12,2)", vec![], "more than 2 digits behind the point");
+        check("numeric(12,2)", "numeric(12,2)", vec![], "");
+        check("numeric(14,2)", "numeric(12,2)", vec![], "a larger number");
+        check("integer", "numeric", vec![], "");
+        let scale = Step::Scale { digits: 2, rounding: Rounding::HalfEven };
+        check("numeric(10,4)", "numeric(12,2)", vec![scale], "");
+        check("numeric", "double precision", vec![], "cannot hold exactly");
+        check("numeric", "bigint", vec![], "with a fraction");
+        check("text", "integer", vec![], "no such value");
+        check("integer", "text", vec![], "");
+        check("integer[]", "integer", vec![], "");
+    }
 
     #[test]
     fn what_a_config_writes_as_text_becomes_a_value_of_the_column() {

@@ -169,7 +169,18 @@ pub fn resolve(
                 )
                 .fix("leave the column out of 'columns'"),
             ),
-            Some(known) => fit::literals(column, &known.type_name),
+            Some(known) => {
+                fit::literals(column, &known.type_name);
+                let read = match &column.from {
+                    Origin::Column(from) => source_schema.column(from),
+                    Origin::Constant(_) | Origin::Expression(_) => None,
+                };
+                let doubts = read.map(|read| fit::doubts(column, read, known)).unwrap_or_default();
+                let told = |(code, message, fix): (&str, String, String)| {
+                    Finding::warning(code, format!("{}.{}", place(destination), column.to), message).fix(fix)
+                };
+                findings.extend(doubts.into_iter().map(told));
+            }
         }
     }
     for read in source.filter.iter().flat_map(Expression::columns) {

@@ -132,3 +132,38 @@ fn a_map_is_tried_on_a_row_whether_it_runs_or_not_and_with_its_apps_away() {
         .ended(2, "does not go to the left");
     tandem.tandem(&["map", "try", "nobody", "--row", "{}"]).ended(5, "there is no map nobody");
 }
+
+#[test]
+fn a_check_says_what_will_not_fit_and_which_map_comes_first() {
+    let (house, server) = world(PostgresOptions::default());
+    house.edit("depends_on = [\"customers\"]\n", "");
+    server.sql_blocking(
+        "crm",
+        "ALTER TABLE accounts ALTER display_name TYPE varchar(20), ALTER town SET NOT NULL; ALTER TABLE orders ALTER order_no TYPE int",
+    );
+    server.sql_blocking("erp", "ALTER TABLE orders ALTER total TYPE numeric");
+    let found = house.tandem(&["check", "-o", "json"]).ended(0, "").json();
+    let told = |finding: &serde_json::Value| {
+        let part = |name: &str| finding[name].as_str().unwrap().to_owned();
+        assert_eq!(finding["severity"], "warning", "{finding}");
+        (part("code"), part("place"), part("fix"))
+    };
+    let told: Vec<_> = items(&found).iter().map(told).collect();
+    let expected = [
+        ("type_narrower", "map customers: crm public.accounts.display_name", "add { truncate = 20 }"),
+        ("null_refused", "map customers: crm public.accounts.town", "give the column a default"),
+        ("foreign_key_undeclared", "map orders: crm public.orders", "depends_on = [\"customers\"]"),
+        ("type_narrower", "map orders: crm public.orders.order_no", "ALTER the column order_no"),
+        (
+            "type_narrower",
+            "map orders: crm public.orders.total",
+            "add { scale = 2, rounding = \"half_even\" }",
+        ),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for (code, place, fix) in expected {
+        let is_it = |found: &&(String, String, String)| found.0 == code && found.1 == place;
+        let found = told.iter().find(is_it).unwrap_or_else(|| panic!("no {code} at {place}: {told:?}"));
+        assert!(found.2.starts_with(fix), "{found:?}");
+    }
+}
