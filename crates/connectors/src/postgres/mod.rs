@@ -29,6 +29,7 @@ mod owner;
 mod pgoutput;
 mod pipeline;
 mod position;
+mod reads;
 mod schema;
 mod source;
 mod statements;
@@ -38,7 +39,7 @@ mod watermark;
 use connect::Endpoint;
 use names::slot_name;
 use std::sync::Arc;
-use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Source};
+use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Reads, Source};
 use tandem_core::{AppName, Fault, Finding, Position, TableName, TableSchema};
 
 /// A PostgreSQL database as an app.
@@ -111,6 +112,13 @@ impl Connector for Postgres {
         Box::pin(async move {
             let apply = apply::PostgresApply::open(self.endpoint.clone(), owner, stream).await?;
             Ok(Box::new(apply) as Box<dyn Apply>)
+        })
+    }
+
+    fn open_reads(&self) -> BoxFuture<'_, Result<Box<dyn Reads>, Fault>> {
+        Box::pin(async move {
+            let reads = reads::PostgresReads::open(self.endpoint.clone()).await?;
+            Ok(Box::new(reads) as Box<dyn Reads>)
         })
     }
 

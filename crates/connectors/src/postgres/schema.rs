@@ -42,7 +42,7 @@ pub(super) struct UniqueIndex {
 const READ: &str = "read the schema";
 
 /// The types under a column's domains, for a `LATERAL` beside `a`.
-const BASE_TYPE: &str = "LATERAL (
+pub(super) const BASE_TYPE: &str = "LATERAL (
     WITH RECURSIVE up(oid, typtype, typbasetype, typtypmod) AS (
         SELECT t.oid, t.typtype, t.typbasetype, a.atttypmod FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid
         UNION ALL
