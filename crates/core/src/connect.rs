@@ -252,14 +252,24 @@ pub enum Plan {
     /// one is there after all.
     Load,
     /// As `Exact`, and additionally each write in a savepoint of its own: one that is refused is left out and
-    /// reported in [`Applied::refused`], and the others stand.
+    /// reported in [`Applied::refused`], and the others stand. The last source transaction ends with the part, also if
+    /// that is not committed yet: what it has put off is checked.
     Single,
+    /// As `Single`, for a source transaction that goes on in the next part.
+    SingleOpen,
+}
+
+impl Plan {
+    /// Whether what is refused is left out.
+    pub fn leaves_out(self) -> bool {
+        matches!(self, Plan::Single | Plan::SingleOpen)
+    }
 }
 
 /// What came of a part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// With [`Plan::Single`]: the writes that were left out, by their place in the part, and why.
+    /// With [`Plan::Single`] and [`Plan::SingleOpen`]: the writes that were left out, by their place in the part, and why.
     pub refused: Vec<(usize, Fault)>,
     /// With [`Plan::Copy`] and [`Plan::Load`]: what became of the records.
     pub copied: Copied,

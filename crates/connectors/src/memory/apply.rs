@@ -100,7 +100,7 @@ impl MemoryApply {
             match (write, open.parts.last_mut()) {
                 // A write that only the end of its transaction refused is left out, and the rest is done again.
                 (Some(write), Some(done))
-                    if part.plan == Plan::Single && stop.fault.class.is_about_record() =>
+                    if part.plan.leaves_out() && stop.fault.class.is_about_record() =>
                 {
                     done.refused.insert(write, stop.fault);
                 }
@@ -200,12 +200,16 @@ fn attempt(world: &mut World, work: &mut Work, parts: &mut [Done], commit: bool)
             };
             match outcome {
                 Ok(()) => {}
-                Err(fault) if done.plan == Plan::Single && fault.class.is_about_record() => {
+                Err(fault) if done.plan.leaves_out() && fault.class.is_about_record() => {
                     world.store.rollback(work, before);
                     done.refused.insert(at, fault);
                 }
                 Err(fault) => return Err(Stop { part, write: Some(at), fault }),
             }
+        }
+        if done.plan == Plan::Single {
+            transaction = None;
+            check_end(&mut world.store, work, part)?;
         }
     }
     // Without a commit the last source transaction may go on in the next part: its checks wait for its end.

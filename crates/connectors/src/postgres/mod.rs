@@ -22,6 +22,7 @@ mod error;
 mod exact;
 mod fast;
 mod guard;
+mod load;
 mod lock;
 mod marker;
 mod names;

@@ -2,7 +2,7 @@
 //! ([`Destination`]).
 
 use super::error::fault;
-use super::names::{quoted_table, schema_of, shown};
+use super::names::{quoted, quoted_table, schema_of, shown};
 use std::sync::Arc;
 use tandem_core::{ColumnSchema, Fault, FaultClass, ForeignKey, TableName, TableSchema, UniqueKey};
 use tokio_postgres::{Client, Row};
@@ -30,6 +30,21 @@ pub(super) struct DestinationColumn {
     pub(super) length: Option<i32>,
     pub(super) nullable: bool,
     pub(super) identity_always: bool,
+}
+
+impl DestinationColumn {
+    /// SQL that says whether the column differs between two rows. By their text, unless being equal says as much.
+    pub(super) fn differs(&self, one: &str, other: &str) -> String {
+        let form = match self.type_name.as_str() {
+            "int2" | "int4" | "int8" | "bool" | "date" | "time" | "timestamp" | "timestamptz" | "uuid"
+            | "bytea" => "",
+            // Some collations call texts equal that are not.
+            "text" | "varchar" => " COLLATE \"C\"",
+            _ => "::text",
+        };
+        let name = quoted(&self.name);
+        format!("{one}.{name}{form} IS DISTINCT FROM {other}.{name}{form}")
+    }
 }
 
 /// A unique index without predicate and expressions that is checked at once.

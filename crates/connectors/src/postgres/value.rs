@@ -80,7 +80,7 @@ pub(super) fn text_of(value: &Value) -> String {
 }
 
 /// Appends the text form of a value that is not null.
-fn write_text(value: &Value, out: &mut BytesMut) {
+pub(super) fn write_text(value: &Value, out: &mut BytesMut) {
     // Writing to a BytesMut fails only if it cannot grow, which ends the process anyway.
     let _ = match value {
         Value::Null => Ok(()),

@@ -15,6 +15,7 @@ mod standing;
 mod tidying;
 
 use super::bucket::Bucket;
+use super::copying::Copying;
 use super::journal::JournalHandle;
 use super::lane::{LaneContext, LaneEnd, LaneRun, Orders, Progress, Terms};
 use super::plan::{ByClass, StreamPlan, StreamStatus};
@@ -87,6 +88,7 @@ struct Lane {
     run: Option<Run>,
     connection: Option<Box<dyn Apply>>,
     trial: Trial,
+    copying: Copying,
     bucket: Bucket,
     position: Position,
     retry: Retry,
@@ -258,6 +260,7 @@ impl StreamActor {
             run: None,
             connection: None,
             trial: Trial::default(),
+            copying: Copying::default(),
             bucket: Bucket::default(),
             position: Position::default(),
             retry: Retry::default(),

@@ -8,6 +8,7 @@
 
 use super::batch::{Batch, KeptRange, Member};
 use super::bucket::{Bucket, at_once};
+use super::copying::Copying;
 use super::feed::{ErrorFeed, Feed};
 use super::journal::JournalHandle;
 use super::pace::Pace;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::{Advance, Apply, Begin, Outcome, Part, Plan};
+use tandem_core::connect::{Advance, Applied, Apply, Begin, Outcome, Part, Plan};
 use tandem_core::{Fault, FaultClass, LaneId, Position, Seq};
 use tokio::sync::watch;
 
@@ -123,10 +124,13 @@ pub(super) struct LaneRun {
     /// members depend on. Empty for the live lane.
     pub(super) leaders: Vec<watch::Receiver<Progress>>,
     pub(super) progress: watch::Sender<Progress>,
+    /// Told when a window of an initial sync waits.
+    pub(super) desks: Vec<watch::Receiver<u64>>,
     pub(super) terms: Terms,
     /// What is still to be paid for under the cap.
     pub(super) bucket: Bucket,
     pub(super) trial: Trial,
+    pub(super) copying: Copying,
     /// The source's position where the lane stands, as far as this run knows it.
     pub(super) position: Position,
     /// When the batch that is being applied was begun with.
@@ -158,6 +162,7 @@ impl LaneRun {
         loop {
             let orders = *self.orders.borrow_and_update();
             let durable = *self.durable.borrow_and_update();
+            self.desks.iter_mut().for_each(|desk| drop(desk.borrow_and_update()));
             let led = self.leaders.iter_mut().map(|leader| leader.borrow_and_update().cursor).min();
             let cursor = self.progress.borrow().cursor;
             if orders.stop {
@@ -165,6 +170,15 @@ impl LaneRun {
             }
             if orders.until.is_some_and(|until| cursor >= until) {
                 return LaneEnd::Reached;
+            }
+            // Who is about to join another lane holds that one up.
+            if orders.until.is_none()
+                && let Some((flow, desk, window, done)) = self.window_due()
+            {
+                match self.write_window(flow, &desk, &window, done).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                }
             }
             let bound = orders.until.unwrap_or(durable).min(led.unwrap_or(durable)).min(durable);
             if bound <= cursor {
@@ -269,7 +283,13 @@ impl LaneRun {
     }
 
     async fn wait(&mut self) {
-        let Self { orders, durable, leaders, .. } = self;
+        let Self { orders, durable, leaders, desks, .. } = self;
+        let desk_changed = async {
+            if desks.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            let _ = select_all(desks.iter_mut().map(|desk| Box::pin(moved(desk)))).await;
+        };
         let leader_moved = async {
             if leaders.is_empty() {
                 std::future::pending::<()>().await;
@@ -281,6 +301,7 @@ impl LaneRun {
             () = moved(orders) => {}
             () = moved(durable) => {}
             () = leader_moved => {}
+            () = desk_changed => {}
         }
     }
 
@@ -395,10 +416,10 @@ impl LaneRun {
                     Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
             }
             plan = match plan {
-                Plan::Fast => Plan::Exact,
+                Plan::Fast | Plan::Copy | Plan::Load => Plan::Exact,
                 Plan::Exact => Plan::Single,
                 // Begun again without what was refused, since something else stands behind it.
-                Plan::Single => Plan::Single,
+                Plan::Single | Plan::SingleOpen => Plan::Single,
             };
         }
     }
@@ -415,7 +436,9 @@ impl LaneRun {
         let apart = commit && plan == Plan::Single;
         let advance = commit.then(|| Advance { to: batch.through, position: batch.position() });
         let first = if apart { None } else { advance.clone() };
-        match self.part(begin, &batch.writes, plan, first).await {
+        // What a transaction has put off is checked where it ends.
+        let plan_here = if plan == Plan::Single && !commit { Plan::SingleOpen } else { plan };
+        match self.part(begin, &batch.writes, plan_here, first).await {
             Ok(refused) => {
                 let because = refused.first().map(|(_, fault)| fault.clone());
                 if let (Noted::Again, Some(fault)) =
@@ -459,6 +482,17 @@ impl LaneRun {
         plan: Plan,
         commit: Option<Advance>,
     ) -> Result<Vec<(usize, Fault)>, LaneFault> {
+        self.parts(begin, writes, plan, commit).await.map(|applied| applied.refused)
+    }
+
+    /// The same, with all that came of it.
+    pub(super) async fn parts(
+        &mut self,
+        begin: Option<Begin>,
+        writes: &[tandem_core::Write],
+        plan: Plan,
+        commit: Option<Advance>,
+    ) -> Result<Applied, LaneFault> {
         let to = commit.as_ref().map(|advance| advance.to);
         let Some(apply) = &mut self.apply else {
             let fault = Fault::new(FaultClass::Internal, "apply", "the lane has no connection");
@@ -499,7 +533,7 @@ impl LaneRun {
             self.trial.left_out.clear();
         }
         match applied {
-            Ok(applied) => Ok(applied.refused),
+            Ok(applied) => Ok(applied),
             Err(failed) => {
                 let broken = failed.outcome == Outcome::Unknown || failed.fault.class.breaks_connection();
                 let blamed = failed.write.and_then(|place| writes.get(place));

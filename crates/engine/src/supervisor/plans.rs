@@ -1,6 +1,7 @@
 //! From the states of the maps to what is wanted of streams and apps. Pure.
 
 use crate::capture::{Sink, Watch};
+use crate::copy::Desk;
 use crate::journal::{FlowSpec as JournalFlow, Span};
 use crate::store::{FlowId, Holes, MapRecord, RetryRecord, Skipped};
 use crate::stream::{Family, FlowPlan, JournalHandle, RetryPlan};
@@ -18,6 +19,7 @@ pub(super) fn stream_flows(
     maps: &BTreeMap<MapName, MapRecord>,
     dependents: &Dependents,
     trying: &BTreeSet<FlowId>,
+    desks: &BTreeMap<FlowId, Arc<Desk>>,
 ) -> StreamFlows {
     let relatives: BTreeMap<&MapName, BTreeSet<MapName>> =
         maps.keys().map(|name| (name, dependents.dependents(name))).collect();
@@ -39,6 +41,7 @@ pub(super) fn stream_flows(
             let waits = tried.into_iter().any(|retry| trying.contains(&retry.retry));
             let plan = FlowPlan {
                 family,
+                copy: desks.get(&flow.flow).cloned(),
                 retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
@@ -58,6 +61,7 @@ pub(super) fn stream_flows(
         for Skipped { flow, until, .. } in &record.skipped {
             let plan = FlowPlan {
                 family: Arc::default(),
+                copy: None,
                 retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
@@ -104,6 +108,7 @@ fn retry_plan(record: &MapRecord, retry: &RetryRecord) -> Option<FlowPlan> {
         target: FlowPlan::target(&like.spec),
         family: family(record, &retry.stream),
         cap: None,
+        copy: None,
         retry: Some(RetryPlan { kept: retry.kept.clone() }),
     })
 }

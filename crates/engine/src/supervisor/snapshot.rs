@@ -43,6 +43,7 @@ impl Supervisor {
             let retries = self.retry_views(&record);
             let catch_up = self.watch_catch_up(&record, &flows);
             let window = self.window_view(&record);
+            let initial_sync = self.initial_sync_view(&record);
             let conditions = self.conditions(&record, errors.total());
             maps.push(MapView {
                 allowed: allowed(&record.state),
@@ -52,6 +53,7 @@ impl Supervisor {
                 conditions,
                 window,
                 catch_up,
+                initial_sync,
                 flows,
                 errors,
                 retries,

@@ -96,6 +96,8 @@ impl StreamActor {
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
         let (orders, ended, env) =
             (watch::Sender::new(Orders { stop: false, until }), self.ended.clone(), self.parts.env.clone());
+        let desks =
+            members.values().filter_map(|member| Some(member.flow.copy.as_ref()?.changes())).collect();
         let slot = self.slot(lane);
         let mut run = LaneRun {
             context,
@@ -111,7 +113,9 @@ impl StreamActor {
             progress: slot.progress.clone(),
             terms,
             bucket: slot.bucket,
+            desks,
             trial: std::mem::take(&mut slot.trial),
+            copying: slot.copying.clone(),
             position: slot.position.clone(),
             began: Duration::ZERO,
         };
@@ -204,6 +208,7 @@ impl StreamActor {
         tracing::trace!(%stream, lane = %ended.lane, cursor = %moved, ?end, "a run has ended");
         slot.connection = run.apply;
         slot.trial = run.trial;
+        slot.copying = run.copying;
         slot.bucket = run.bucket;
         slot.position = run.position;
         match end {
