@@ -67,6 +67,18 @@ pub trait Connector: Send + Sync {
     /// Opens a connection that reads tables.
     fn open_reads(&self) -> BoxFuture<'_, Result<Box<dyn Reads>, Fault>>;
 
+    /// Sees to it that the numbers which the app gives by itself in these columns go on behind those that are there:
+    /// records that were written with their numbers did not move what gives them. Nothing to do for an app that looks
+    /// at its records for the next number.
+    fn number_on<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        let (_, _) = (table, columns);
+        Box::pin(async { Ok(()) })
+    }
+
     /// Opens the connection that arms and disarms guards. Several may be open at once; a later start of our data
     /// folder, or another data folder that has taken the app over, fences it.
     fn open_guards(&self, owner: Owner) -> BoxFuture<'_, Result<Box<dyn Guards>, Fault>>;

@@ -99,9 +99,7 @@ impl MemoryApply {
             let write = stop.write.filter(|_| stop.part == last);
             match (write, open.parts.last_mut()) {
                 // A write that only the end of its transaction refused is left out, and the rest is done again.
-                (Some(write), Some(done))
-                    if part.plan.leaves_out() && stop.fault.class.is_about_record() =>
-                {
+                (Some(write), Some(done)) if part.plan.leaves_out() && stop.fault.class.is_about_record() => {
                     done.refused.insert(write, stop.fault);
                 }
                 _ => return Err(ApplyFault { fault: stop.fault, write, outcome: Outcome::RolledBack }),

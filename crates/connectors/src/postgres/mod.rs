@@ -32,6 +32,7 @@ mod pipeline;
 mod position;
 mod reads;
 mod schema;
+mod sequences;
 mod source;
 mod statements;
 mod value;
@@ -120,6 +121,17 @@ impl Connector for Postgres {
         Box::pin(async move {
             let reads = reads::PostgresReads::open(self.endpoint.clone()).await?;
             Ok(Box::new(reads) as Box<dyn Reads>)
+        })
+    }
+
+    fn number_on<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let client = self.endpoint.session("move the sequences on").await?;
+            sequences::number_on(&client, table, columns).await
         })
     }
 

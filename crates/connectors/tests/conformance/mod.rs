@@ -13,6 +13,7 @@
 
 pub mod apply;
 pub mod capture;
+pub mod copy;
 pub mod guard;
 pub mod owner;
 pub mod plan;
@@ -189,6 +190,10 @@ macro_rules! promises {
             reads::rows_come_in_the_form_of_the_log
             reads::a_read_shows_what_lies_before_its_barrier
             reads::barriers_have_places_of_their_own
+            copy::copying_writes_what_differs_and_counts_it
+            copy::what_is_copied_is_equal_value_for_value
+            copy::loading_a_record_that_is_there_changes_nothing
+            copy::a_transaction_that_is_tried_record_by_record_is_checked_at_its_end
             values::values_come_through_capture_and_apply_unchanged
             values::odd_names_are_only_names
             values::a_schema_is_described_as_it_is

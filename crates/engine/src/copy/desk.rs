@@ -84,7 +84,11 @@ struct Inner {
     again_before: Option<u64>,
     /// Rises with each window that is given back: what was read ahead of it is void.
     generation: u64,
+    /// Rows and records that were dealt with since this start.
+    settled: u64,
     closed: bool,
+    /// A map that it depends on is behind: what is refused may only wait for that.
+    waits: bool,
     /// Why nothing can be read now.
     fault: Option<Fault>,
     /// What was done before this start, and since when it goes on.
@@ -104,7 +108,9 @@ impl Desk {
             again_after: 0,
             again_before: None,
             generation: 0,
+            settled: 0,
             closed: false,
+            waits: false,
             fault: None,
         };
         Self { inner: Mutex::new(inner), changed: watch::Sender::new(0), store }
@@ -192,9 +198,34 @@ impl Desk {
         Ok(Next::Named(inner.generation, page, last))
     }
 
-    /// What the next round of records that are looked at again is to be, once there are no more in this one. Saves what
-    /// follows. Returns whether anything did.
-    pub(super) fn turn(&self, now: WallTime) -> Result<bool, StoreError> {
+    /// Whether nothing is left to be looked at again, and an initial sync is about to end.
+    pub(super) fn is_ending(&self) -> Result<bool, StoreError> {
+        let inner = self.inner();
+        let in_rounds = matches!(inner.record.stage, CopyStage::Again | CopyStage::Last);
+        let waits = inner.closed || !in_rounds || inner.record.refresh.is_some() || !inner.windows.is_empty();
+        Ok(!waits && self.store.again_count(inner.record.flow)? == 0)
+    }
+
+    /// Notes whether a map that it depends on is behind.
+    pub(crate) fn waits(&self, waits: bool) {
+        let mut inner = self.inner();
+        let changed = inner.waits != waits;
+        inner.waits = waits;
+        drop(inner);
+        if changed {
+            self.tell();
+        }
+    }
+
+    /// What others may rely on: how much was dealt with, and whether there are chunks to come.
+    pub(super) fn moved(&self) -> (u64, bool) {
+        let inner = self.inner();
+        (inner.settled, inner.record.stage == CopyStage::Chunks && !inner.closed)
+    }
+
+    /// What the next round of records that are looked at again is to be, once there are no more in this one; the last one
+    /// only if nothing that they may wait for has moved meanwhile. Saves what follows. Returns whether anything did.
+    pub(super) fn turn(&self, others_move: bool, now: WallTime) -> Result<bool, StoreError> {
         let mut inner = self.inner();
         let in_rounds = matches!(inner.record.stage, CopyStage::Again | CopyStage::Last);
         if inner.closed || !in_rounds || !inner.windows.is_empty() {
@@ -205,11 +236,20 @@ impl Desk {
             return Ok(false);
         }
         let left = self.store.again_count(flow)?;
+        let stuck = inner.again_before.is_none_or(|before| left >= before);
+        if left > 0 && stuck && inner.waits {
+            return Ok(false);
+        }
         let mut record = inner.record.clone();
         match left {
-            0 => (record.stage, record.ended_at) = (CopyStage::Ended, Some(now)),
+            0 => {
+                record.stage = CopyStage::Ended;
+                record.ended_at.get_or_insert(now);
+            }
             // None of them got through: the next round is the last.
-            left if inner.again_before.is_none_or(|before| left >= before) => record.stage = CopyStage::Last,
+            _ if stuck && !others_move => {
+                record.stage = CopyStage::Last;
+            }
             _ => {}
         }
         if record != inner.record {
@@ -245,11 +285,13 @@ impl Desk {
     }
 
     /// Notes that some more rows of the first window are settled, and saves what follows in one transaction with
-    /// `records`: its progress, once it is settled whole. Called behind the commit.
+    /// `records`: its progress, once it is settled whole. `moved`: how many of them others may have waited for. Called
+    /// behind the commit.
     pub(crate) fn settled(
         &self,
         window: &Arc<Window>,
         rows: usize,
+        moved: u64,
         mut records: Vec<Record>,
         count: impl FnOnce(&mut CopyRecord),
     ) -> Result<(), StoreError> {
@@ -272,6 +314,7 @@ impl Desk {
             records.push(Record::Copy(Box::new(record.clone())));
             self.store.save(&records)?;
         }
+        inner.settled += moved;
         inner.record = record;
         inner.done = done;
         if whole {

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tandem_core::connect::{Chunk, ChunkLimit, Connector, KeyedTable, Reads};
 use tandem_core::map::FlowSpec;
-use tandem_core::{Fault, IntegrationKey, Relation, Row, Seq, StreamName};
+use tandem_core::{Fault, FaultClass, IntegrationKey, Relation, Row, Seq, StreamName};
 
 /// What reading needs.
 pub(crate) struct Reader {
@@ -25,6 +25,8 @@ pub(crate) struct Reader {
     pub(crate) spec: FlowSpec,
     /// Rows that one chunk may hold.
     pub(crate) chunk_rows: usize,
+    /// The initial syncs of maps that depend on this one as it does on them: its records may wait for theirs.
+    pub(crate) beside: Vec<Arc<Desk>>,
 }
 
 /// Why a turn of reading came to nothing.
@@ -51,6 +53,8 @@ impl From<StoreError> for Stop {
 
 /// Reads until there is nothing more to read, or the desk is closed.
 pub(crate) async fn read(reader: Reader) {
+    // What was dealt with beside this one, when its round began.
+    let mut beside = 0;
     let mut connection: Option<Box<dyn Reads>> = None;
     let mut wait = WAIT.0;
     let mut changes = reader.desk.changes();
@@ -58,7 +62,7 @@ pub(crate) async fn read(reader: Reader) {
         changes.borrow_and_update();
         let turn = tokio::select! {
             biased;
-            turn = reader.turn(&mut connection) => turn,
+            turn = reader.turn(&mut connection, &mut beside) => turn,
             () = closed(&reader.desk) => return,
         };
         match turn {
@@ -112,12 +116,25 @@ impl Reader {
         KeyedTable { table: self.spec.source.clone(), key: self.spec.source_key.clone() }
     }
 
-    async fn turn(&self, connection: &mut Option<Box<dyn Reads>>) -> Result<Turn, Stop> {
+    async fn turn(&self, connection: &mut Option<Box<dyn Reads>>, beside: &mut u64) -> Result<Turn, Stop> {
         let next = self.desk.next()?;
         let reads = match (&next, connection.as_mut()) {
             (Next::End, _) => return Ok(Turn::Over),
             (Next::Wait, _) => {
-                return Ok(if self.desk.turn(self.env.wall())? { Turn::Read } else { Turn::Waits });
+                if self.desk.is_ending()? {
+                    self.number_on().await?;
+                }
+                let others: Vec<(u64, bool)> = self.beside.iter().map(|desk| desk.moved()).collect();
+                let settled: u64 = others.iter().map(|(settled, _)| settled).sum();
+                let move_on = settled != *beside || others.iter().any(|(_, chunks)| *chunks);
+                if !self.desk.turn(move_on, self.env.wall())? {
+                    return Ok(Turn::Waits);
+                }
+                *beside = settled;
+                if move_on {
+                    self.env.sleep(WAIT.0).await;
+                }
+                return Ok(Turn::Read);
             }
             (_, Some(reads)) => reads,
             (_, None) => connection.insert(self.source.open_reads().await?),
@@ -152,6 +169,20 @@ impl Reader {
             Next::Wait | Next::End => {}
         }
         Ok(Turn::Read)
+    }
+
+    /// What the destination numbers by itself goes on behind what was written. Without the right to it people are told,
+    /// and the copy is none the worse.
+    async fn number_on(&self) -> Result<(), Stop> {
+        let columns: Vec<Arc<str>> = self.spec.columns.iter().map(|(_, to)| to.clone()).collect();
+        match self.destination.number_on(&self.spec.destination, &columns).await {
+            Err(fault) if fault.class == FaultClass::Permission => {
+                let map = &self.spec.map;
+                tracing::warn!(%map, fix = fault.fix, "numbers that the destination gives may be taken already: {fault}");
+                Ok(())
+            }
+            done => Ok(done?),
+        }
     }
 
     /// How much there is, and whether anything is at the other side.

@@ -1,4 +1,5 @@
-//! How far the initial sync of a flow has come, and which records it has to look at again.
+//! How far the initial sync of a flow has come, and which records it has to look at again. Errors that are refreshed go
+//! the same way: their records are looked at once more, for the last time.
 //!
 //! Saved behind the commit of what it tells of, never before: a chunk whose progress is not saved is read and written
 //! once more, which changes nothing, and one that is saved is never read again.
@@ -31,6 +32,31 @@ pub struct CopyRecord {
     pub started_at: WallTime,
     /// When it ended.
     pub ended_at: Option<WallTime>,
+    /// There was one: a flow that was run without may still refresh errors.
+    #[serde(default = "yes")]
+    pub initial: bool,
+    /// Errors that are being refreshed.
+    #[serde(default)]
+    pub refresh: Option<Refresh>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Errors whose records are read from the source and written as they are now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// How many there were when it began.
+    pub errors: u64,
+    /// Records that were refused as they are now, too.
+    pub refused: u64,
+    /// When it began.
+    pub since: WallTime,
+    /// Who asked.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: String,
 }
 
 /// What the initial sync of a flow is at.
@@ -76,7 +102,21 @@ impl CopyRecord {
             into_empty: false,
             started_at: now,
             ended_at: None,
+            initial: true,
+            refresh: None,
         }
+    }
+
+    /// One that was never wanted, of a flow that refreshes errors.
+    pub fn none(flow: FlowId, map: MapName, now: WallTime) -> Self {
+        let without = Self::new(flow, map, false, now);
+        Self { stage: CopyStage::Ended, ended_at: Some(now), initial: false, ..without }
+    }
+
+    /// What follows when errors are refreshed.
+    #[must_use]
+    pub fn refreshing(self, refresh: Refresh) -> Self {
+        Self { stage: CopyStage::Last, refresh: Some(refresh), ..self }
     }
 }
 

@@ -28,7 +28,7 @@ use tandem_core::{
 };
 
 pub use crate::journal::{FlowId, Holes};
-pub use copies::{Again, CopyCounts, CopyRecord, CopyStage};
+pub use copies::{Again, CopyCounts, CopyRecord, CopyStage, Refresh};
 pub use set_aside::{
     Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside, StatusCounts,
 };
@@ -408,6 +408,9 @@ pub struct RetryRecord {
     pub actor: String,
     /// Why, in their words.
     pub reason: String,
+    /// The most records a second.
+    #[serde(default)]
+    pub rate: Option<RateCap>,
     /// It is to end, whatever is left.
     pub cancelled: bool,
 }

@@ -108,6 +108,8 @@ struct Run {
     /// The flows that it was told to wait for with deletes.
     outside: BTreeMap<FlowId, bool>,
     terms: Terms,
+    /// Its members that have windows to write, as far as it was told.
+    copies: BTreeSet<FlowId>,
     orders: watch::Sender<Orders>,
     kill: Arc<Notify>,
 }

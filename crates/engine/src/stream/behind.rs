@@ -75,8 +75,8 @@ impl LaneRun {
         Ok(())
     }
 
-    /// What is to be saved of the errors that rows make pointless which were read and written. One that touches another
-    /// record as well stays.
+    /// What is to be saved of the errors that rows make pointless which were read and written. Also of one that changes a
+    /// key: the record under its other key is read and written as well, sooner or later.
     pub(super) fn superseded_by(
         &self,
         rows: &[JournalRecord],
@@ -88,9 +88,7 @@ impl LaneRun {
             for key in spec.keys_of(&row.change) {
                 let same_hash = older.get(&(spec.map.clone(), key.hash())).into_iter().flatten();
                 let before = same_hash.filter(|older| older.key == key && older.seq < row.seq);
-                pointless.extend(
-                    before.filter(|older| !older.changes_key).map(|older| superseded(older, row, spec, now)),
-                );
+                pointless.extend(before.map(|older| superseded(older, row, spec, now)));
             }
         }
         Ok(pointless)

@@ -121,6 +121,7 @@ impl LaneRun {
         FailPoint::ChunkUnsaved.pass();
         let Outcome { copied, refused, through, errors, superseded } = outcome;
         let is_chunk = matches!(window.kind, Kind::Chunk { .. });
+        let moved = if is_chunk { taken as u64 } else { through.len() as u64 };
         let mut records = Vec::new();
         let failed = errors.len() as u64;
         if is_chunk {
@@ -134,13 +135,17 @@ impl LaneRun {
         records.extend(superseded);
         records.extend(errors);
         let count = |record: &mut CopyRecord| {
+            if let Some(refresh) = &mut record.refresh {
+                refresh.refused += failed;
+                return;
+            }
             record.counts.inserted += copied.inserted;
             record.counts.updated += copied.updated;
             record.counts.unchanged += copied.unchanged;
             record.counts.failed += failed;
             record.counts.rows += if is_chunk { taken as u64 } else { 0 };
         };
-        desk.settled(window, taken, records, count).map_err(LaneEnd::Forgetful)?;
+        desk.settled(window, taken, moved, records, count).map_err(LaneEnd::Forgetful)?;
         FailPoint::ChunkSaved.pass();
         self.copying.took(self.context.env.now().saturating_sub(self.began));
         Ok(())
@@ -302,7 +307,11 @@ impl LaneRun {
                     outcome.through.push(key);
                     stood.push(record);
                 }
-                Some(fault) => self.refuse(&record, key, fault.clone(), last, &mut outcome),
+                Some(fault) => {
+                    self.refuse(&record, key, fault.clone(), last, &mut outcome);
+                    // The error that it is now makes older ones of its record pointless.
+                    stood.extend(last.then_some(record));
+                }
             }
         }
         outcome.superseded = self.pointless(flow, &stood)?;

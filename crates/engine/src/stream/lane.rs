@@ -200,17 +200,21 @@ impl LaneRun {
                 self.wait_for(wait).await;
                 continue;
             }
+            let mut limit = pace.limit(bound);
+            if let Some(cap) = self.terms.cap.filter(|_| self.retry.is_some()) {
+                limit.records = limit.records.min(at_once(cap));
+            }
             let piece = match ahead.take() {
                 Some(piece) if piece.through <= bound => Ok(piece),
                 // Read under a bound that has been drawn nearer since.
                 Some(_) => match self.reader() {
                     Ok(anew) => {
                         reader = anew;
-                        reader.next(pace.limit(bound))
+                        reader.next(limit)
                     }
                     Err(error) => Err(error),
                 },
-                None => reader.next(pace.limit(bound)),
+                None => reader.next(limit),
             };
             let piece = match piece {
                 Ok(piece) => piece,

@@ -1,7 +1,7 @@
 //! Requests: all or nothing, recorded before anything is done.
 
 use super::Supervisor;
-use super::copying::begun_by;
+use super::copying::{begun_by, meant};
 use super::limiting::span;
 use super::skip::fate_of;
 use crate::failpoint::FailPoint;
@@ -110,8 +110,9 @@ impl Supervisor {
         let (mut uncopied, mut copies) = (Vec::new(), Vec::new());
         for (mut record, state) in next {
             let name = record.map.name.clone();
+            let action = meant(request.action, &record.state);
             let mut entry =
-                self.note(&format!("map.{}", request.action.name()), &name, &request.actor, &request.reason);
+                self.note(&format!("map.{}", action.name()), &name, &request.actor, &request.reason);
             entry.from = Some(record.state.phase.to_string());
             entry.to = Some(state.phase.to_string());
             if !request.maps.contains(&name) {
@@ -165,7 +166,7 @@ impl Supervisor {
                 record.blocked = None;
             }
             if request.maps.contains(&name) {
-                copies.extend(begun_by(request.action, &record, self.now()));
+                copies.extend(begun_by(action, &record, self.now()));
             }
             record.rate = rate_of(request, cap, record.rate, state.phase);
             if let Some(cap) = record.rate.filter(|_| state.phase == Phase::Resuming) {
@@ -273,7 +274,11 @@ impl Supervisor {
                     );
                 }
                 Action::Resume(_) => events.extend(self.resumed(name, request.action)),
-                other => events.push(((*name).clone(), Event::Act(other))),
+                other => {
+                    let state = self.maps.get(*name).map(|record| &record.state);
+                    let action = state.map_or(other, |state| meant(other, state));
+                    events.push(((*name).clone(), Event::Act(action)));
+                }
             }
         }
         in_order(events)

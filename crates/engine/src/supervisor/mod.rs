@@ -324,6 +324,9 @@ impl Supervisor {
                 tracing::error!("a change of state could not be saved: {error}");
             }
             self.work_on_copies();
+            if let Err(error) = self.work_on_refreshes() {
+                tracing::error!("what came of a refresh could not be saved: {error}");
+            }
             if let Err(error) = self.work_on_retries() {
                 tracing::error!("what came of a retry could not be saved: {error}");
             }

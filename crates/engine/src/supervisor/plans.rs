@@ -107,7 +107,7 @@ fn retry_plan(record: &MapRecord, retry: &RetryRecord) -> Option<FlowPlan> {
         dependents: BTreeSet::new(),
         target: FlowPlan::target(&like.spec),
         family: family(record, &retry.stream),
-        cap: None,
+        cap: retry.rate,
         copy: None,
         retry: Some(RetryPlan { kept: retry.kept.clone() }),
     })

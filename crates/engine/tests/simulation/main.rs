@@ -58,6 +58,7 @@ fn schedule(seed: u64, tracing: bool) {
         holds: seed % 7 == 2,
         caps: seed % 7 == 2,
         copies: seed % 7 == 6,
+        refreshes: seed % 14 == 11,
     };
     let steps = weather.steps;
     let copies = weather.copies;

@@ -51,6 +51,8 @@ pub(crate) struct Weather {
     pub(crate) caps: bool,
     /// Both sides have records when the maps are run, and the right ones are out of date.
     pub(crate) copies: bool,
+    /// Operators refresh errors instead of trying them again.
+    pub(crate) refreshes: bool,
 }
 
 impl Weather {
@@ -72,6 +74,7 @@ impl Weather {
             holds: false,
             caps: false,
             copies: false,
+            refreshes: false,
         }
     }
 }
@@ -164,6 +167,9 @@ impl World {
             next_value: 0,
             told: Told::default(),
         };
+        if world.weather.refreshes {
+            world.oracle.expect_windows();
+        }
         world.start();
         world
     }
@@ -442,7 +448,7 @@ impl World {
                 });
                 self.oracle.nothing_got_past_guards(self.seed, &self.store);
                 // The barriers of guards and windows have Seqs, too, which nobody applies.
-                if !self.weather.guards && !self.weather.copies {
+                if !self.weather.guards && !self.weather.copies && !self.weather.refreshes {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
                 }
                 let may_lose = self.weather.limits.as_ref().is_some_and(Limits::may_lose_data);

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bypass;
+mod copying;
 mod crowded;
 mod data_folder;
 mod errors;

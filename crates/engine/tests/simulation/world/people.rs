@@ -162,12 +162,15 @@ impl World {
     pub(crate) fn ask_of_errors(&mut self, verb: ErrorVerb, map: MapName, one: bool) {
         let Some(engine) = self.engine.clone() else { return };
         let answers = self.answers.clone();
+        let refresh = verb == ErrorVerb::Retry && self.weather.refreshes && self.random.chance(500);
         self.executor.spawn(Box::pin(async move {
             let mut request = ErrorRequest {
                 verb,
                 map: map.clone(),
                 pick: Some(ErrorPick::default()),
                 kept: Vec::new(),
+                refresh,
+                rate: None,
                 actor: "sim".into(),
                 reason: String::new(),
                 expected: None,
