@@ -8,7 +8,7 @@
 //! A window goes in slices: a destination is not to be locked for long, and live changes are not to wait for all of it.
 
 use super::batch::unprojectable;
-use super::lane::{LaneEnd, LaneRun};
+use super::lane::{LaneEnd, LaneFault, LaneRun};
 use super::trial::is_refusal;
 use crate::copy::{Desk, Kind, Window};
 use crate::failpoint::FailPoint;
@@ -20,7 +20,8 @@ use std::time::Duration;
 use tandem_core::connect::{Advance, Copied, Plan};
 use tandem_core::map::FlowSpec;
 use tandem_core::{
-    Cell, Change, Fault, IntegrationKey, KeyHash, Op, Position, Relation, Row, Seq, Write, WriteOp,
+    Cell, Change, Fault, FaultClass, IntegrationKey, KeyHash, Op, Position, Relation, Row, Seq, Write,
+    WriteOp,
 };
 
 /// Rows of the first slice, and the most.
@@ -280,30 +281,18 @@ impl LaneRun {
                     outcome.through.extend(rows.keys);
                     return Ok(outcome);
                 }
-                Err(failed) if is_refusal(&failed) => {
+                Err(failed) if is_refusal(&failed) || *plan == Plan::Load && is_unsupported(&failed) => {
                     self.copying.loads_in_vain += u32::from(*plan == Plan::Load);
                     self.rollback().await;
                 }
                 Err(failed) => return Err(LaneEnd::Failed(failed)),
             }
         }
-        let refused = match self.parts(Some(self.begin()), &rows.writes, Plan::Single, None).await {
-            Ok(applied) => applied.refused,
-            Err(failed) => {
-                self.rollback().await;
-                return Err(LaneEnd::Failed(failed));
-            }
-        };
-        match self.parts(None, &[], Plan::Exact, Some(end())).await {
-            Ok(_) => {}
-            Err(failed) => return Err(LaneEnd::Failed(failed)),
-        }
-        let refused: BTreeMap<usize, Fault> = refused.into_iter().collect();
+        let refused = self.row_by_row(&rows.writes, upserts, &end, &mut outcome.copied).await?;
         let mut stood = Vec::new();
         for (place, (record, key)) in rows.records.into_iter().zip(rows.keys).enumerate() {
             match refused.get(&place) {
                 None => {
-                    outcome.copied.updated += 1;
                     outcome.through.push(key);
                     stood.push(record);
                 }
@@ -316,6 +305,46 @@ impl LaneRun {
         }
         outcome.superseded = self.pointless(flow, &stood)?;
         Ok(outcome)
+    }
+
+    /// Writes rows of which one at least is refused, or was a moment ago. Says which, with the fault of each.
+    async fn row_by_row(
+        &mut self,
+        writes: &[Write],
+        upserts: bool,
+        end: &(dyn Fn() -> Advance + Sync),
+        copied: &mut Copied,
+    ) -> Result<BTreeMap<usize, Fault>, LaneEnd> {
+        let mut refused = self.single(writes).await?;
+        if upserts && !refused.is_empty() {
+            // Without them the others go through as ever, and are counted for what they are.
+            self.rollback().await;
+            let others = writes.iter().enumerate().filter(|(place, _)| !refused.contains_key(place));
+            let others: Vec<Write> = others.map(|(_, write)| write.clone()).collect();
+            match self.parts(Some(self.begin()), &others, Plan::Copy, Some(end())).await {
+                Ok(applied) => {
+                    *copied = applied.copied;
+                    return Ok(refused);
+                }
+                Err(failed) if is_refusal(&failed) => self.rollback().await,
+                Err(failed) => return Err(LaneEnd::Failed(failed)),
+            }
+            refused = self.single(writes).await?;
+        }
+        self.parts(None, &[], Plan::Exact, Some(end())).await.map_err(LaneEnd::Failed)?;
+        copied.updated = writes.len().saturating_sub(refused.len()) as u64;
+        Ok(refused)
+    }
+
+    /// Writes row by row, and leaves the transaction open.
+    async fn single(&mut self, writes: &[Write]) -> Result<BTreeMap<usize, Fault>, LaneEnd> {
+        match self.parts(Some(self.begin()), writes, Plan::Single, None).await {
+            Ok(applied) => Ok(applied.refused.into_iter().collect()),
+            Err(failed) => {
+                self.rollback().await;
+                Err(LaneEnd::Failed(failed))
+            }
+        }
     }
 
     /// A row that was refused is looked at again, or is an error.
@@ -430,6 +459,13 @@ fn gone(relation: &Relation, spec: Option<&FlowSpec>, key: &IntegrationKey) -> R
         }
     }
     Row(cells)
+}
+
+/// Whether a destination cannot do something in this way at all, as it may in another: not a table with row security,
+/// not through this pooler.
+fn is_unsupported(failed: &LaneFault) -> bool {
+    use FaultClass::{Internal, Permission, Schema, Setup};
+    matches!(failed.fault.class, Internal | Permission | Schema | Setup) && !failed.broken
 }
 
 /// The records of an error of a live change that an initial sync covers: it has not come to them, or not got them

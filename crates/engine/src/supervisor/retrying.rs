@@ -173,6 +173,9 @@ impl Supervisor {
             ErrorVerb::Retry if !may_write(&record) => {
                 return blocked("a retry needs a running map: resume it, or wait until it has caught up");
             }
+            ErrorVerb::Retry if request.refresh && record.state.phase != Phase::Running => {
+                return blocked("a refresh needs a running map: run it, or retry without a refresh");
+            }
             ErrorVerb::Cancel | ErrorVerb::Retry | ErrorVerb::Delete => {}
         }
         if let Some(missing) = adopted.iter().find(|error| !is_in(&record, error)) {
