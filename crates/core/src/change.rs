@@ -104,8 +104,6 @@ pub struct Commit {
     pub transaction: Arc<str>,
     /// When it was committed by the source's clock.
     pub committed_at: WallTime,
-    /// The mark that it carries, if it is a transaction of ours: who wrote it, and how far.
-    pub mark: Option<Mark>,
 }
 
 /// The mark in a transaction that Tandem wrote: which stream, and through which Seq.
@@ -115,6 +113,22 @@ pub struct Mark {
     pub stream: Arc<str>,
     /// The last Seq that it brought.
     pub seq: Seq,
+    /// What the engine says of it besides, which no connector understands; empty if nothing.
+    pub note: Arc<str>,
+}
+
+/// What a change of a record knew of the other side of a two-way map, frozen when the change is journaled.
+///
+/// Two changes of a record on different sides are in conflict if neither knew the other. That is causality as the logs
+/// tell it, and no clock has a part in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// How far the opposite flow was in this app when the change was made: the last Seq of it that the app's own log
+    /// had shown.
+    pub knew: Seq,
+    /// When it was made, by the app's clock, and never before an earlier change of the same record on the same side:
+    /// what `latest_wins` compares.
+    pub at: WallTime,
 }
 
 /// A piece of a source transaction. A transaction that fits is one fragment; a larger one comes as several, in
@@ -125,4 +139,7 @@ pub struct Fragment {
     pub entries: Vec<Entry>,
     /// Set in the last piece.
     pub commit: Option<Commit>,
+    /// The mark of its transaction, if that is one of ours. In the last piece it says how far the transaction went; in
+    /// an earlier one its Seq may still be too low.
+    pub mark: Option<Mark>,
 }

@@ -201,6 +201,10 @@ pub trait Apply: Send {
     /// our data folder was here.
     fn fence(&mut self) -> BoxFuture<'_, Result<Vec<Watermark>, Fault>>;
 
+    /// What the marks of transactions that begin from now on say besides. With a note every transaction leaves a mark
+    /// in the app's log, if that is read, also one that wrote nothing.
+    fn set_note(&mut self, note: Arc<str>);
+
     /// Does one part of a destination transaction; see [`Part`].
     fn apply<'a>(&'a mut self, part: Part<'a>) -> BoxFuture<'a, Result<Applied, ApplyFault>>;
 

@@ -19,11 +19,12 @@ mod row;
 pub mod rules;
 mod schema;
 mod share;
+pub mod two_way;
 mod value;
 mod write;
 
 pub use catch_up::{CatchUp, OUTRUN_SPAN, Outrun, Progress, Rate, RateCap};
-pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind};
+pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind, Stamp};
 pub use check::{Finding, Severity};
 pub use dependents::Dependents;
 pub use fault::{Fault, FaultClass};

@@ -95,7 +95,6 @@ fn commit(row: usize) -> Option<Commit> {
         position: Position(row.to_be_bytes().to_vec().into()),
         transaction: row.to_string().into(),
         committed_at: WallTime(row as i64),
-        mark: None,
     })
 }
 
@@ -125,7 +124,7 @@ fn open(folder: &Path) -> Result<Journal, Box<dyn std::error::Error>> {
 fn journal(folder: &Path, group: usize, rows: usize) -> Outcome {
     let mut journal = open(folder)?;
     let relation = relation();
-    let single = |row| Fragment { entries: vec![change(&relation, row)], commit: commit(row) };
+    let single = |row| Fragment { entries: vec![change(&relation, row)], commit: commit(row), mark: None };
     let fragments: Vec<Fragment> = (0..rows).map(single).collect();
     let start = Instant::now();
     for chunk in fragments.chunks(group) {
@@ -232,7 +231,7 @@ fn append_alone(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut journal = open(folder)?;
     let relation = relation();
     let rows = 400_000;
-    let single = |row| Fragment { entries: vec![change(&relation, row)], commit: commit(row) };
+    let single = |row| Fragment { entries: vec![change(&relation, row)], commit: commit(row), mark: None };
     let fragments: Vec<Fragment> = (0..rows).map(single).collect();
     let start = Instant::now();
     for chunk in fragments.chunks(100) {

@@ -6,7 +6,7 @@ use crate::supervisor::World;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
-use tandem_core::map::TableMap;
+use tandem_core::map::{Direction, TableMap};
 use tandem_core::rules::Rule;
 use tandem_core::{Finding, MapName, WallTime};
 
@@ -27,16 +27,7 @@ pub(crate) fn reconcile_maps(
                 ));
             }
         }
-        if map.direction == tandem_core::map::Direction::Both {
-            findings.push(
-                Finding::error(
-                    "not_supported",
-                    format!("map {}", map.name),
-                    "this version cannot keep both directions in step",
-                )
-                .fix("use direction = \"to_right\" or \"to_left\""),
-            );
-        }
+        findings.extend(shared_table(map, &declared));
     }
     for (name, record) in saved.iter().filter(|(_, record)| record.state.phase != Phase::NotRunning) {
         let same = declared.iter().find(|map| map.name == *name);
@@ -114,6 +105,19 @@ pub(crate) fn reconcile_rules(saved: &mut BTreeMap<Arc<str>, RuleRecord>, declar
     }
     records.extend(before.into_keys().map(Record::NoRule));
     records
+}
+
+/// A table may be in one map that goes both ways: what a change knew is one number.
+fn shared_table(map: &TableMap, declared: &[TableMap]) -> Option<Finding> {
+    let two_way = |map: &&TableMap| map.direction == Direction::Both;
+    let sides = |map: &TableMap| [&map.left, &map.right].map(|side| (side.app.clone(), side.table.clone()));
+    let mine = sides(map);
+    let other = declared.iter().filter(two_way).take_while(|other| other.name != map.name);
+    let other = other.into_iter().find(|other| sides(other).iter().any(|side| mine.contains(side)));
+    let other = Some(map).filter(two_way).and(other)?;
+    let place = format!("map {}", map.name);
+    let message = format!("a table of it is in the map {} too, and both go both ways", other.name);
+    Some(Finding::error("table_shared", place, message).fix("let one of the two maps go one way"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod store;
 mod stream;
 mod supervisor;
 mod telling;
+mod two_way;
 mod view;
 
 pub use engine::{
@@ -31,6 +32,7 @@ pub use store::{
 };
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};
+pub use two_way::{Conflict, Correction};
 pub use view::{
     ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, ErrorStats, FlowView, InitialSyncView,
     MapView, Page, QueueStats, QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot, WindowView,

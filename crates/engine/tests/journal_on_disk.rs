@@ -41,9 +41,8 @@ fn transaction(relation: &Arc<Relation>, number: u64) -> Fragment {
         position: Position(number.to_be_bytes().to_vec().into()),
         transaction: "".into(),
         committed_at: WallTime(number as i64),
-        mark: None,
     };
-    Fragment { entries: vec![change(2 * number), change(2 * number + 1)], commit: Some(commit) }
+    Fragment { entries: vec![change(2 * number), change(2 * number + 1)], commit: Some(commit), mark: None }
 }
 
 /// Reads a flow from the start until `last`, and checks that each Seq comes once and in order.

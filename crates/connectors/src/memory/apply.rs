@@ -21,6 +21,7 @@ pub(super) struct MemoryApply {
     line: Line,
     owner: Owner,
     stream: Arc<str>,
+    note: Arc<str>,
     open: Option<Open>,
 }
 
@@ -46,7 +47,7 @@ struct Stop {
 
 impl MemoryApply {
     pub(super) fn new(line: Line, owner: Owner, stream: &str) -> Self {
-        Self { line, owner, stream: stream.into(), open: None }
+        Self { line, owner, stream: stream.into(), note: "".into(), open: None }
     }
 
     fn is_fenced(&self, world: &World) -> bool {
@@ -124,7 +125,7 @@ impl MemoryApply {
             position: advance.position,
         };
         let before = world.marks.insert(key.clone(), row);
-        let mark = Mark { stream: self.stream.clone(), seq: advance.to };
+        let mark = Mark { stream: self.stream.clone(), seq: advance.to, note: self.note.clone() };
         let number = world.commit(work, None, Some(mark));
         if let Some(commit) = world.commits.back_mut().filter(|commit| commit.number == number) {
             commit.mark = Some((key, before));
@@ -361,6 +362,10 @@ fn key_of(target: &Target, values: &[Option<Value>]) -> Vec<Value> {
 }
 
 impl Apply for MemoryApply {
+    fn set_note(&mut self, note: Arc<str>) {
+        self.note = note;
+    }
+
     fn fence(&mut self) -> BoxFuture<'_, Result<Vec<Watermark>, Fault>> {
         Box::pin(async move {
             let reply = self.line.call(Call::Fence).await?;

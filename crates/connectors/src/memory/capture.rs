@@ -143,15 +143,15 @@ impl MemoryCapture {
                 position: world.log.position(logged.number),
                 transaction: logged.number.to_string().into(),
                 committed_at: logged.committed_at,
-                mark: logged.mark.clone(),
             });
+            let mark = logged.mark.clone();
             if commit.is_some() {
                 (self.number, self.within) = (logged.number, 0);
                 self.reported = self.reported.max(logged.number);
             } else {
                 self.within += take;
             }
-            captured.fragments.push(Fragment { entries, commit });
+            captured.fragments.push(Fragment { entries, commit, mark });
         }
         if self.within == 0 && world.log.head > self.reported && world.log.after(self.number).is_none() {
             (self.number, self.reported) = (world.log.head, world.log.head);

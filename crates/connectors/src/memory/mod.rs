@@ -171,7 +171,8 @@ impl World {
         entries.extend(barrier.map(Entry::Barrier));
         self.log.head += 1;
         let number = self.log.head;
-        if !entries.is_empty() {
+        let noted = mark.as_ref().is_some_and(|mark| !mark.note.is_empty());
+        if !entries.is_empty() || noted {
             let entries = Arc::new(entries);
             self.log.transactions.push_back(Logged { number, entries, committed_at: self.now, mark });
         }

@@ -388,6 +388,10 @@ fn rolled_back(halt: Halt) -> ApplyFault {
 }
 
 impl Apply for PostgresApply {
+    fn set_note(&mut self, note: Arc<str>) {
+        self.marks.note = note;
+    }
+
     fn fence(&mut self) -> BoxFuture<'_, Result<Vec<Watermark>, Fault>> {
         Box::pin(async move {
             if self.busy {

@@ -208,7 +208,7 @@ impl PostgresCapture {
         if self.batch.is_over() && self.batch.fragments.is_empty() {
             open.begun = true;
             let entries = std::mem::take(&mut open.entries);
-            self.batch.fragments.push(Fragment { entries, commit: None });
+            self.batch.fragments.push(Fragment { entries, commit: None, mark: open.mark.clone() });
         }
         Ok(())
     }
@@ -242,10 +242,9 @@ impl PostgresCapture {
             position: self.place.position(),
             transaction: Arc::from(xid.to_string()),
             committed_at: WallTime(micros.saturating_add(EPOCH_2000_MICROS)),
-            mark,
         };
         self.batch.entries += 1;
-        self.batch.fragments.push(Fragment { entries, commit: Some(commit) });
+        self.batch.fragments.push(Fragment { entries, commit: Some(commit), mark });
     }
 
     fn passed(&mut self, lsn: u64) {

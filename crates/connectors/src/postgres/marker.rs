@@ -21,9 +21,14 @@ pub(super) fn barrier(journal: JournalId, slot: &str, barrier: BarrierId) -> Str
     format!("barrier {journal} {} {slot}", barrier.0)
 }
 
-/// The text of a mark, up to the Seq, which goes behind it.
+/// What the text of a stream's marks begins with.
 pub(super) fn mark_start(journal: JournalId, stream: &str) -> String {
-    format!("mark {journal} {stream} ")
+    format!("mark {journal} {} {stream} ", stream.len())
+}
+
+/// The text of a mark, behind what all marks of its stream begin with.
+pub(super) fn mark(start: &str, seq: Seq, note: &str) -> String {
+    format!("{start}{seq} {note}")
 }
 
 /// Reads a message. `None`: it is not for us.
@@ -40,8 +45,11 @@ pub(super) fn read(content: &[u8], journal: JournalId, slot: &str) -> Option<Mar
             (whose == slot).then_some(Marker::Barrier(BarrierId(id.parse().ok()?)))
         }
         "mark" => {
-            let (stream, seq) = rest.rsplit_once(' ')?;
-            Some(Marker::Mark(Mark { stream: Arc::from(stream), seq: Seq(seq.parse().ok()?) }))
+            let (len, rest) = rest.split_once(' ')?;
+            let (stream, rest) = rest.split_at_checked(len.parse().ok()?)?;
+            let (seq, note) = rest.strip_prefix(' ')?.split_once(' ')?;
+            let seq = Seq(seq.parse().ok()?);
+            Some(Marker::Mark(Mark { stream: Arc::from(stream), seq, note: Arc::from(note) }))
         }
         _ => None,
     }
@@ -59,14 +67,18 @@ mod tests {
         assert_eq!(read(text.as_bytes(), OURS, "tandem_erp"), Some(Marker::Barrier(BarrierId(12))));
         assert_eq!(read(text.as_bytes(), OURS, "tandem_crm"), None);
         assert_eq!(read(text.as_bytes(), JournalId(8), "tandem_erp"), None);
-        let text = format!("{}{}", mark_start(OURS, "my erp→crm"), 5);
-        let mark = Mark { stream: "my erp→crm".into(), seq: Seq(5) };
-        assert_eq!(read(text.as_bytes(), OURS, "tandem_erp"), Some(Marker::Mark(mark)));
+        for note in ["", "3 7"] {
+            let text = mark(&mark_start(OURS, "my erp→crm"), Seq(5), note);
+            let mark = Mark { stream: "my erp→crm".into(), seq: Seq(5), note: note.into() };
+            assert_eq!(read(text.as_bytes(), OURS, "tandem_erp"), Some(Marker::Mark(mark)));
+        }
     }
 
     #[test]
     fn messages_that_are_none_of_ours_are_passed_over() {
-        for content in [&b""[..], b"barrier", b"barrier x", b"\xff\xfe", b"mark 1 2"] {
+        for content in
+            [&b""[..], b"barrier", b"barrier x", b"\xff\xfe", b"mark 1 2", b"mark 7 9 x 5 ", b"mark 7 1 x 5"]
+        {
             assert_eq!(read(content, OURS, "tandem_erp"), None);
         }
     }

@@ -10,6 +10,7 @@ use super::error::fault;
 use super::marker;
 use super::owner::{drop_if_empty, ensure_schema, table_exists};
 use super::pipeline::Pipeline;
+use std::sync::Arc;
 use tandem_core::connect::{Advance, Begin, Owner, Watermark};
 use tandem_core::{Epoch, Fault, FaultClass, JournalId, LaneId, Seq};
 use tokio_postgres::types::{ToSql, Type};
@@ -32,7 +33,7 @@ const MOVE: &str = "WITH moved AS (
 const HOLD: &str = "WITH held AS (
         UPDATE tandem.watermark SET updated_at = now()
         WHERE stream = $1 AND lane = $2 AND journal = $3 AND epoch = $4 AND seq = $5 RETURNING 1)
-    SELECT 1 / count(*) FROM held";
+    SELECT 1 / count(*)";
 
 /// Sets what [`HOLD`] has locked.
 const ADVANCE: &str = "WITH moved AS (
@@ -52,8 +53,10 @@ pub(super) struct Marks {
     moves: Statement,
     hold: Statement,
     advance: Statement,
-    /// What a transaction of ours says of itself in the log, up to the Seq. `None`: this app's log is not read.
+    /// What the mark of a transaction of ours begins with. `None`: this app's log is not read.
     mark: Option<String>,
+    /// What marks say besides.
+    pub(super) note: Arc<str>,
 }
 
 impl Marks {
@@ -66,11 +69,11 @@ impl Marks {
         // The mark goes with the move: one statement less.
         let row = client.query_one("SELECT current_setting('wal_level') = 'logical'", &[]).await;
         let logical: bool = row.map_err(|error| fault("prepare the watermark", &error))?.get(0);
-        let moving = |sql: &str, next: usize| {
+        let moving = |sql: &str, rows: &str, next: usize| {
             if logical {
-                format!("{sql}, pg_logical_emit_message(true, '{}', ${next}) FROM moved", marker::PREFIX)
+                format!("{sql}, pg_logical_emit_message(true, '{}', ${next}) FROM {rows}", marker::PREFIX)
             } else {
-                format!("{sql} FROM moved")
+                format!("{sql} FROM {rows}")
             }
         };
         let marked = |mut types: Vec<Type>| {
@@ -84,10 +87,11 @@ impl Marks {
             stream: stream.to_owned(),
             owner,
             first: prepare(FIRST, &with(&[T::INT8])).await?,
-            moves: prepare(&moving(MOVE, 8), &marked(with(&[T::INT8, T::INT8, T::BYTEA]))).await?,
-            hold: prepare(HOLD, &with(&[T::INT8])).await?,
-            advance: prepare(&moving(ADVANCE, 7), &marked(with(&[T::INT8, T::BYTEA]))).await?,
+            moves: prepare(&moving(MOVE, "moved", 8), &marked(with(&[T::INT8, T::INT8, T::BYTEA]))).await?,
+            hold: prepare(&moving(HOLD, "held", 6), &marked(with(&[T::INT8]))).await?,
+            advance: prepare(&moving(ADVANCE, "moved", 7), &marked(with(&[T::INT8, T::BYTEA]))).await?,
             mark: logical.then(|| marker::mark_start(owner.journal, stream)),
+            note: "".into(),
         })
     }
 
@@ -103,7 +107,9 @@ impl Marks {
                 pipeline.parameters(self.moves.clone(), self.row(begin.lane, more)).await;
             }
             None => {
-                pipeline.parameters(self.hold.clone(), self.row(begin.lane, vec![number(begin.from)])).await
+                let mut more: Parameters = vec![number(begin.from)];
+                more.extend(self.marked(begin.from));
+                pipeline.parameters(self.hold.clone(), self.row(begin.lane, more)).await
             }
         }
     }
@@ -117,10 +123,13 @@ impl Marks {
     /// Where the row goes, and the mark if there is one.
     fn settled(&self, advance: &Advance) -> Parameters {
         let mut parameters: Parameters = vec![number(advance.to), Box::new(advance.position.0.to_vec())];
-        if let Some(mark) = &self.mark {
-            parameters.push(Box::new(format!("{mark}{}", advance.to)));
-        }
+        parameters.extend(self.marked(advance.to));
         parameters
+    }
+
+    fn marked(&self, seq: Seq) -> Option<Box<dyn ToSql + Send + Sync>> {
+        let start = self.mark.as_ref()?;
+        Some(Box::new(marker::mark(start, seq, &self.note)))
     }
 
     fn row(&self, lane: LaneId, more: Parameters) -> Parameters {

@@ -21,6 +21,7 @@ const PAUSE_MOST: Duration = Duration::from_secs(1);
 
 pub(super) struct SqliteApply {
     desk: Desk<Writer>,
+    note: Arc<str>,
     /// When the lock may be taken again.
     free_at: Instant,
 }
@@ -58,6 +59,8 @@ struct Job {
     writes: Vec<Write>,
     plan: Plan,
     commit: Option<Advance>,
+    /// What its mark says besides.
+    note: Arc<str>,
 }
 
 /// Why a part stopped, and at which write.
@@ -88,7 +91,7 @@ impl SqliteApply {
             })
         })
         .await?;
-        Ok(Self { desk, free_at: Instant::now() })
+        Ok(Self { desk, note: "".into(), free_at: Instant::now() })
     }
 }
 
@@ -168,10 +171,11 @@ impl Writer {
         Ok(self.conn.last_insert_rowid())
     }
 
-    /// Ends what [`Writer::begin_ours`] began: nothing of it stays if we wrote to no captured table.
-    fn end_ours(&self, begun: i64, to: Seq) -> rusqlite::Result<()> {
+    /// Ends what [`Writer::begin_ours`] began: nothing of it stays if we wrote to no captured table and there is
+    /// nothing to note.
+    fn end_ours(&self, begun: i64, to: Seq, note: &str) -> rusqlite::Result<()> {
         let last: i64 = self.conn.query_row("SELECT max(id) FROM _tandem_changes", [], |row| row.get(0))?;
-        if begun == last {
+        if begun == last && note.is_empty() {
             // The number is given again, and nobody has seen it.
             self.conn.execute("DELETE FROM _tandem_changes WHERE id = ?1", [begun])?;
             let before = "UPDATE sqlite_sequence SET seq = ?1 - 1 WHERE name = '_tandem_changes'";
@@ -179,11 +183,11 @@ impl Writer {
             return Ok(());
         }
         let sql = format!(
-            "INSERT INTO _tandem_changes (nonce, kind, layout, at, c0, c1) \
-             VALUES (random(), '{}', 0, julianday('now'), ?1, ?2)",
+            "INSERT INTO _tandem_changes (nonce, kind, layout, at, c0, c1, c2) \
+             VALUES (random(), '{}', 0, julianday('now'), ?1, ?2, ?3)",
             changes::OURS_ENDS
         );
-        self.conn.execute(&sql, (&self.stream, to.0.cast_signed())).map(drop)
+        self.conn.execute(&sql, (&self.stream, to.0.cast_signed(), note)).map(drop)
     }
 
     /// Does the writes, again without those that turn out to be refused, and commits if it is to. The flag of
@@ -289,7 +293,7 @@ impl Writer {
             return Err((elsewhere(begin).into(), false));
         }
         if let Some(begun) = open.ours {
-            self.end_ours(begun, advance.to).map_err(failed)?;
+            self.end_ours(begun, advance.to, &attempt.job.note).map_err(failed)?;
         }
         if self.guarded {
             guard::end_ours(&self.conn).map_err(|fault| (fault.into(), false))?;
@@ -583,6 +587,10 @@ fn retire(conn: &Connection, owner: Owner, stream: &str, lanes: &[LaneId]) -> Re
 }
 
 impl Apply for SqliteApply {
+    fn set_note(&mut self, note: Arc<str>) {
+        self.note = note;
+    }
+
     fn fence(&mut self) -> BoxFuture<'_, Result<Vec<Watermark>, Fault>> {
         Box::pin(async move { self.desk.insist(|writer| writer.write(fence)).await })
     }
@@ -596,7 +604,8 @@ impl Apply for SqliteApply {
             let began = Instant::now();
             loop {
                 let Part { begin, writes, plan, ref commit } = part;
-                let job = Job { begin, writes: writes.to_vec(), plan, commit: commit.clone() };
+                let note = self.note.clone();
+                let job = Job { begin, writes: writes.to_vec(), plan, commit: commit.clone(), note };
                 let ran = self.desk.run(move |writer| writer.part(job)).await;
                 let (done, held) = ran.map_err(|fault| ApplyFault {
                     fault,

@@ -187,12 +187,14 @@ impl Looker {
         match ours {
             Some(ours) if ours == first => {
                 let mut end = self.conn.prepare_cached(
-                    "SELECT id, c0, c1 FROM _tandem_changes WHERE id > ?1 AND kind = 'M' ORDER BY id LIMIT 1",
+                    "SELECT id, c0, c1, c2 FROM _tandem_changes WHERE id > ?1 AND kind = 'M' ORDER BY id LIMIT 1",
                 )?;
                 let unit = end.query_row([ours], |row| {
                     let stream: String = row.get(1)?;
                     let seq = Seq(row.get::<_, i64>(2)?.cast_unsigned());
-                    Ok(Unit { last: row.get(0)?, mark: Some(Mark { stream: stream.into(), seq }) })
+                    let note: Option<String> = row.get(3)?;
+                    let note = note.unwrap_or_default().into();
+                    Ok(Unit { last: row.get(0)?, mark: Some(Mark { stream: stream.into(), seq, note }) })
                 })?;
                 Ok(Some(unit))
             }
@@ -209,7 +211,7 @@ impl Looker {
 
     fn piece(&mut self, behind: Place, unit: Unit) -> Result<(Fragment, Place, Option<Unit>), Fault> {
         let failed = during("read the change table");
-        let mut fragment = Fragment::default();
+        let mut fragment = Fragment { mark: unit.mark.clone(), ..Fragment::default() };
         let mut place = behind;
         let mut at = 0.0;
         let mut query = self
@@ -244,12 +246,8 @@ impl Looker {
         if place.id < unit.last {
             return Ok((fragment, place, Some(unit)));
         }
-        fragment.commit = Some(Commit {
-            position: place.position(),
-            transaction: "".into(),
-            committed_at: wall_time(at),
-            mark: unit.mark,
-        });
+        fragment.commit =
+            Some(Commit { position: place.position(), transaction: "".into(), committed_at: wall_time(at) });
         Ok((fragment, place, None))
     }
 }

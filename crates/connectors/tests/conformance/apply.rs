@@ -290,20 +290,29 @@ pub async fn a_transaction_of_ours_carries_its_mark(app: &dyn Fixture) {
     let (table, _source, from) = with_items(app).await;
     let (mut apply, target) = (fenced_apply(app).await, target(&table));
     done(&mut *apply, (0, 4), Plan::Exact, &[upsert(4, &target, item(1, "ours"))]).await;
+    apply.set_note("3 7".into());
+    done(&mut *apply, (4, 5), Plan::Fast, &[upsert(5, &target, item(3, "noted"))]).await;
+    // Nothing is written, and it is known all the same how far it went.
+    done(&mut *apply, (5, 9), Plan::Fast, &[]).await;
     app.run(vec![insert(&table.name, item(2, "a user's"))]).await;
     let mut capture = capture(app, &from).await;
-    let events = read_changes(&mut *capture, 2).await;
+    let events = read_changes(&mut *capture, 3).await;
     let marked = |text: &str| {
         let at = say(&events[..]).len().min(events.len());
         let change = events.iter().position(|event| say(std::slice::from_ref(event)) == [text]);
         let behind = events.get(change.expect("it was captured")..).unwrap_or_default();
         let commit = behind.iter().find_map(|event| match event {
-            Event::Commit(commit) => Some(commit.mark.clone()),
+            Event::Commit(_, mark) => Some(mark.clone()),
             _ => None,
         });
         assert!(at > 0);
         commit.expect("it was committed")
     };
-    assert_eq!(marked("insert items 1 ours"), Some(Mark { stream: STREAM.into(), seq: Seq(4) }));
+    let mark = |seq, note: &str| Some(Mark { stream: STREAM.into(), seq: Seq(seq), note: note.into() });
+    assert_eq!(marked("insert items 1 ours"), mark(4, ""));
+    assert_eq!(marked("insert items 3 noted"), mark(5, "3 7"));
     assert_eq!(marked("insert items 2 a user's"), None);
+    let empty =
+        events.iter().any(|event| matches!(event, Event::Commit(_, found) if *found == mark(9, "3 7")));
+    assert!(empty, "a transaction that wrote nothing left its mark");
 }

@@ -24,7 +24,9 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Owner, Source};
-use tandem_core::{BarrierId, Change, Commit, Entry, Epoch, JournalId, Op, Position, Row, TableName, Value};
+use tandem_core::{
+    BarrierId, Change, Commit, Entry, Epoch, JournalId, Mark, Op, Position, Row, TableName, Value,
+};
 
 /// How long anything may take before it counts as never.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -295,7 +297,7 @@ pub async fn enter(source: &mut dyn Source, tables: &[TableName], barrier: u64) 
 pub enum Event {
     Change(Change),
     Barrier(BarrierId),
-    Commit(Commit),
+    Commit(Commit, Option<Mark>),
     Idle(Position),
 }
 
@@ -310,7 +312,7 @@ pub async fn read_until(capture: &mut dyn Capture, enough: impl Fn(&[Event]) -> 
                     Entry::Change(change) => Event::Change(change),
                     Entry::Barrier(barrier) => Event::Barrier(barrier),
                 }));
-                events.extend(fragment.commit.map(Event::Commit));
+                events.extend(fragment.commit.map(|commit| Event::Commit(commit, fragment.mark)));
             }
             events.extend(captured.idle.map(Event::Idle));
         }
@@ -326,7 +328,7 @@ pub async fn read_until(capture: &mut dyn Capture, enough: impl Fn(&[Event]) -> 
 pub async fn read_to_barrier(capture: &mut dyn Capture, barrier: u64) -> Vec<Event> {
     read_until(capture, |events| {
         let at = events.iter().position(|event| *event == Event::Barrier(BarrierId(barrier)));
-        at.is_some_and(|at| events.iter().skip(at).any(|event| matches!(event, Event::Commit(_))))
+        at.is_some_and(|at| events.iter().skip(at).any(|event| matches!(event, Event::Commit(..))))
     })
     .await
 }
@@ -336,7 +338,7 @@ pub async fn read_changes(capture: &mut dyn Capture, count: usize) -> Vec<Event>
     read_until(capture, |events| {
         let changes = events.iter().filter(|event| matches!(event, Event::Change(_))).count();
         let ended = events.iter().rev().find(|event| !matches!(event, Event::Idle(_)));
-        changes >= count && matches!(ended, Some(Event::Commit(_)))
+        changes >= count && matches!(ended, Some(Event::Commit(..)))
     })
     .await
 }
@@ -344,7 +346,7 @@ pub async fn read_changes(capture: &mut dyn Capture, count: usize) -> Vec<Event>
 /// The position behind the last commit.
 pub fn end(events: &[Event]) -> Position {
     let positions = events.iter().rev().filter_map(|event| match event {
-        Event::Commit(commit) => Some(commit.position.clone()),
+        Event::Commit(commit, _) => Some(commit.position.clone()),
         Event::Change(_) | Event::Barrier(_) | Event::Idle(_) => None,
     });
     positions.into_iter().next().expect("something was committed")
@@ -355,7 +357,7 @@ pub fn say(events: &[Event]) -> Vec<String> {
     let word = |event: &Event| match event {
         Event::Change(change) => Some(say_change(change)),
         Event::Barrier(barrier) => Some(format!("barrier {}", barrier.0)),
-        Event::Commit(_) | Event::Idle(_) => None,
+        Event::Commit(..) | Event::Idle(_) => None,
     };
     events.iter().filter_map(word).collect()
 }

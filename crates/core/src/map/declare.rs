@@ -1,5 +1,6 @@
 //! What a person declares: a left and a right table, and what belongs together in them.
 
+use crate::two_way::{ConflictPolicy, SideEffects};
 use crate::{AppName, MapName, StreamName, TableName};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -21,6 +22,12 @@ pub struct TableMap {
     pub depends_on: Vec<MapName>,
     /// What becomes of deletes while the map is paused.
     pub deletes: Deletes,
+    /// Of a map that goes both ways: who wins where both sides have changed a record.
+    #[serde(default)]
+    pub conflict: ConflictPolicy,
+    /// Of a map that goes both ways: what becomes of what an app's triggers make of our writes.
+    #[serde(default)]
+    pub side_effects: SideEffects,
 }
 
 /// One side of a map.

@@ -13,6 +13,8 @@ use crate::env::{Env, blocking};
 use crate::failpoint::{FailPoint, Mistake};
 use crate::journal::JournalError;
 use crate::retry::Retry;
+use crate::store::{Record, Store, Unreadable};
+use crate::two_way::overwritten;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +35,7 @@ pub(crate) struct AppParts {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) app: AppName,
     pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) owner: Owner,
     pub(crate) plan: watch::Receiver<Arc<AppPlan>>,
     pub(crate) status: watch::Sender<AppStatus>,
@@ -213,7 +216,7 @@ impl AppActor {
         for (stream, sink) in &plan.sinks {
             let ahead = places.get(stream).filter(|place| place.commit && place.group > least);
             let route = self.routes.entry(stream.clone()).or_default();
-            route.reopened(ahead.map(|place| place.position.clone()));
+            route.reopened(ahead.map(|place| place.position.clone()), places.get(stream));
             if let Err(error) = sink.journal.with(|journal| journal.abandon_open()) {
                 return self.journal_failed(&error);
             }
@@ -298,25 +301,33 @@ impl AppActor {
         let end = captured.idle.as_ref().or(last_commit.map(|commit| &commit.position));
         let env = self.parts.env.clone();
         let now = env.wall();
+        let mut settled = true;
         for (stream, sink) in &plan.sinks {
             let route = self.routes.entry(stream.clone()).or_default();
-            let routed = route.route(&captured.fragments, &sink.tables, self.group);
+            let first = sink.journal.with(|journal| journal.next_seq());
+            let routed =
+                route.route(&captured.fragments, (&sink.tables, &sink.both_ways), (self.group, first))?;
             if !routed.fragments.is_empty() {
-                let first = sink.journal.with(|journal| {
-                    let first = journal.next_seq();
-                    journal.append(&routed.fragments, now).map(|()| first)
-                })?;
+                sink.journal
+                    .with(|journal| journal.append_stamped(&routed.fragments, &routed.stamps, now))?;
                 self.guarding.bypasses.look_at(stream, first, &routed.fragments);
                 FailPoint::JournalAppended.pass();
             }
+            self.note_overwritten(stream, sink)?;
+            let route = self.routes.entry(stream.clone()).or_default();
             // Nothing ended: the pieces of a large transaction need not be durable before its commit is.
             let Some(end) = end else { continue };
             let here = routed.fragments.iter().rev().find_map(|fragment| fragment.commit.as_ref());
             let here = here.and_then(|commit| Place::decode(&commit.position)).map(|place| place.position);
-            if here.as_ref() != Some(end) && !route.is_passing() && !route.is_open() {
+            let is_there = here.as_ref() == Some(end) || route.is_passing();
+            // What ended held nothing for this journal, and what goes on does. The place behind the one cannot be noted
+            // before the other has ended; until then the source must not let go of it, or it would look like a gap.
+            let lags = !is_there && route.is_open();
+            settled &= !lags;
+            if !is_there && !lags {
                 // The log went on with nothing for this journal: it is as far as the others all the same.
-                let place =
-                    Place { group: self.group, commit: captured.idle.is_none(), position: end.clone() };
+                let (seen, commit) = (route.screen.seen(), captured.idle.is_none());
+                let place = Place { group: self.group, commit, seen, position: end.clone() };
                 sink.journal.with(|journal| journal.append_idle(place.encode()))?;
             }
             let durable = sync(&*env, sink).await?;
@@ -330,8 +341,34 @@ impl AppActor {
                 }
             }
             sink.journal.announce(durable);
+            let seen = route.screen.seen();
+            for both in sink.both_ways.values().filter(|_| !lags) {
+                both.other.journal.note_echoed(&seen);
+            }
         }
-        Ok(end.cloned())
+        Ok(end.filter(|_| settled).cloned())
+    }
+
+    /// Notes the winners over which something of ours was written, as this batch of the log shows. It is durable before
+    /// the batch is, or they would be forgotten.
+    fn note_overwritten(&mut self, stream: &StreamName, sink: &Sink) -> Result<(), JournalError> {
+        let Some(route) = self.routes.get_mut(stream).filter(|_| !sink.both_ways.is_empty()) else {
+            return Ok(());
+        };
+        let echoes = route.screen.take_echoes();
+        let corrections = match overwritten(&*self.parts.store, &echoes) {
+            Ok(corrections) => corrections,
+            Err(Unreadable::Journal(error)) => return Err(error),
+            Err(Unreadable::Store(error)) => return Err(JournalError::store(&error.to_string())),
+        };
+        if corrections.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<Record> =
+            corrections.into_iter().map(|correction| Record::Correction(Box::new(correction))).collect();
+        self.parts.store.save(&records).map_err(|error| JournalError::store(&error.to_string()))?;
+        sink.both_ways.values().for_each(|both| both.other.journal.nudge());
+        Ok(())
     }
 
     /// Whether there is room on our disk. If there is not, the source has to keep what it has.

@@ -147,8 +147,8 @@ impl Bypasses {
                     }
                     seq = seq.next();
                 }
-                if let Some(commit) = &fragment.commit {
-                    watched.commit(commit.mark.is_some());
+                if fragment.commit.is_some() {
+                    watched.commit(fragment.mark.is_some());
                 }
             }
         }
@@ -256,10 +256,10 @@ mod tests {
     }
 
     fn transaction(entries: Vec<Entry>, ours: bool) -> Fragment {
-        let mark = ours.then(|| Mark { stream: "crm→erp".into(), seq: Seq(1) });
+        let mark = ours.then(|| Mark { stream: "crm→erp".into(), seq: Seq(1), note: "".into() });
         let position = Position(Bytes::new());
-        let commit = Commit { position, transaction: "".into(), committed_at: WallTime(0), mark };
-        Fragment { entries, commit: Some(commit) }
+        let commit = Commit { position, transaction: "".into(), committed_at: WallTime(0) };
+        Fragment { entries, commit: Some(commit), mark }
     }
 
     fn seen(bypasses: &Bypasses) -> (u64, u64, u64) {
@@ -301,7 +301,7 @@ mod tests {
         let mut bypasses = watching(Some(Armed { behind: Seq(3), since: WallTime(7) }));
         bypasses.look_at(&stream(), Seq(4), &[transaction(vec![delete(1)], true)]);
         bypasses.look_at(&stream(), Seq(5), &[transaction(vec![delete(1), insert(1)], false)]);
-        let open = Fragment { entries: vec![delete(2)], commit: None };
+        let open = Fragment { entries: vec![delete(2)], ..Fragment::default() };
         bypasses.look_at(&stream(), Seq(7), std::slice::from_ref(&open));
         assert_eq!(seen(&bypasses).0, 0, "it is not committed yet");
         bypasses.reopened();

@@ -20,8 +20,10 @@ mod source;
 pub(crate) use actor::{AppActor, AppParts};
 pub(crate) use bypass::{Bypassed, Watch};
 pub(crate) use marking::Marks;
+pub(crate) use place::Place;
 
 use crate::stream::JournalHandle;
+use crate::two_way::Tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::{BarrierId, Fault, Guard, MapName, Seq, StreamName, TableName};
@@ -50,6 +52,8 @@ pub(crate) struct AppPlan {
 pub(crate) struct Sink {
     pub(crate) journal: Arc<JournalHandle>,
     pub(crate) tables: BTreeSet<TableName>,
+    /// Those of two-way maps.
+    pub(crate) both_ways: Tables,
 }
 
 impl AppPlan {

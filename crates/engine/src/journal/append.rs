@@ -13,7 +13,7 @@ use super::{FlowId, FlowSpec, Holes, Identity, JournalError, Settings};
 use crate::disk::{Disk, DiskFile};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tandem_core::{BarrierId, Entry, Fragment, Position, Relation, Seq, WallTime};
+use tandem_core::{BarrierId, Entry, Fragment, Position, Relation, Seq, Stamp, WallTime};
 
 /// So many relations are remembered by where they lie in memory, beside by what they are.
 const KNOWN_PLACES: usize = 4096;
@@ -240,13 +240,25 @@ impl Journal {
     /// [`Ticket`] taken afterwards is back. A transaction that is still open at the end is continued by the next
     /// call, and is invisible to everybody until its commit is durable.
     pub fn append(&mut self, fragments: &[Fragment], captured_at: WallTime) -> Result<(), JournalError> {
+        self.append_stamped(fragments, &[], captured_at)
+    }
+
+    /// The same, with what the changes knew of the other side: a list for each fragment, with a place for each of its
+    /// entries. Where there is none, the changes have none.
+    pub fn append_stamped(
+        &mut self,
+        fragments: &[Fragment],
+        stamps: &[Vec<Option<Stamp>>],
+        captured_at: WallTime,
+    ) -> Result<(), JournalError> {
         self.shared.health.check("append")?;
         let mut sizes = Vec::with_capacity(fragments.len());
         for fragment in fragments {
             sizes.push(size_of(fragment)?);
         }
-        for (fragment, size) in fragments.iter().zip(sizes) {
-            self.fragment(fragment, size, captured_at)?;
+        let stamps = stamps.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        for ((fragment, size), stamps) in fragments.iter().zip(sizes).zip(stamps) {
+            self.fragment(fragment, stamps, size, captured_at)?;
             if self.draft.out.len() >= self.shared.settings.write_bytes() {
                 self.write()?;
             }
@@ -372,20 +384,27 @@ impl Journal {
         self.shared.health.watch(written.map_err(|error| JournalError::io("write", &path, &error)))
     }
 
-    fn fragment(&mut self, fragment: &Fragment, size: usize, at: WallTime) -> Result<(), JournalError> {
+    fn fragment(
+        &mut self,
+        fragment: &Fragment,
+        stamps: &[Option<Stamp>],
+        size: usize,
+        at: WallTime,
+    ) -> Result<(), JournalError> {
         self.learn(fragment);
         let frame_bytes = self.shared.settings.frame_bytes;
-        let commit = fragment.commit.as_ref().map(|commit| Arc::new(CommitNote::of(commit)));
+        let commit =
+            fragment.commit.as_ref().map(|commit| Arc::new(CommitNote::of(commit, fragment.mark.as_ref())));
         match commit {
             Some(commit) if self.tail.open.is_none() && size <= frame_bytes => {
-                self.whole(fragment, commit, at);
+                self.whole(fragment, stamps, commit, at);
                 if self.draft.whole.is_some_and(|(start, ..)| self.draft.out.len() - start >= frame_bytes) {
                     self.close_whole();
                 }
                 Ok(())
             }
             None if fragment.entries.is_empty() => Ok(()),
-            commit => self.pieces(fragment, commit, at),
+            commit => self.pieces(fragment, stamps, commit, at),
         }
     }
 
@@ -411,7 +430,13 @@ impl Journal {
     }
 
     /// A transaction that is small and whole goes into the frame of such.
-    fn whole(&mut self, fragment: &Fragment, commit: Arc<CommitNote>, at: WallTime) {
+    fn whole(
+        &mut self,
+        fragment: &Fragment,
+        stamps: &[Option<Stamp>],
+        commit: Arc<CommitNote>,
+        at: WallTime,
+    ) {
         let (_, _, frame_at) = match self.draft.whole {
             Some(whole) => whole,
             None => {
@@ -431,8 +456,8 @@ impl Journal {
         put_group(&mut self.draft.out, &head, first, frame_at);
         let mut out = std::mem::take(&mut self.draft.out);
         let mut ids = std::mem::take(&mut self.draft.ids).into_iter();
-        for entry in &fragment.entries {
-            self.entry(&mut out, entry, &mut ids, at);
+        for stamped in stamped(fragment, stamps) {
+            self.entry(&mut out, stamped, &mut ids, at);
         }
         self.draft.out = out;
         self.commit(head.commit);
@@ -442,6 +467,7 @@ impl Journal {
     fn pieces(
         &mut self,
         fragment: &Fragment,
+        stamps: &[Option<Stamp>],
         commit: Option<Arc<CommitNote>>,
         at: WallTime,
     ) -> Result<(), JournalError> {
@@ -456,8 +482,8 @@ impl Journal {
         let mut head = GroupHead { entries: 0, transaction, captured_at: at, commit: None };
         let mut first = self.tail.next;
         let mut rest = fragment.entries.len();
-        for entry in &fragment.entries {
-            self.entry(&mut scratch, entry, &mut ids, at);
+        for stamped in stamped(fragment, stamps) {
+            self.entry(&mut scratch, stamped, &mut ids, at);
             head.entries += 1;
             rest -= 1;
             if scratch.len() >= self.shared.settings.frame_bytes && rest > 0 {
@@ -488,7 +514,13 @@ impl Journal {
         self.end_frame(start, kind, first);
     }
 
-    fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry, ids: &mut impl Iterator<Item = u32>, at: WallTime) {
+    fn entry(
+        &mut self,
+        out: &mut Vec<u8>,
+        (entry, stamp): (&Entry, Option<Stamp>),
+        ids: &mut impl Iterator<Item = u32>,
+        at: WallTime,
+    ) {
         let (seq, before) = (self.tail.next, out.len());
         self.tail.next = seq.next();
         match entry {
@@ -498,7 +530,7 @@ impl Journal {
             }
             Entry::Change(change) => {
                 let id = ids.next().expect("each change's relation was numbered before");
-                put_change(out, id, &change.op, None);
+                put_change(out, id, &change.op, stamp);
                 let bytes = out.len() - before;
                 let routes = self.book.routes.get(id as usize).into_iter().flatten();
                 let counted = routes.filter(|route| route.span.has(seq));
@@ -578,6 +610,14 @@ impl Journal {
         self.draft.noted.drain(..).for_each(|noted| index.note(&noted));
         Ok(())
     }
+}
+
+/// The entries of a fragment, each with its stamp.
+fn stamped<'a>(
+    fragment: &'a Fragment,
+    stamps: &'a [Option<Stamp>],
+) -> impl Iterator<Item = (&'a Entry, Option<Stamp>)> {
+    fragment.entries.iter().zip(stamps.iter().copied().chain(std::iter::repeat(None)))
 }
 
 /// How much a fragment takes, about; or that a part of it is too much.

@@ -7,31 +7,34 @@ use super::entry::{put_change, put_relation, put_row, read_change, read_relation
 use super::wire::{Input, Malformed};
 use bytes::Bytes;
 use std::sync::Arc;
-use tandem_core::{Change, IntegrationKey, Row};
+use tandem_core::{Change, IntegrationKey, Row, Stamp};
 
 const VERSION: u8 = 1;
 /// The number of the one relation.
 const RELATION: u32 = 0;
 
-/// A change and its integration key, as bytes.
-pub(crate) fn encode(change: &Change, key: Option<&IntegrationKey>) -> Vec<u8> {
+/// A change, its stamp and its integration key, as bytes.
+pub(crate) fn encode(change: &Change, stamp: Option<Stamp>, key: Option<&IntegrationKey>) -> Vec<u8> {
     let mut out = vec![VERSION];
     put_relation(&mut out, RELATION, &change.relation);
-    put_change(&mut out, RELATION, &change.op, None);
+    put_change(&mut out, RELATION, &change.op, stamp);
     if let Some(key) = key {
         put_row(&mut out, &Row::of(key.values().iter().cloned()));
     }
     out
 }
 
+/// A change, its stamp and its integration key.
+type Kept = (Change, Option<Stamp>, Option<IntegrationKey>);
+
 /// What [`encode`] wrote, by this version or an older one.
-pub(crate) fn decode(bytes: Bytes) -> Result<(Change, Option<IntegrationKey>), Malformed> {
+pub(crate) fn decode(bytes: Bytes) -> Result<Kept, Malformed> {
     let mut input = Input::new(bytes);
     if input.byte()? != VERSION {
         return Err(Malformed("a kept change has an unknown version"));
     }
     let (_, relation) = read_relation(&mut input)?;
-    let change = read_change(&mut input, &Arc::new(relation))?;
+    let (change, stamp) = read_change(&mut input, &Arc::new(relation))?;
     let mut key = None;
     if !input.is_at_end() {
         let row = read_row(&mut input)?;
@@ -41,7 +44,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<(Change, Option<IntegrationKey>), M
     if !input.is_at_end() {
         return Err(Malformed("a kept change goes on behind its end"));
     }
-    Ok((change, key))
+    Ok((change, stamp, key))
 }
 
 /// An integration key by itself, as bytes.
@@ -66,7 +69,7 @@ pub(crate) fn decode_key(bytes: Bytes) -> Result<IntegrationKey, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tandem_core::{Cell, Kind, Op, Relation, RelationColumn, TableName, Value};
+    use tandem_core::{Cell, Kind, Op, Relation, RelationColumn, Seq, TableName, Value, WallTime};
 
     fn samples() -> Vec<(Change, Option<IntegrationKey>)> {
         let column = |name: &str| RelationColumn { name: name.into(), type_name: "t".into(), identity: true };
@@ -93,17 +96,18 @@ mod tests {
 
     #[test]
     fn what_is_kept_comes_back_as_it_was() {
-        for (change, key) in samples() {
-            let bytes = encode(&change, key.as_ref());
-            assert_eq!(decode(bytes.into()), Ok((change, key)));
+        for ((change, key), at) in samples().into_iter().zip(0u64..) {
+            let stamp = (at % 2 == 0).then_some(Stamp { knew: Seq(at), at: WallTime(-5) });
+            let bytes = encode(&change, stamp, key.as_ref());
+            assert_eq!(decode(bytes.into()), Ok((change, stamp, key)));
         }
     }
 
     #[test]
     fn bytes_that_are_cut_or_of_a_later_version_are_refused_and_never_read_past() {
         for (change, key) in samples() {
-            let bytes = Bytes::from(encode(&change, key.as_ref()));
-            let without_key = encode(&change, None).len();
+            let bytes = Bytes::from(encode(&change, None, key.as_ref()));
+            let without_key = encode(&change, None, None).len();
             for len in (0..bytes.len()).filter(|len| *len != without_key) {
                 assert!(decode(bytes.slice(..len)).is_err(), "{len} of {}", bytes.len());
             }

@@ -9,7 +9,7 @@ use crate::disk::{DiskFile, read_up_to};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tandem_core::{Change, Position, Relation, Seq, TableName, WallTime};
+use tandem_core::{Change, Position, Relation, Seq, Stamp, TableName, WallTime};
 
 /// How much is read at once: large enough that small frames cost no call of their own.
 const CHUNK: usize = 256 << 10;
@@ -361,7 +361,7 @@ impl SegmentCursor {
     }
 
     /// Reads a found change out of its bytes.
-    pub(crate) fn change(&self, found: &Found) -> Result<Change, JournalError> {
+    pub(crate) fn change(&self, found: &Found) -> Result<(Change, Option<Stamp>), JournalError> {
         let slot = self.slot(found.relation).ok_or(Malformed("a change refers to an unknown relation"));
         slot.and_then(|slot| read_change(&mut Input::new(found.entry.clone()), &slot.relation))
             .map_err(|what| self.malformed(what))

@@ -3,13 +3,13 @@
 use super::wire::{Input, Malformed, put_sized, put_varint, put_zigzag};
 use std::sync::Arc;
 use tandem_core::{
-    BarrierId, Cell, Change, Commit, Kind, Mark, Op, Position, Relation, RelationColumn, Row, Seq, TableName,
-    Value, WallTime,
+    BarrierId, Cell, Change, Commit, Kind, Mark, Op, Position, Relation, RelationColumn, Row, Seq, Stamp,
+    TableName, Value, WallTime,
 };
 
 const COMMITTED: u8 = 1;
-const STAMPED: u8 = 2;
 const MARKED: u8 = 4;
+const NOTED: u8 = 8;
 
 const INSERT: u8 = 0;
 const UPDATE: u8 = 1;
@@ -18,7 +18,7 @@ const DELETE: u8 = 3;
 const TRUNCATE: u8 = 4;
 const BARRIER: u8 = 8;
 const SKIP: u8 = 9;
-const ETS: u8 = 16;
+const STAMPED: u8 = 16;
 
 /// How a journaled transaction ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,19 +26,16 @@ pub(crate) struct CommitNote {
     pub position: Position,
     pub transaction_name: Arc<str>,
     pub committed_at: WallTime,
-    /// The opposite stream's Seq that the source's log had shown before this transaction.
-    pub stamp: Option<Seq>,
     pub mark: Option<Mark>,
 }
 
 impl CommitNote {
-    pub(crate) fn of(commit: &Commit) -> Self {
+    pub(crate) fn of(commit: &Commit, mark: Option<&Mark>) -> Self {
         Self {
             position: commit.position.clone(),
             transaction_name: Arc::clone(&commit.transaction),
             committed_at: commit.committed_at,
-            stamp: None,
-            mark: commit.mark.clone(),
+            mark: mark.cloned(),
         }
     }
 }
@@ -55,10 +52,10 @@ pub(crate) struct GroupHead {
 
 /// Writes a group's head; `seq` is the Seq of its first entry, `frame_at` the frame's `captured_at`.
 pub(crate) fn put_group(out: &mut Vec<u8>, head: &GroupHead, seq: Seq, frame_at: WallTime) {
-    let flags = head.commit.as_ref().map_or(0, |commit| {
-        COMMITTED
-            | if commit.stamp.is_some() { STAMPED } else { 0 }
-            | if commit.mark.is_some() { MARKED } else { 0 }
+    let flags = head.commit.as_ref().map_or(0, |commit| match &commit.mark {
+        None => COMMITTED,
+        Some(mark) if mark.note.is_empty() => COMMITTED | MARKED,
+        Some(_) => COMMITTED | MARKED | NOTED,
     });
     out.push(flags);
     put_varint(out, head.entries as u64);
@@ -68,18 +65,18 @@ pub(crate) fn put_group(out: &mut Vec<u8>, head: &GroupHead, seq: Seq, frame_at:
     put_sized(out, &commit.position.0);
     put_sized(out, commit.transaction_name.as_bytes());
     put_zigzag(out, commit.committed_at.0.wrapping_sub(head.captured_at.0));
-    if let Some(stamp) = commit.stamp {
-        put_varint(out, stamp.0);
-    }
     if let Some(mark) = &commit.mark {
         put_sized(out, mark.stream.as_bytes());
         put_varint(out, mark.seq.0);
+        if !mark.note.is_empty() {
+            put_sized(out, mark.note.as_bytes());
+        }
     }
 }
 
 pub(crate) fn read_group(input: &mut Input, seq: Seq, frame_at: WallTime) -> Result<GroupHead, Malformed> {
     let flags = input.byte()?;
-    if flags & !(COMMITTED | STAMPED | MARKED) != 0 {
+    if flags & !(COMMITTED | MARKED | NOTED) != 0 {
         return Err(Malformed("a group has unknown flags"));
     }
     let entries = input.count()?;
@@ -90,19 +87,20 @@ pub(crate) fn read_group(input: &mut Input, seq: Seq, frame_at: WallTime) -> Res
         let position = Position(input.sized()?);
         let transaction_name = Arc::from(&*input.sized_text()?);
         let committed_at = WallTime(captured_at.0.wrapping_add(input.zigzag()?));
-        let stamp = if flags & STAMPED == 0 { None } else { Some(Seq(input.varint()?)) };
         let mark = if flags & MARKED == 0 {
             None
         } else {
-            Some(Mark { stream: Arc::from(&*input.sized_text()?), seq: Seq(input.varint()?) })
+            let (stream, seq) = (Arc::from(&*input.sized_text()?), Seq(input.varint()?));
+            let note = if flags & NOTED == 0 { "".into() } else { Arc::from(&*input.sized_text()?) };
+            Some(Mark { stream, seq, note })
         };
-        commit = Some(Arc::new(CommitNote { position, transaction_name, committed_at, stamp, mark }));
+        commit = Some(Arc::new(CommitNote { position, transaction_name, committed_at, mark }));
     }
     Ok(GroupHead { entries, transaction, captured_at, commit })
 }
 
 /// Writes a change; `relation` is the number of its relation in this segment.
-pub(crate) fn put_change(out: &mut Vec<u8>, relation: u32, op: &Op, ets: Option<WallTime>) {
+pub(crate) fn put_change(out: &mut Vec<u8>, relation: u32, op: &Op, stamp: Option<Stamp>) {
     let tag = match op {
         Op::Insert { .. } => INSERT,
         Op::Update { old: None, .. } => UPDATE,
@@ -110,10 +108,11 @@ pub(crate) fn put_change(out: &mut Vec<u8>, relation: u32, op: &Op, ets: Option<
         Op::Delete { .. } => DELETE,
         Op::Truncate => TRUNCATE,
     };
-    out.push(tag | if ets.is_some() { ETS } else { 0 });
+    out.push(tag | if stamp.is_some() { STAMPED } else { 0 });
     put_varint(out, u64::from(relation));
-    if let Some(ets) = ets {
-        put_zigzag(out, ets.0);
+    if let Some(stamp) = stamp {
+        put_varint(out, stamp.knew.0);
+        put_zigzag(out, stamp.at.0);
     }
     [op.old_row(), op.new_row()].into_iter().flatten().for_each(|row| put_row(out, row));
 }
@@ -204,7 +203,7 @@ fn kind_of(number: u8) -> Result<Kind, Malformed> {
 /// What an entry is, before its rows are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryHead {
-    Change { tag: u8, relation: u32 },
+    Change { tag: u8, relation: u32, stamp: Option<Stamp> },
     Barrier,
     Skip(u64),
 }
@@ -233,13 +232,14 @@ fn read_entry_head(input: &mut Input) -> Result<EntryHead, Malformed> {
             Ok(EntryHead::Barrier)
         }
         SKIP => Ok(EntryHead::Skip(input.varint()?)),
-        _ if tag & !ETS <= TRUNCATE => {
+        _ if tag & !STAMPED <= TRUNCATE => {
             let relation =
                 u32::try_from(input.varint()?).map_err(|_| Malformed("a relation's number is too large"))?;
-            if tag & ETS != 0 {
-                input.zigzag()?;
+            let mut stamp = None;
+            if tag & STAMPED != 0 {
+                stamp = Some(Stamp { knew: Seq(input.varint()?), at: WallTime(input.zigzag()?) });
             }
-            Ok(EntryHead::Change { tag, relation })
+            Ok(EntryHead::Change { tag, relation, stamp })
         }
         _ => Err(Malformed("an entry has an unknown tag")),
     }
@@ -262,9 +262,12 @@ fn pass_row(input: &mut Input) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Reads a change out of an entry's bytes.
-pub(crate) fn read_change(entry: &mut Input, relation: &Arc<Relation>) -> Result<Change, Malformed> {
-    let EntryHead::Change { tag, .. } = read_entry_head(entry)? else {
+/// Reads a change out of an entry's bytes, and its stamp if it has one.
+pub(crate) fn read_change(
+    entry: &mut Input,
+    relation: &Arc<Relation>,
+) -> Result<(Change, Option<Stamp>), Malformed> {
+    let EntryHead::Change { tag, stamp, .. } = read_entry_head(entry)? else {
         return Err(Malformed("an entry is no change"));
     };
     let op = match tag & 15 {
@@ -277,7 +280,7 @@ pub(crate) fn read_change(entry: &mut Input, relation: &Arc<Relation>) -> Result
         DELETE => Op::Delete { old: read_row(entry)? },
         _ => Op::Truncate,
     };
-    Ok(Change { relation: Arc::clone(relation), op })
+    Ok((Change { relation: Arc::clone(relation), op }, stamp))
 }
 
 pub(crate) fn read_row(input: &mut Input) -> Result<Row, Malformed> {

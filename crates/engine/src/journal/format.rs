@@ -24,15 +24,15 @@
 //!
 //! ```text
 //! whole, piece, last   captured_at zigzag, then groups: one per transaction (exactly one in piece and last)
-//! group     flags u8: 1 committed, 2 has stamp, 4 has mark
+//! group     flags u8: 1 committed, 4 has mark, 8 the mark has a note
 //!           entries varint   transaction zigzag (its first Seq, less this group's)   captured_at zigzag (less
 //!           the frame's)
 //!           if committed: position sized, name sized, committed_at zigzag (less captured_at),
-//!                         [stamp varint]  [mark: stream sized, Seq varint]
+//!                         [mark: stream sized, Seq varint, [note sized]]
 //!           then the entries
 //! entry     tag u8: low four bits 0 insert, 1 update, 2 update with old row, 3 delete, 4 truncate, 8 barrier,
-//!           9 skip; 16: a conflict stamp `ets` follows
-//!           change: relation varint [ets zigzag] rows (old before new)
+//!           9 skip; 16: a stamp follows
+//!           change: relation varint [stamp: Seq varint, time zigzag] rows (old before new)
 //!           barrier: id varint.  skip: varint Seqs that are not in this file (only in shelves)
 //! row       cells varint, then cells
 //! cell      0 unchanged, 1 null, 2 false, 3 true, 4 int zigzag, 5 float u64 bits, 6 text sized, 7 bytes sized,

@@ -55,7 +55,7 @@ pub use sync::{Durable, Synced, Ticket};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tandem_core::{Change, JournalId, Mark, Seq, TableName, WallTime};
+use tandem_core::{Change, JournalId, Mark, Seq, Stamp, TableName, WallTime};
 
 /// One direction of one map: its number within a stream, given by the engine and never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -198,4 +198,6 @@ pub struct Record {
     pub captured_at: WallTime,
     /// The mark of its transaction, if we wrote that.
     pub mark: Option<Mark>,
+    /// What it knew of the other side, if its map goes both ways.
+    pub stamp: Option<Stamp>,
 }

@@ -363,7 +363,7 @@ pub(super) fn read_group(
     let commit = cursor.commit_of(group)?;
     let commit = commit.ok_or_else(|| JournalError::misuse("read", "a transaction without its end"))?;
     for found in found {
-        let change = cursor.change(found)?;
+        let (change, stamp) = cursor.change(found)?;
         let Some(slot) = cursor.slot(found.relation) else { continue };
         for (flow, _) in slot.members.iter().filter(|(_, stretch)| stretch.has(found.seq)) {
             records.push(Record {
@@ -376,6 +376,7 @@ pub(super) fn read_group(
                 committed_at: commit.committed_at,
                 captured_at: group.captured_at,
                 mark: commit.mark.clone(),
+                stamp,
             });
         }
     }

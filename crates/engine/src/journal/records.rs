@@ -138,6 +138,16 @@ impl Records {
 
     /// The flow's durable records beyond `after`, rising. It ends with the record at which the limit is reached.
     pub fn scan(&self, flow: FlowId, after: Seq, limit: ReadLimit) -> Result<Vec<Record>, JournalError> {
+        self.look_through(flow, after, limit, Behind::Durable)
+    }
+
+    fn look_through(
+        &self,
+        flow: FlowId,
+        after: Seq,
+        limit: ReadLimit,
+        behind: Behind,
+    ) -> Result<Vec<Record>, JournalError> {
         let (members, parts, end, active, after) = {
             let catalog = self.shared.look();
             let Some(spec) = catalog.flows.get(&flow).cloned() else { return Ok(Vec::new()) };
@@ -146,8 +156,13 @@ impl Records {
             let parts = parts_beyond(&catalog, flow, after, &holes);
             let members = Arc::new(members_of(&spec, after, holes));
             // Under the same lock as the parts: a segment that is sealed in between is in either.
-            let active = active_cursor(&catalog, &members, after.next());
-            let end = limit.through.min(catalog.durable.seq);
+            let (active, head) = match behind {
+                Behind::Durable => (active_cursor(&catalog, &members, after.next()), catalog.durable.seq),
+                Behind::Committed => {
+                    (Some(cursor_to(&catalog, &members, after.next(), catalog.active.len)), catalog.head)
+                }
+            };
+            let end = limit.through.min(head);
             (members, parts, end, active, after)
         };
         let mut found = Found { records: Vec::new(), bytes: 0, limit };
@@ -171,6 +186,13 @@ impl Records {
     pub fn read(&self, flow: FlowId, seq: Seq) -> Result<Option<Record>, JournalError> {
         let after = Seq(seq.0.saturating_sub(1));
         Ok(self.scan(flow, after, ReadLimit { records: 1, bytes: u64::MAX, through: seq })?.pop())
+    }
+
+    /// The same of one that is committed, whether or not it is durable yet. It is what [`Records::find`] has found.
+    pub fn read_committed(&self, flow: FlowId, seq: Seq) -> Result<Option<Record>, JournalError> {
+        let after = Seq(seq.0.saturating_sub(1));
+        let limit = ReadLimit { records: 1, bytes: u64::MAX, through: seq };
+        Ok(self.look_through(flow, after, limit, Behind::Committed)?.pop())
     }
 
     /// Bytes that the journal and its shelves take on disk, sidecars not counted.
@@ -225,15 +247,23 @@ pub(super) fn active_cursor(
     members: &Arc<Members>,
     seq: Seq,
 ) -> Option<(SegmentCursor, Vec<u64>)> {
-    let Active { path, file, seed, header_len, index, number, .. } = &catalog.active;
-    if catalog.durable.number != *number {
-        return None;
-    }
+    let active = catalog.durable.number == catalog.active.number;
+    active.then(|| cursor_to(catalog, members, seq, catalog.durable.offset))
+}
+
+fn cursor_to(catalog: &Catalog, members: &Arc<Members>, seq: Seq, end: u64) -> (SegmentCursor, Vec<u64>) {
+    let Active { path, file, seed, header_len, index, .. } = &catalog.active;
     let start = seek(&index.seek, seq).unwrap_or(*header_len);
-    let end = catalog.durable.offset;
     let frames = Frames::new(Arc::clone(file), Arc::clone(path), *seed, start.min(end), end);
     let relations = index.relations.iter().copied().filter(|offset| *offset < start).collect();
-    Some((SegmentCursor::new(frames, Arc::clone(members)), relations))
+    (SegmentCursor::new(frames, Arc::clone(members)), relations)
+}
+
+/// How much of the log is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Durable,
+    Committed,
 }
 
 /// What a scan has found, up to its limit.

@@ -292,7 +292,7 @@ pub(crate) fn scan(
                     index.note_frame(cursor.frame_first(), offset);
                 }
                 for found in &group.found {
-                    let change = cursor.change(found)?;
+                    let (change, _) = cursor.change(found)?;
                     let (Some(slot), Some(routes)) =
                         (cursor.slot(found.relation), by_relation.get(&found.relation))
                     else {

@@ -3,8 +3,8 @@
 mod errors;
 
 use super::{
-    ActivityFrom, Again, Cause, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved, SetAside, StatusCounts,
-    Store, StoreError, Touching,
+    ActivityFrom, Again, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
+    SetAside, StatusCounts, Store, StoreError, Touching,
 };
 use crate::view::{ActivityEntry, Page};
 use errors::Errors;
@@ -25,6 +25,9 @@ struct Inner {
     again: Vec<(FlowId, Again)>,
     again_noted: u64,
     activity: Vec<ActivityEntry>,
+    conflicts: Vec<Conflict>,
+    corrections: Vec<Correction>,
+    last_correction: u64,
 }
 
 impl MemoryStore {
@@ -73,6 +76,18 @@ impl Store for MemoryStore {
                     Record::NotAgain { flow, keys } => {
                         inner.again.retain(|(other, again)| *other != flow || !keys.contains(&again.key));
                     }
+                    Record::Conflict(conflict) => {
+                        let same =
+                            |known: &Conflict| (known.left, known.right) == (conflict.left, conflict.right);
+                        if !inner.conflicts.iter().any(same) {
+                            inner.conflicts.push(*conflict);
+                        }
+                    }
+                    Record::Correction(correction) => {
+                        inner.last_correction += 1;
+                        inner.corrections.push(Correction { id: inner.last_correction, ..*correction });
+                    }
+                    Record::Corrected(id) => inner.corrections.retain(|known| known.id != id),
                     about_errors => inner.errors.save(about_errors),
                 }
             }
@@ -146,6 +161,40 @@ impl Store for MemoryStore {
 
     fn again_count(&self, flow: FlowId) -> Result<u64, StoreError> {
         Ok(self.with(|inner| inner.again.iter().filter(|(other, _)| *other == flow).count() as u64))
+    }
+
+    fn conflicts(
+        &self,
+        map: Option<&MapName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Conflict)>, StoreError> {
+        Ok(self.with(|inner| {
+            let numbered = inner.conflicts.iter().enumerate().rev().map(|(at, one)| (at as u64 + 1, one));
+            let asked = |(id, conflict): &(u64, &Conflict)| {
+                map.is_none_or(|map| conflict.map == *map) && before.is_none_or(|before| *id < before)
+            };
+            numbered.filter(asked).take(limit).map(|(id, conflict)| (id, conflict.clone())).collect()
+        }))
+    }
+
+    fn conflict_counts(&self) -> Result<BTreeMap<MapName, u64>, StoreError> {
+        Ok(self.with(|inner| {
+            let mut counts = BTreeMap::new();
+            inner.conflicts.iter().for_each(|one| *counts.entry(one.map.clone()).or_default() += 1);
+            counts
+        }))
+    }
+
+    fn any_corrections(&self) -> bool {
+        self.with(|inner| !inner.corrections.is_empty())
+    }
+
+    fn corrections(&self, flows: &[FlowId], limit: usize) -> Result<Vec<Correction>, StoreError> {
+        Ok(self.with(|inner| {
+            let asked = inner.corrections.iter().filter(|one| flows.contains(&one.flow));
+            asked.take(limit).cloned().collect()
+        }))
     }
 
     fn causes(&self, map: Option<&MapName>) -> Result<Vec<Cause>, StoreError> {

@@ -28,6 +28,7 @@ use tandem_core::{
 };
 
 pub use crate::journal::{FlowId, Holes};
+pub use crate::two_way::{Conflict, Correction};
 pub use copies::{Again, CopyCounts, CopyRecord, CopyStage, Refresh};
 pub use set_aside::{
     Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside, StatusCounts,
@@ -123,6 +124,23 @@ pub trait Store: Send + Sync {
 
     /// How many those are.
     fn again_count(&self, flow: FlowId) -> Result<u64, StoreError>;
+
+    /// A page of the conflicts of a map, or of all, the newest first; before this number, if it is given.
+    fn conflicts(
+        &self,
+        map: Option<&MapName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Conflict)>, StoreError>;
+
+    /// How many conflicts each map has had.
+    fn conflict_counts(&self) -> Result<BTreeMap<MapName, u64>, StoreError>;
+
+    /// Whether any winner is to be written back.
+    fn any_corrections(&self) -> bool;
+
+    /// At most `limit` winners that these flows are to write back, the oldest first.
+    fn corrections(&self, flows: &[FlowId], limit: usize) -> Result<Vec<Correction>, StoreError>;
 
     /// Unresolved errors grouped by map, class and code, the most frequent first.
     fn causes(&self, map: Option<&MapName>) -> Result<Vec<Cause>, StoreError>;
@@ -262,6 +280,12 @@ pub enum Record {
         /// Which.
         keys: Vec<IntegrationKey>,
     },
+    /// Two changes of a record that did not know each other. Saved again, it is the same one.
+    Conflict(Box<Conflict>),
+    /// A winner is to be written back to its own side.
+    Correction(Box<Correction>),
+    /// The correction of that number was made, or need not be any more.
+    Corrected(u64),
     /// Something to tell. Its number is given when it is saved.
     Activity(ActivityEntry),
 }

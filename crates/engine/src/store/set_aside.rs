@@ -12,7 +12,7 @@ use crate::journal::{FlowId, Record as JournalRecord};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use tandem_core::map::FlowSpec;
-use tandem_core::{Change, Fault, FaultClass, IntegrationKey, KeyHash, MapName, Seq, WallTime};
+use tandem_core::{Change, Fault, FaultClass, IntegrationKey, KeyHash, MapName, Seq, Stamp, WallTime};
 
 /// How an error stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -153,6 +153,8 @@ pub struct KeptChange {
     pub transaction: Seq,
     /// When the source committed it, by the source's clock.
     pub committed_at: WallTime,
+    /// What it knew of the other side, if its map goes both ways.
+    pub stamp: Option<Stamp>,
     /// The records that it touches, by the hashes of their keys: one, or two if it changes the key.
     pub touches: Vec<KeyHash>,
 }
@@ -167,6 +169,7 @@ impl KeptChange {
             key: spec.key_of(&record.change),
             transaction: record.transaction,
             committed_at: record.committed_at,
+            stamp: record.stamp,
             touches,
         }
     }

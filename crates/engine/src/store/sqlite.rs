@@ -6,10 +6,11 @@
 
 mod again;
 mod errors;
+mod two_way;
 
 use super::{
-    ActivityFrom, Again, Cause, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved, SetAside, StatusCounts,
-    Store, StoreError, Touching,
+    ActivityFrom, Again, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
+    SetAside, StatusCounts, Store, StoreError, Touching,
 };
 use crate::journal::blob;
 use crate::view::{ActivityEntry, Page};
@@ -19,12 +20,14 @@ use rusqlite::{Connection, params};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tandem_core::{KeyHash, MapName, Seq};
+use two_way::TWO_WAY;
 
 /// The version of the tables below. A file of a later version is refused, one of an earlier version is brought up
 /// to this one when it is opened.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
     CREATE TABLE record (kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT;
@@ -38,6 +41,8 @@ pub(crate) struct SqliteStore {
     /// The records that errors touch, by the hashes of their keys. One that is not in here has no error; one that is
     /// may have none any more. Some 16 bytes for each error that was noted.
     touched: Mutex<HashSet<KeyHash>>,
+    /// How many winners are to be written back.
+    corrections: AtomicU64,
 }
 
 impl SqliteStore {
@@ -54,12 +59,13 @@ impl SqliteStore {
         let version: i64 =
             connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         let steps = match version {
-            0 => format!("{TABLES} {ERRORS} {AGAIN}"),
-            1 => format!("ALTER TABLE error RENAME TO error_1; {ERRORS} {FROM_1} {AGAIN}"),
+            0 => format!("{TABLES} {ERRORS} {TWO_WAY} {AGAIN}"),
+            1 => format!("ALTER TABLE error RENAME TO error_1; {ERRORS} {FROM_1} {TWO_WAY} {AGAIN}"),
             2 => format!(
-                "ALTER TABLE error RENAME TO error_2; DROP INDEX error_map; DROP INDEX error_key; {ERRORS} {FROM_2} {AGAIN}"
+                "ALTER TABLE error RENAME TO error_2; DROP INDEX error_map; DROP INDEX error_key; {ERRORS} {FROM_2} {TWO_WAY} {AGAIN}"
             ),
-            3 => AGAIN.to_owned(),
+            3 => format!("{TWO_WAY} {AGAIN}"),
+            4 => AGAIN.to_owned(),
             VERSION => String::new(),
             later => {
                 return Err(StoreError {
@@ -72,12 +78,17 @@ impl SqliteStore {
         };
         if !steps.is_empty() {
             connection.execute_batch(&format!("BEGIN; {steps}")).map_err(failed)?;
-            errors::note_touched(&connection)
-                .map_err(|error| StoreError { operation: "open the store", message: error.to_string() })?;
+            if version < 3 {
+                errors::note_touched(&connection).map_err(|error| StoreError {
+                    operation: "open the store",
+                    message: error.to_string(),
+                })?;
+            }
             connection.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT;")).map_err(failed)?;
         }
         let touched = Mutex::new(errors::all_touched(&connection).map_err(failed)?);
-        Ok(Self { connection: Mutex::new(connection), touched })
+        let corrections = AtomicU64::new(two_way::count_corrections(&connection).map_err(failed)?);
+        Ok(Self { connection: Mutex::new(connection), touched, corrections })
     }
 
     fn with<T>(
@@ -189,6 +200,9 @@ impl Store for SqliteStore {
                                 .execute(params![entry.map.as_ref().map(MapName::as_str), serde_json::to_string(entry)?])?;
                             numbers.push(transaction.last_insert_rowid().unsigned_abs());
                         }
+                        Record::Conflict(conflict) => two_way::save_conflict(&transaction, conflict)?,
+                        Record::Correction(correction) => two_way::save_correction(&transaction, correction)?,
+                        Record::Corrected(id) => two_way::forget_correction(&transaction, *id)?,
                         about_errors => {
                             let known = errors::save(&transaction, about_errors)?;
                             debug_assert!(known, "a record that nobody saves");
@@ -196,7 +210,17 @@ impl Store for SqliteStore {
                     }
                 }
             }
+            let corrected = |record: &Record| {
+                matches!(record, Record::Correction(_) | Record::Corrected(_))
+            };
+            let corrections = match records.iter().any(corrected) {
+                true => Some(two_way::count_corrections(&transaction)?),
+                false => None,
+            };
             transaction.commit()?;
+            if let Some(corrections) = corrections {
+                self.corrections.store(corrections, Ordering::Release);
+            }
             Ok(numbers)
         })
     }
@@ -272,6 +296,27 @@ impl Store for SqliteStore {
 
     fn again_count(&self, flow: FlowId) -> Result<u64, StoreError> {
         self.with("count what is copied again", |connection| again::count(connection, flow))
+    }
+
+    fn conflicts(
+        &self,
+        map: Option<&MapName>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Conflict)>, StoreError> {
+        self.with("read the conflicts", |connection| two_way::conflicts(connection, map, before, limit))
+    }
+
+    fn conflict_counts(&self) -> Result<BTreeMap<MapName, u64>, StoreError> {
+        self.with("count the conflicts", two_way::conflict_counts)
+    }
+
+    fn any_corrections(&self) -> bool {
+        self.corrections.load(Ordering::Acquire) > 0
+    }
+
+    fn corrections(&self, flows: &[FlowId], limit: usize) -> Result<Vec<Correction>, StoreError> {
+        self.with("read the corrections", |connection| two_way::corrections(connection, flows, limit))
     }
 
     fn causes(&self, map: Option<&MapName>) -> Result<Vec<Cause>, StoreError> {

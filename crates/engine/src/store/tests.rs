@@ -49,6 +49,7 @@ fn error(map: &str, seq: u64, key: &str, class: FaultClass) -> SetAside {
             key: Some(key_of(key)),
             transaction: Seq(seq - 1),
             committed_at: WallTime(5),
+            stamp: None,
             touches: vec![key_of(key).hash()],
         }),
         fault: Fault::new(class, "write", "no").code("23514").table("t").fix("ALTER TABLE t"),
@@ -380,7 +381,7 @@ fn errors_of_version_2_are_open_and_known_by_the_records_that_they_touch() {
     before.execute_batch(VERSION_2).unwrap();
     let document = r#"{"transaction_name":"tx5","transaction":4,"committed_at":5,"fault":{"class":"application",
         "operation":"write","message":"no","code":"23514","table":"t","fix":"ALTER TABLE t"}}"#;
-    let change = crate::journal::blob::encode(&kept.change, kept.key.as_ref());
+    let change = crate::journal::blob::encode(&kept.change, kept.stamp, kept.key.as_ref());
     let sql = "INSERT INTO error VALUES (7, 1, 5, 'a', 'application', '[\"K1\",\"7\"]', 1, 100, 100, ?1, ?2)";
     before.execute(sql, (document, change)).unwrap();
     drop(before);
@@ -398,7 +399,7 @@ fn errors_of_version_2_are_open_and_known_by_the_records_that_they_touch() {
 fn a_store_of_a_later_version_is_refused_in_words() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tandem.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 5").unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 6").unwrap();
     let refused = SqliteStore::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("version 5") && refused.contains("newer"), "{refused}");
+    assert!(refused.contains("version 6") && refused.contains("newer"), "{refused}");
 }

@@ -13,8 +13,8 @@ use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write, W
 const PROJECTIONS_KEPT_MAX: usize = 8;
 
 /// A flow in a lane.
-pub(super) struct Member {
-    pub(super) flow: Arc<FlowPlan>,
+pub(crate) struct Member {
+    pub(crate) flow: Arc<FlowPlan>,
     /// Applied up to here when it joined: what is at or below is skipped.
     pub(super) from: Seq,
     /// Queues of its map that were preserved, and that are no part of what this lane does.
@@ -65,10 +65,10 @@ pub(super) fn unprojectable(refusal: &Refusal, spec: &FlowSpec) -> Fault {
 }
 
 /// Consecutive changes of a lane's members, as writes.
-pub(super) struct Batch {
-    pub(super) writes: Vec<Write>,
+pub(crate) struct Batch {
+    pub(crate) writes: Vec<Write>,
     /// For each write, the record that it was made of: what is kept if it is refused.
-    pub(super) records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
     /// Changes that cannot be written.
     pub(super) refused: Vec<SetAside>,
     /// The source's position before this batch, for commits in the middle of it.
@@ -78,6 +78,8 @@ pub(super) struct Batch {
     pub(super) end: PieceEnd,
     /// Changes of each flow.
     pub(super) counts: BTreeMap<FlowId, u64>,
+    /// Of these, how many gave way to the other side of a two-way map.
+    pub(crate) lost: BTreeMap<FlowId, u64>,
 }
 
 impl Batch {
@@ -96,6 +98,7 @@ impl Batch {
             through: piece.through,
             end: piece.end,
             counts: BTreeMap::new(),
+            lost: BTreeMap::new(),
         };
         let mut count: Option<(FlowId, u64)> = None;
         for record in piece.records {
@@ -138,7 +141,7 @@ impl Batch {
     }
 
     /// Leaves out the writes at these places, which rise.
-    pub(super) fn leave_out(&mut self, places: &[usize]) {
+    pub(crate) fn leave_out(&mut self, places: &[usize]) {
         let stays = |place: &mut usize| {
             *place += 1;
             places.binary_search(&(*place - 1)).is_err()
@@ -164,7 +167,8 @@ impl Batch {
         flows.for_each(|flow| *counts.entry(flow).or_default() += 1);
         let end = PieceEnd::Whole { position: self.start.clone() };
         let writes = self.writes.iter().take(records.len()).cloned().collect();
-        Ok(Batch { writes, records, refused, start: self.start.clone(), through, end, counts })
+        let lost = BTreeMap::new();
+        Ok(Batch { writes, records, refused, start: self.start.clone(), through, end, counts, lost })
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

@@ -334,6 +334,7 @@ mod tests {
             committed_at: WallTime(0),
             captured_at: WallTime(0),
             mark: None,
+            stamp: None,
         }
     }
 
@@ -363,6 +364,7 @@ mod tests {
             start: Position::default(),
             through: Seq(200),
             end: PieceEnd::Head,
+            lost: BTreeMap::new(),
             counts: BTreeMap::new(),
         };
         let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));

@@ -14,6 +14,7 @@ use crate::copy::{Desk, Kind, Window};
 use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, ReadLimit, Record as JournalRecord};
 use crate::store::{CopyRecord, ErrorStatus, FlowId, Record, SetAside, StoreError, Unreadable};
+use crate::two_way::NoteKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +119,10 @@ impl LaneRun {
                 None => written.push(item),
             }
         }
+        // Of two-way maps the log of the destination shows these as echoes, of nothing that a journal has.
+        self.set_note(&self.note(NoteKind::Window));
         let outcome = self.write_items(flow, desk, window, written).await?;
+        self.set_note(&self.note(NoteKind::Journal));
         FailPoint::ChunkUnsaved.pass();
         let Outcome { copied, refused, through, errors, superseded } = outcome;
         let is_chunk = matches!(window.kind, Kind::Chunk { .. });
@@ -406,6 +410,7 @@ impl LaneRun {
                 flow,
                 change: Change { relation: window.relation.clone(), op },
                 bytes: 0,
+                stamp: None,
                 committed_at: now,
                 captured_at: now,
                 mark: None,

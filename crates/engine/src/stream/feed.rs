@@ -85,6 +85,7 @@ impl ErrorFeed {
             committed_at: kept.committed_at,
             captured_at: error.first_at,
             mark: None,
+            stamp: kept.stamp,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! await. Reading goes on without it, and so does the fsync: both work on what the step handed out.
 
 use crate::journal::Journal;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use tandem_core::Seq;
 use tokio::sync::watch;
@@ -12,12 +13,14 @@ use tokio::sync::watch;
 pub(crate) struct JournalHandle {
     journal: Mutex<Journal>,
     durable: watch::Sender<Seq>,
+    /// For two-way maps, by their numbers: how far what was applied has come back as an echo, durably noted.
+    echoed: Mutex<BTreeMap<u64, Seq>>,
 }
 
 impl JournalHandle {
     pub(crate) fn new(journal: Journal) -> Self {
         let durable = watch::Sender::new(journal.durable());
-        Self { journal: Mutex::new(journal), durable }
+        Self { journal: Mutex::new(journal), durable, echoed: Mutex::default() }
     }
 
     /// One step with the journal.
@@ -29,6 +32,25 @@ impl JournalHandle {
     /// The last durable Seq, and each time that it rises.
     pub(crate) fn durable(&self) -> watch::Receiver<Seq> {
         self.durable.subscribe()
+    }
+
+    /// How far what was applied of a two-way map has come back as an echo; nothing, as long as nobody has looked.
+    pub(crate) fn echoed(&self, map: u64) -> Seq {
+        self.echoed.lock().unwrap_or_else(PoisonError::into_inner).get(&map).copied().unwrap_or_default()
+    }
+
+    /// What was applied has come back up to these Seqs, and that is durable.
+    pub(crate) fn note_echoed(&self, seen: &[(u64, Seq)]) {
+        let mut echoed = self.echoed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (map, seq) in seen {
+            let known = echoed.entry(*map).or_default();
+            *known = seq.max(known).to_owned();
+        }
+    }
+
+    /// Wakes the lanes although there is nothing more to read: something else is to be done.
+    pub(crate) fn nudge(&self) {
+        self.durable.send_modify(|_| {});
     }
 
     /// Tells the lanes that there is more to read.

@@ -18,6 +18,7 @@ use crate::env::Env;
 use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, Piece, PieceEnd};
 use crate::store::{FlowId, Record, Store};
+use crate::two_way::NoteKind;
 use futures_util::future::{join, select_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -32,9 +33,9 @@ use tokio::sync::watch;
 pub(super) const WHOLE_TRANSACTION_RECORDS_MAX: u64 = 1_000_000;
 
 /// What every run of a stream needs.
-pub(super) struct LaneContext {
-    pub(super) env: Arc<dyn Env>,
-    pub(super) store: Arc<dyn Store>,
+pub(crate) struct LaneContext {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) store: Arc<dyn Store>,
     pub(super) journal: Arc<JournalHandle>,
 }
 
@@ -58,9 +59,9 @@ pub(super) struct Terms {
 
 /// How far a run has come, for those who watch it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Settled up to here.
-    pub(super) cursor: Seq,
+    pub(crate) cursor: Seq,
     /// The watermark that the destination has.
     pub(super) marked: Option<Seq>,
     /// A COMMIT is on its way whose outcome is not known yet.
@@ -75,7 +76,7 @@ pub(super) struct Progress {
 
 /// Why a run ended.
 #[derive(Debug)]
-pub(super) enum LaneEnd {
+pub(crate) enum LaneEnd {
     /// It was told to.
     Stopped,
     /// It stands at the Seq that it was to reach.
@@ -92,12 +93,12 @@ pub(super) enum LaneEnd {
 
 /// A fault in a lane.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct LaneFault {
-    pub(super) fault: Fault,
+pub(crate) struct LaneFault {
+    pub(crate) fault: Fault,
     /// The flows that it is about; empty if it is about the destination as a whole.
     pub(super) flows: BTreeSet<FlowId>,
     /// The connection is of no more use.
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
     /// The write at which it stopped, by its place in the part, if the destination says so.
     pub(super) write: Option<usize>,
     /// When the attempt began that ended so: a lock may have been waited for since.
@@ -105,17 +106,17 @@ pub(super) struct LaneFault {
 }
 
 /// A lane that is being moved.
-pub(super) struct LaneRun {
-    pub(super) context: Arc<LaneContext>,
-    pub(super) lane: LaneId,
-    pub(super) members: BTreeMap<FlowId, Member>,
+pub(crate) struct LaneRun {
+    pub(crate) context: Arc<LaneContext>,
+    pub(crate) lane: LaneId,
+    pub(crate) members: BTreeMap<FlowId, Member>,
     /// For members with related flows outside of this lane: how far the last of those has come. A foreign key that
     /// refuses a record beyond that may be right, and waiting mends it; one at or before it nobody will mend.
     pub(super) others_at: BTreeMap<FlowId, Seq>,
     /// Set if it tries errors again, instead of following the journal.
-    pub(super) retry: Option<RetryRun>,
+    pub(crate) retry: Option<RetryRun>,
     /// `None` for a lane without members, which writes nothing.
-    pub(super) apply: Option<Box<dyn Apply>>,
+    pub(crate) apply: Option<Box<dyn Apply>>,
     pub(super) orders: watch::Receiver<Orders>,
     pub(super) durable: watch::Receiver<Seq>,
     /// For members that others depend on: how far those have come that are not in this lane.
@@ -123,7 +124,7 @@ pub(super) struct LaneRun {
     /// How far the lanes have come that this one must not overtake: the live lane, and those of flows that its
     /// members depend on. Empty for the live lane.
     pub(super) leaders: Vec<watch::Receiver<Progress>>,
-    pub(super) progress: watch::Sender<Progress>,
+    pub(crate) progress: watch::Sender<Progress>,
     /// Told when a window of an initial sync waits.
     pub(super) desks: Vec<watch::Receiver<u64>>,
     pub(super) terms: Terms,
@@ -132,14 +133,14 @@ pub(super) struct LaneRun {
     pub(super) trial: Trial,
     pub(super) copying: Copying,
     /// The source's position where the lane stands, as far as this run knows it.
-    pub(super) position: Position,
+    pub(crate) position: Position,
     /// When the batch that is being applied was begun with.
-    pub(super) began: Duration,
+    pub(crate) began: Duration,
 }
 
 /// A lane that tries errors again.
 #[derive(Debug, Clone)]
-pub(super) struct RetryRun {
+pub(crate) struct RetryRun {
     /// The number under which they were chosen.
     pub(super) retry: FlowId,
     /// Preserved queues that are part of it.
@@ -156,6 +157,9 @@ impl LaneRun {
             Ok(reader) => reader,
             Err(error) => return LaneEnd::Unreadable(error),
         };
+        let kind = if self.retry.is_some() { NoteKind::Retry } else { NoteKind::Journal };
+        let note = self.note(kind);
+        self.set_note(&note);
         let mut pace = Pace::default();
         // What was read while the destination worked on the piece before it.
         let mut ahead: Option<Piece> = None;
@@ -170,6 +174,9 @@ impl LaneRun {
             }
             if orders.until.is_some_and(|until| cursor >= until) {
                 return LaneEnd::Reached;
+            }
+            if let Err(end) = self.restore().await {
+                return end;
             }
             // Who is about to join another lane holds that one up.
             if orders.until.is_none()
@@ -388,6 +395,7 @@ impl LaneRun {
                     return Err(self.must_wait(&batch, place));
                 }
                 self.set_aside(&batch.refused).await?;
+                self.give_way(&mut batch, 0).await?;
                 self.stand_behind(&mut batch, 0).await?;
                 let whole = !matches!(batch.end, PieceEnd::Open);
                 let cut = records >= WHOLE_TRANSACTION_RECORDS_MAX;
@@ -468,7 +476,7 @@ impl LaneRun {
     }
 
     /// How the next destination transaction begins.
-    pub(super) fn begin(&self) -> Begin {
+    pub(crate) fn begin(&self) -> Begin {
         let progress = self.progress.borrow();
         Begin {
             lane: self.lane,
@@ -479,7 +487,7 @@ impl LaneRun {
 
     /// Does one part at the destination, and keeps the progress true whatever comes of it. Returns what a single
     /// plan refused.
-    pub(super) async fn part(
+    pub(crate) async fn part(
         &mut self,
         begin: Option<Begin>,
         writes: &[tandem_core::Write],
@@ -561,7 +569,7 @@ impl LaneRun {
     }
 
     /// Rolls back what is open; a connection that cannot even do that is found out by the next part.
-    pub(super) async fn rollback(&mut self) {
+    pub(crate) async fn rollback(&mut self) {
         if let Some(apply) = &mut self.apply
             && let Err(fault) = apply.rollback().await
         {

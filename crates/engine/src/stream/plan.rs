@@ -6,6 +6,7 @@
 
 use crate::copy::Desk;
 use crate::store::{FlowId, StreamRecord};
+use crate::two_way::BothWays;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Projection};
@@ -47,6 +48,8 @@ pub(crate) struct FlowPlan {
     pub(crate) family: Arc<Family>,
     /// Its initial sync, while that goes on.
     pub(crate) copy: Option<Arc<Desk>>,
+    /// Set if its map goes both ways.
+    pub(crate) both_ways: Option<Arc<BothWays>>,
     /// Set if it does not follow the journal, but tries the errors of its family again.
     pub(crate) retry: Option<RetryPlan>,
 }

@@ -46,6 +46,7 @@ impl LaneRun {
     pub(super) async fn try_batch(&mut self, batch: &mut Batch) -> Result<(), LaneEnd> {
         let mut done = 0;
         loop {
+            self.give_way(batch, done).await?;
             self.stand_behind(batch, done).await?;
             let rest = batch.writes.get(done..).unwrap_or_default();
             let end = Advance { to: batch.through, position: batch.position() };
@@ -169,7 +170,7 @@ impl LaneRun {
     }
 
     /// Notes errors durably. The commit that passes over their records comes after this, never before.
-    pub(super) async fn set_aside(&mut self, errors: &[SetAside]) -> Result<(), LaneEnd> {
+    pub(crate) async fn set_aside(&mut self, errors: &[SetAside]) -> Result<(), LaneEnd> {
         let errors = self.without_covered(errors).map_err(LaneEnd::Forgetful)?;
         if errors.is_empty() {
             return Ok(());

@@ -394,12 +394,16 @@ impl Supervisor {
     /// Brings streams, apps and their plans in line with the states.
     fn push_plans(&mut self) -> Result<(), JournalError> {
         self.set_up_copies();
-        let wanted = plans::stream_flows(&self.maps, &self.dependents, &self.trying(), self.copies.desks());
+        for stream in plans::streams(&self.maps) {
+            if !self.streams.contains_key(&stream) {
+                self.open_stream(&stream)?;
+            }
+        }
+        let journal = |stream: &StreamName| self.streams.get(stream).map(|handle| handle.journal.clone());
+        let desks = self.copies.desks();
+        let wanted = plans::stream_flows(&self.maps, &self.dependents, &self.trying(), desks, &journal);
         self.version += 1;
         for (stream, flows) in &wanted {
-            if !self.streams.contains_key(stream) {
-                self.open_stream(stream)?;
-            }
             let Some(handle) = self.streams.get(stream) else { continue };
             let following = flows.values().filter(|flow| flow.retry.is_none());
             let known = following.map(|flow| plans::journal_flow(flow)).collect();
@@ -410,12 +414,7 @@ impl Supervisor {
                 Ok::<_, JournalError>(())
             })?;
         }
-        for (stream, handle) in &self.streams {
-            let flows = wanted.get(stream).cloned().unwrap_or_default();
-            handle.plan.send_replace(Arc::new(StreamPlan { version: self.version, flows, shutdown: false }));
-        }
-        let sinks =
-            plans::app_sinks(&wanted, |stream| self.streams.get(stream).map(|handle| handle.journal.clone()));
+        let sinks = plans::app_sinks(&wanted, journal);
         let entering = plans::entering(&self.maps);
         let guards = plans::guards(&self.maps, &self.world.hold_source);
         let watched = plans::watched(&self.maps, &self.world.hold_source);
@@ -436,6 +435,11 @@ impl Supervisor {
                 shutdown: false,
             }));
         }
+        // Behind the apps' plans: whoever writes for a two-way map must be sure that its echoes are known.
+        for (stream, handle) in &self.streams {
+            let flows = wanted.get(stream).cloned().unwrap_or_default();
+            handle.plan.send_replace(Arc::new(StreamPlan { version: self.version, flows, shutdown: false }));
+        }
         self.tell_of_sources(held);
         Ok(())
     }
@@ -444,7 +448,10 @@ impl Supervisor {
         let record = match self.saved_streams.remove(stream) {
             Some(record) if !record.left => record,
             old => {
-                let number = self.engine.next_flow;
+                // A flow is in one stream, and its number is never given again.
+                let flows = self.maps.values().flat_map(MapRecord::every_flow);
+                let flows = flows.filter(|flow| flow.stream == *stream).map(|flow| flow.flow.0);
+                let number = flows.max().unwrap_or(self.engine.next_flow);
                 let record = match old {
                     Some(old) => StreamRecord::behind(&old, number),
                     None => StreamRecord::new(stream.clone(), number),
@@ -494,6 +501,7 @@ impl Supervisor {
             disk: self.world.disk.clone(),
             app: app.clone(),
             connector,
+            store: self.world.store.clone(),
             owner: Owner { journal: self.engine.journal, epoch: self.engine.epoch },
             plan: planned,
             status,

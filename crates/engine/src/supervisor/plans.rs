@@ -3,16 +3,27 @@
 use crate::capture::{Sink, Watch};
 use crate::copy::Desk;
 use crate::journal::{FlowSpec as JournalFlow, Span};
-use crate::store::{FlowId, Holes, MapRecord, RetryRecord, Skipped};
+use crate::store::{FlowId, FlowRecord, Holes, MapRecord, RetryRecord, Skipped};
 use crate::stream::{Family, FlowPlan, JournalHandle, RetryPlan};
+use crate::two_way::{BothWays, Half, Tables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::lifecycle::{Phase, duties};
-use tandem_core::map::Deletes;
+use tandem_core::map::{Deletes, Direction};
+use tandem_core::two_way::SideName;
 use tandem_core::{AppName, BarrierId, Dependents, Guard, MapName, Refusal, Seq, StreamName, TableName};
 
 /// The flows of each stream.
 pub(super) type StreamFlows = BTreeMap<StreamName, BTreeMap<FlowId, Arc<FlowPlan>>>;
+
+/// The streams that there are to be.
+pub(super) fn streams(maps: &BTreeMap<MapName, MapRecord>) -> BTreeSet<StreamName> {
+    let captured = maps.values().filter(|record| duties(&record.state).capture);
+    let flows = captured.flat_map(|record| &record.flows);
+    let skipped = maps.values().flat_map(|record| record.skipped.iter().map(|skipped| &skipped.flow));
+    let retried = maps.values().flat_map(|record| record.retries.iter().map(|retry| &retry.stream));
+    flows.chain(skipped).map(|flow| &flow.stream).chain(retried).cloned().collect()
+}
 
 /// What is wanted of each stream. The retries in `trying` have their turn: their maps' flows wait meanwhile.
 pub(super) fn stream_flows(
@@ -20,6 +31,7 @@ pub(super) fn stream_flows(
     dependents: &Dependents,
     trying: &BTreeSet<FlowId>,
     desks: &BTreeMap<FlowId, Arc<Desk>>,
+    journal: &dyn Fn(&StreamName) -> Option<Arc<JournalHandle>>,
 ) -> StreamFlows {
     let relatives: BTreeMap<&MapName, BTreeSet<MapName>> =
         maps.keys().map(|name| (name, dependents.dependents(name))).collect();
@@ -39,16 +51,20 @@ pub(super) fn stream_flows(
             let family = family(record, &flow.stream);
             let tried = record.retries.iter().filter(|retry| retry.stream == flow.stream);
             let waits = tried.into_iter().any(|retry| trying.contains(&retry.retry));
+            let both_ways = both_ways(record, &flow.stream, journal);
+            // Before the other flow has begun nobody could tell our writes from a user's.
+            let tells = record.map.direction != Direction::Both || both_ways.is_some();
             let plan = FlowPlan {
                 family,
                 copy: desks.get(&flow.flow).cloned(),
+                both_ways,
                 retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
                 start: flow.start,
                 until: None,
                 succeeds: record.skipped_before(flow.flow),
-                follow: follow && !waits,
+                follow: follow && tells && !waits,
                 cap: record.rate.filter(|_| record.state.phase == Phase::Resuming),
                 ancestors: others(&|other| below(other, name)),
                 dependents: others(&|other| below(name, other)),
@@ -62,6 +78,7 @@ pub(super) fn stream_flows(
             let plan = FlowPlan {
                 family: Arc::default(),
                 copy: None,
+                both_ways: None,
                 retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
@@ -79,11 +96,41 @@ pub(super) fn stream_flows(
         }
         for retry in &record.retries {
             let Some(plan) = retry_plan(record, retry) else { continue };
-            let plan = FlowPlan { follow: trying.contains(&retry.retry), ..plan };
+            let both_ways = both_ways(record, &retry.stream, journal);
+            let plan = FlowPlan { follow: trying.contains(&retry.retry), both_ways, ..plan };
             streams.entry(retry.stream.clone()).or_default().insert(retry.retry, Arc::new(plan));
         }
     }
     streams
+}
+
+/// A two-way map as its flow of one stream sees it. `None` for others, and until both flows have begun: before that
+/// nothing can have come back.
+fn both_ways(
+    record: &MapRecord,
+    stream: &StreamName,
+    journal: &dyn Fn(&StreamName) -> Option<Arc<JournalHandle>>,
+) -> Option<Arc<BothWays>> {
+    if record.map.direction != Direction::Both {
+        return None;
+    }
+    let half = |flow: &FlowRecord| {
+        let left = flow.stream.source == record.map.left.app;
+        Some(Half {
+            side: if left { SideName::Left } else { SideName::Right },
+            stream: flow.stream.clone(),
+            flow: flow.flow,
+            start: flow.start?,
+            spec: flow.spec.clone(),
+            target: FlowPlan::target(&flow.spec),
+            family: family(record, &flow.stream),
+            journal: journal(&flow.stream)?,
+        })
+    };
+    let own = half(record.flows.iter().find(|flow| flow.stream == *stream)?)?;
+    let other = half(record.flows.iter().find(|flow| flow.stream != *stream)?)?;
+    let (policy, side_effects) = (record.map.conflict, record.map.side_effects);
+    Some(Arc::new(BothWays { policy, side_effects, own, other }))
 }
 
 /// Where errors of a map are in a stream.
@@ -109,6 +156,7 @@ fn retry_plan(record: &MapRecord, retry: &RetryRecord) -> Option<FlowPlan> {
         family: family(record, &retry.stream),
         cap: retry.rate,
         copy: None,
+        both_ways: None,
         retry: Some(RetryPlan { kept: retry.kept.clone() }),
     })
 }
@@ -141,11 +189,15 @@ pub(super) fn app_sinks(
     for (stream, flows) in streams {
         let Some(journal) = journal(stream) else { continue };
         let going_on = flows.values().filter(|flow| flow.until.is_none() && flow.retry.is_none());
-        let tables: BTreeSet<TableName> = going_on.map(|flow| flow.spec.source.clone()).collect();
+        let tables: BTreeSet<TableName> = going_on.clone().map(|flow| flow.spec.source.clone()).collect();
+        let both = |flow: &Arc<FlowPlan>| Some((flow.spec.source.clone(), flow.both_ways.clone()?));
+        let both_ways: Tables = going_on.filter_map(both).collect();
         if tables.is_empty() {
             continue;
         }
-        apps.entry(stream.source.clone()).or_default().insert(stream.clone(), Sink { journal, tables });
+        apps.entry(stream.source.clone())
+            .or_default()
+            .insert(stream.clone(), Sink { journal, tables, both_ways });
     }
     apps
 }

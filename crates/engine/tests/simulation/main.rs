@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr, reason = "a schedule that is replayed tells what happens")]
 
+mod both;
 mod executor;
 mod found;
 mod oracle;
@@ -76,6 +77,8 @@ fn schedule(seed: u64, tracing: bool) {
 
 /// How many schedules a plain test run goes through.
 const SCHEDULES: u64 = 60_000;
+/// The same, of maps that go both ways.
+const BOTH_SCHEDULES: u64 = 20_000;
 
 /// Tells what happens.
 fn tell() {
@@ -88,14 +91,14 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
-fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
+/// Runs one schedule after the other on every processor, or the one that was asked for.
+fn every(one: fn(u64, bool), schedules: u64) {
     if let Some(seed) = number("TANDEM_SEED") {
         tell();
-        return schedule(seed, true);
+        return one(seed, true);
     }
     let first = number("TANDEM_FIRST").unwrap_or(0);
-    let schedules = first + number("TANDEM_SCHEDULES").unwrap_or(SCHEDULES);
+    let schedules = first + number("TANDEM_SCHEDULES").unwrap_or(schedules);
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -106,9 +109,19 @@ fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
                     if seed >= schedules {
                         return;
                     }
-                    schedule(seed, false);
+                    one(seed, false);
                 }
             });
         }
     });
+}
+
+#[test]
+fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
+    every(schedule, SCHEDULES);
+}
+
+#[test]
+fn every_schedule_of_a_two_way_map_ends_equal_with_every_conflict_noted() {
+    every(both::schedule, BOTH_SCHEDULES);
 }

@@ -131,6 +131,8 @@ fn map(name: &str, deletes: Deletes) -> TableMap {
         columns: Columns::SameNames,
         depends_on: if name == "orders" { vec!["customers".into()] } else { vec![] },
         deletes,
+        conflict: Default::default(),
+        side_effects: Default::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::file::{RawColumn, RawMap, RawSide};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{ColumnPair, Columns, Deletes, Direction, Side, TableMap};
+use tandem_core::two_way::{ConflictPolicy, SideEffects};
 use tandem_core::{AppName, MapName, TableName};
 use toml::Spanned;
 
@@ -76,6 +77,8 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
         columns: columns(source, raw.columns.as_ref(), errors),
         depends_on: raw.depends_on.iter().map(|name| MapName::from(name.get_ref().as_str())).collect(),
         deletes: deletes(source, raw.deletes.as_ref(), errors),
+        conflict: ConflictPolicy::default(),
+        side_effects: SideEffects::default(),
     }
 }
 

@@ -54,7 +54,7 @@ fn what_is_there_is_copied_while_people_write() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut turn = 0;
+            let mut turn: u64 = 0;
             while !done.load(Ordering::Relaxed) {
                 turn += 1;
                 let (a, b) = (1 + turn * 7919 % 30000, 1 + turn * 104_729 % 30000);
@@ -74,11 +74,11 @@ fn what_is_there_is_copied_while_people_write() {
                 ));
             }
         });
-        tandem.ok(&["map", "wait", "things", "--for", "running", "--timeout", "120s"]);
-        for name in names {
-            tandem.ok(&["map", "wait", name, "--for", "running", "--timeout", "60s"]);
-        }
+        let wait = |name| tandem.tandem(&["map", "wait", name, "--for", "running", "--timeout", "100s"]);
+        let waited = names.map(wait);
+        let stand = names.map(|name| tandem.ok(&["map", "show", name])["initial_sync"].clone());
         done.store(true, Ordering::Relaxed);
+        assert!(waited.iter().all(|ran| ran.code == Some(0)), "{waited:?} {stand:?}");
     });
     twins.until_equal(&tandem, PATIENCE);
     twins.no_error(&tandem);

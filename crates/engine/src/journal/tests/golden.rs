@@ -26,15 +26,15 @@ fn format_1_never_changes() {
     ]);
     let delete = Op::Delete { old: Row(vec![Cell::Set(Value::Int(2)), Cell::Unchanged]) };
     let change = |op| Entry::Change(Change { relation: a.clone(), op });
-    let mut marked = commit(1);
-    marked.mark = Some(Mark { stream: "crm→erp".into(), seq: Seq(300) });
+    let mark = Mark { stream: "crm→erp".into(), seq: Seq(300), note: "".into() };
     let fragments = [
         Fragment {
             entries: vec![update(&a, 1, 2, "x"), Entry::Barrier(BarrierId(300))],
-            commit: Some(marked),
+            commit: Some(commit(1)),
+            mark: Some(mark),
         },
-        Fragment { entries: vec![change(Op::Insert { new: all })], commit: None },
-        Fragment { entries: vec![change(delete), change(Op::Truncate)], commit: Some(commit(2)) },
+        Fragment { entries: vec![change(Op::Insert { new: all })], ..Fragment::default() },
+        Fragment { entries: vec![change(delete), change(Op::Truncate)], commit: Some(commit(2)), mark: None },
     ];
     journal.append(&fragments, WallTime(5)).unwrap();
     journal.sync().unwrap();

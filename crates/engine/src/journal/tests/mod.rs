@@ -63,12 +63,11 @@ pub(super) fn commit(number: u64) -> Commit {
         position: position(number),
         transaction: format!("tx-{number}").into(),
         committed_at: WallTime(1_000_000 + number as i64),
-        mark: None,
     }
 }
 
 pub(super) fn transaction(number: u64, entries: Vec<Entry>) -> Fragment {
-    Fragment { entries, commit: Some(commit(number)) }
+    Fragment { entries, commit: Some(commit(number)), mark: None }
 }
 
 pub(super) const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: u64::MAX, through: Seq(u64::MAX) };

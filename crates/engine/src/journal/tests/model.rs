@@ -138,12 +138,10 @@ impl Model {
             let entries = self.entries(size);
             let ends = self.random.below(5) > 0;
             self.number += 1;
-            let mut commit = commit(self.number);
-            commit.mark = self
-                .number
-                .is_multiple_of(3)
-                .then(|| Mark { stream: "crm→erp".into(), seq: Seq(self.number) });
-            fragments.push(Fragment { entries, commit: ends.then_some(commit) });
+            let note = if self.number.is_multiple_of(6) { "7" } else { "" };
+            let mark = Mark { stream: "crm→erp".into(), seq: Seq(self.number), note: note.into() };
+            let mark = self.number.is_multiple_of(3).then_some(mark);
+            fragments.push(Fragment { entries, commit: ends.then(|| commit(self.number)), mark });
         }
         self.journal.append(&fragments, WallTime(self.clock)).unwrap();
         fragments.into_iter().for_each(|fragment| self.note(fragment));

@@ -47,7 +47,7 @@ fn an_open_transaction_is_invisible_and_gone_after_a_crash() {
     let mut journal = journal(&disk);
     fill(&mut journal, 1..=1);
     let a = relation("a", &["id", "name"]);
-    let piece = Fragment { entries: vec![insert(&a, 9, "open")], commit: None };
+    let piece = Fragment { entries: vec![insert(&a, 9, "open")], ..Fragment::default() };
     journal.append(&[piece], WallTime(1)).unwrap();
     journal.sync().unwrap();
     assert_eq!(journal.head(), Seq(2));
@@ -129,7 +129,7 @@ fn a_transaction_of_many_frames_is_read_in_pieces_and_names_its_commit_from_the_
     let mut journal = journal(&disk);
     let a = relation("a", &["id", "name"]);
     let entries = |from: i64| (from..from + 40).map(|id| insert(&a, id, "a name of some length")).collect();
-    journal.append(&[Fragment { entries: entries(0), commit: None }], WallTime(1)).unwrap();
+    journal.append(&[Fragment { entries: entries(0), ..Fragment::default() }], WallTime(1)).unwrap();
     journal.append(&[transaction(5, entries(40))], WallTime(2)).unwrap();
     journal.sync().unwrap();
     let mut reader = journal.reader(vec![(FlowId(1), Seq::ZERO)], Seq::ZERO);

@@ -65,17 +65,26 @@ fn relations() -> impl Strategy<Value = Arc<Relation>> {
     )
 }
 
-fn commits() -> impl Strategy<Value = Commit> {
-    let mark = (texts(), any::<u64>())
-        .prop_map(|(stream, seq)| Mark { stream: stream.as_str().into(), seq: Seq(seq) });
-    (prop::collection::vec(any::<u8>(), 0..40), texts(), any::<i64>(), prop::option::of(mark)).prop_map(
-        |(position, transaction, committed_at, mark)| Commit {
+fn commits() -> impl Strategy<Value = (Commit, Option<Mark>)> {
+    let mark = (texts(), any::<u64>(), texts()).prop_map(|(stream, seq, note)| Mark {
+        stream: stream.as_str().into(),
+        seq: Seq(seq),
+        note: note.as_str().into(),
+    });
+    let commit = (prop::collection::vec(any::<u8>(), 0..40), texts(), any::<i64>()).prop_map(
+        |(position, transaction, committed_at)| Commit {
             position: Position(position.into()),
             transaction: transaction.as_str().into(),
             committed_at: WallTime(committed_at),
-            mark,
         },
-    )
+    );
+    (commit, prop::option::of(mark))
+}
+
+fn stamps() -> impl Strategy<Value = Option<Stamp>> {
+    let stamp =
+        (any::<u64>(), any::<i64>()).prop_map(|(knew, at)| Stamp { knew: Seq(knew), at: WallTime(at) });
+    prop::option::of(stamp)
 }
 
 proptest! {
@@ -84,7 +93,7 @@ proptest! {
     #[test]
     fn what_goes_in_comes_back(
         transactions in prop::collection::vec(
-            (prop::collection::vec((relations(), ops()), 0..6), commits(), any::<i64>()), 1..5),
+            (prop::collection::vec((relations(), ops(), stamps()), 0..6), commits(), any::<i64>()), 1..5),
         frame_bytes in 1usize..400,
         reopened in any::<bool>(),
     ) {
@@ -93,7 +102,7 @@ proptest! {
         let mut journal = open(&disk, settings).unwrap();
         // One flow for each table, since a flow follows one.
         let mut tables: Vec<TableName> = Vec::new();
-        for (relation, _) in transactions.iter().flat_map(|(changes, ..)| changes) {
+        for (relation, ..) in transactions.iter().flat_map(|(changes, ..)| changes) {
             if !tables.contains(&relation.table) {
                 tables.push(relation.table.clone());
             }
@@ -103,13 +112,15 @@ proptest! {
         }).collect();
         journal.set_flows(flows.clone()).unwrap();
         let mut expected = Vec::new();
-        for (changes, commit, at) in &transactions {
+        for (changes, (commit, mark), at) in &transactions {
+            let stamps: Vec<Option<Stamp>> = changes.iter().map(|(.., stamp)| *stamp).collect();
             let changes: Vec<Change> = changes.iter()
-                .map(|(relation, op)| Change { relation: relation.clone(), op: op.clone() }).collect();
+                .map(|(relation, op, _)| Change { relation: relation.clone(), op: op.clone() }).collect();
             let entries = changes.iter().cloned().map(Entry::Change).collect();
-            let fragment = Fragment { entries, commit: Some(commit.clone()) };
-            journal.append(&[fragment], WallTime(*at)).unwrap();
-            expected.extend(changes.into_iter().map(|change| (change, commit.clone(), *at)));
+            let fragment = Fragment { entries, commit: Some(commit.clone()), mark: mark.clone() };
+            journal.append_stamped(&[fragment], std::slice::from_ref(&stamps), WallTime(*at)).unwrap();
+            let changes = changes.into_iter().zip(stamps);
+            expected.extend(changes.map(|(change, stamp)| (change, stamp, commit.clone(), mark.clone(), *at)));
         }
         journal.sync().unwrap();
         if reopened {
@@ -119,11 +130,12 @@ proptest! {
         let members = flows.iter().map(|spec| (spec.flow, Seq::ZERO)).collect();
         let records = read_all(&mut journal.reader(members, Seq::ZERO), ALL).unwrap();
         prop_assert_eq!(records.len(), expected.len());
-        for (record, (change, commit, at)) in records.into_iter().zip(expected) {
+        for (record, (change, stamp, commit, mark, at)) in records.into_iter().zip(expected) {
             prop_assert_eq!(record.change, change);
             prop_assert_eq!(record.transaction_name, commit.transaction);
             prop_assert_eq!(record.committed_at, commit.committed_at);
-            prop_assert_eq!(record.mark, commit.mark);
+            prop_assert_eq!(record.mark, mark);
+            prop_assert_eq!(record.stamp, stamp);
             prop_assert_eq!(record.captured_at, WallTime(at));
         }
     }

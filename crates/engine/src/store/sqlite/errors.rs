@@ -304,7 +304,7 @@ fn note(transaction: &Transaction<'_>, error: &SetAside) -> Result<(), Failed> {
         fault: error.fault.clone(),
     };
     let key = error.key_parts().map(|parts| serde_json::to_string(&parts)).transpose()?;
-    let change = kept.map(|kept| blob::encode(&kept.change, kept.key.as_ref()));
+    let change = kept.map(|kept| blob::encode(&kept.change, kept.stamp, kept.key.as_ref()));
     let sql = "
         INSERT INTO error (flow, seq, map, class, key, attempts, first_at, last_at, document, change, status,
                 by_flow, by_seq)
@@ -350,12 +350,12 @@ fn read(row: &Row<'_>) -> Result<SetAside, Failed> {
     if let (Some(bytes), Some(transaction), Some(committed_at)) =
         (row.get::<_, Option<Vec<u8>>>(CHANGE)?, document.transaction, document.committed_at)
     {
-        let (change, key) = blob::decode(bytes.into()).map_err(|why| why.to_string())?;
+        let (change, stamp, key) = blob::decode(bytes.into()).map_err(|why| why.to_string())?;
         let mut touches = document.touches;
         if touches.is_empty() {
             touches.extend(key.as_ref().map(|key| key.hash()));
         }
-        kept = Some(KeptChange { change, key, transaction, committed_at, touches });
+        kept = Some(KeptChange { change, stamp, key, transaction, committed_at, touches });
     }
     let status: String = row.get(9)?;
     let by = row.get::<_, Option<u32>>(10)?.zip(row.get::<_, Option<i64>>(11)?);

@@ -20,8 +20,18 @@ impl StreamActor {
         self.note_progress();
         let following = plan.flows.values().filter(|flow| flow.retry.is_none());
         let flows: Vec<FlowId> = following.map(|flow| flow.flow).collect();
-        let needs: Vec<(FlowId, Seq)> =
+        let mut needs: Vec<(FlowId, Seq)> =
             flows.iter().filter_map(|flow| Some((*flow, self.cursor_of(plan, *flow)?))).collect();
+        for (flow, need) in &mut needs {
+            let Some(both) = plan.flows.get(flow).and_then(|flow| flow.both_ways.as_ref()) else { continue };
+            match both.own.needed_from(&both.other, *need) {
+                Ok(needed) => *need = needed,
+                Err(error) => {
+                    tracing::warn!(stream = %self.parts.record.stream, "what a two-way map needs cannot be read: {error}");
+                    return Ok(());
+                }
+            }
+        }
         if needs.len() < flows.len() || !self.parts.journal.with(|journal| journal.has_sealed()) {
             return Ok(());
         }

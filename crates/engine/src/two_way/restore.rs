@@ -1,0 +1,212 @@
+//! Writing a winner back over which a loser was written, at the winner's own home.
+//!
+//! The home's log is the witness: the echo of our write comes behind the user's change. So the capture of that app finds
+//! out, and notes a *correction* before it acknowledges the echo. The lane that writes to that app does it between two of
+//! its transactions, at the Seq where it stands; and looks first whether the winner still is one, since everything that
+//! was journaled meanwhile may say otherwise. What is written is the row as its own side had it, never one that went
+//! through the mapping and back. It is no change of the journal: it comes back as an echo, and that echo is looked at
+//! in the same way, in case another user was faster again.
+
+use super::screen::Content;
+use super::{BothWays, Note, NoteKind};
+use crate::store::{FlowId, Record, Store, Unreadable};
+use crate::stream::{LaneEnd, LaneRun};
+use std::sync::Arc;
+use tandem_core::connect::{Advance, Plan};
+use tandem_core::two_way::{Version, is_to_be_restored};
+use tandem_core::{Change, FaultClass, IntegrationKey, Seq, Stamp, Target, Value, Write, WriteOp};
+
+/// So many corrections are done in one destination transaction.
+const AT_ONCE: usize = 500;
+
+/// What of ours came back.
+#[derive(Debug, Clone)]
+pub(crate) struct Echo {
+    both: Arc<BothWays>,
+    key: IntegrationKey,
+    /// What the record is since.
+    content: Content,
+    /// The change of the opposite journal that was brought: its Seq, and what it knew. `None` for what is no change of
+    /// the journal.
+    brought: Option<(Seq, Option<Stamp>)>,
+    /// Changes of the app's users with a lower Seq came before it in the app's log.
+    before: Seq,
+}
+
+impl Echo {
+    pub(super) fn of(
+        change: &Change,
+        both: &Arc<BothWays>,
+        brought: Option<(Seq, Option<Stamp>)>,
+        before: Seq,
+    ) -> Vec<Self> {
+        let all = Content::all_of(change, both).into_iter();
+        all.map(|(key, content)| Echo { both: both.clone(), key, content, brought, before }).collect()
+    }
+}
+
+/// A winner that is to be written back to its own side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Correction {
+    /// Its number, given when it is saved; 0 until then. A winner may have to be written back more than once, and the
+    /// second time may be noted while the first is being done.
+    pub id: u64,
+    /// The flow that writes to that side.
+    pub flow: FlowId,
+    /// The winner's own flow.
+    pub of: FlowId,
+    /// The winner.
+    pub seq: Seq,
+    /// What it knew.
+    pub stamp: Stamp,
+    /// Which record, as its own side has it.
+    pub key: IntegrationKey,
+    /// The change, as it was journaled.
+    pub change: Change,
+}
+
+/// The winners over which something was written, once what came before these echoes is in the journal.
+pub(crate) fn overwritten(store: &dyn Store, echoes: &[Echo]) -> Result<Vec<Correction>, Unreadable> {
+    let mut corrections = Vec::new();
+    for echo in echoes {
+        let both = &echo.both;
+        let knew = echo.brought.and_then(|(_, stamp)| stamp).map_or(Seq::ZERO, |stamp| stamp.knew);
+        let versions = both.own.versions(store, &echo.key, knew, echo.before)?;
+        let last = versions.into_iter().next_back().map(|(version, record)| (version, record.change));
+        let Some((version, change)) = last else { continue };
+        // It came behind what is written here, and in sight of it.
+        if echo.brought.is_some_and(|(seq, _)| version.stamp.knew >= seq) {
+            continue;
+        }
+        if content(&change, &echo.key, both) == echo.content {
+            continue;
+        }
+        if !is_winner(store, &version, &echo.key, both)? {
+            continue;
+        }
+        corrections.push(Correction {
+            id: 0,
+            flow: both.other.flow,
+            of: both.own.flow,
+            seq: version.seq,
+            stamp: version.stamp,
+            key: echo.key.clone(),
+            change,
+        });
+    }
+    Ok(corrections)
+}
+
+/// Whether nothing of the other side that was journaled by now wins over a version, or was made in sight of it.
+fn is_winner(
+    store: &dyn Store,
+    version: &Version,
+    key: &IntegrationKey,
+    both: &BothWays,
+) -> Result<bool, Unreadable> {
+    let others = both.other.versions(store, &both.other_key(key), version.stamp.knew, Seq(u64::MAX))?;
+    let others: Vec<Version> = others.into_iter().map(|(version, _)| version).collect();
+    Ok(is_to_be_restored(version, &others, both.policy))
+}
+
+/// What a change makes of a record.
+fn content(change: &Change, key: &IntegrationKey, both: &BothWays) -> Content {
+    let row = change.op.new_row();
+    let row = row.filter(|row| both.own.spec.key_in(&change.relation, row).as_ref() == Some(key));
+    row.map_or(Content::Gone, |row| Content::of_row(&change.relation, row, both))
+}
+
+/// The write that makes a record again what its own side had made of it.
+fn write(correction: &Correction, both: &BothWays, at: Seq) -> Option<Write> {
+    let target: &Arc<Target> = &both.other.target;
+    let change = &correction.change;
+    let row = change.op.new_row();
+    let row = row.filter(|row| both.own.spec.key_in(&change.relation, row).as_ref() == Some(&correction.key));
+    let op = match row {
+        None => WriteOp::Delete(correction.key.clone()),
+        Some(row) => {
+            let places = change.relation.places(target.columns.iter().map(|name| &**name)).ok()?;
+            let values = places.iter().map(|place| row.cell(*place).value().cloned());
+            WriteOp::Upsert(values.collect::<Option<Vec<Value>>>()?)
+        }
+    };
+    Some(Write { seq: at, transaction: at, target: target.clone(), op })
+}
+
+impl LaneRun {
+    /// Writes back the winners that are noted for members, where the lane stands.
+    pub(crate) async fn restore(&mut self) -> Result<(), LaneEnd> {
+        if self.retry.is_some() || !self.context.store.any_corrections() {
+            return Ok(());
+        }
+        let both: Vec<Arc<BothWays>> =
+            self.members.values().filter_map(|member| member.flow.both_ways.clone()).collect();
+        let flows: Vec<FlowId> = both.iter().map(|both| both.own.flow).collect();
+        if flows.is_empty() {
+            return Ok(());
+        }
+        loop {
+            let noted = self.context.store.corrections(&flows, AT_ONCE).map_err(LaneEnd::Forgetful)?;
+            if noted.is_empty() {
+                return Ok(());
+            }
+            let at = self.progress.borrow().cursor;
+            let mut writes = Vec::with_capacity(noted.len());
+            for correction in &noted {
+                let Some(both) = both.iter().find(|both| both.own.flow == correction.flow) else { continue };
+                let turned = both.turned();
+                if self.still_wins(correction, &turned)? {
+                    writes.extend(write(correction, &turned, at));
+                }
+            }
+            if !writes.is_empty() {
+                self.write_back(&both, &writes, at).await?;
+            }
+            let done = noted.iter().map(|done| Record::Corrected(done.id)).collect::<Vec<_>>();
+            self.context.store.save(&done).map_err(LaneEnd::Forgetful)?;
+        }
+    }
+
+    /// Whether a winner still is the last word on its record.
+    fn still_wins(&self, correction: &Correction, both: &BothWays) -> Result<bool, Unreadable> {
+        let store = &*self.context.store;
+        let later = both.own.versions(store, &correction.key, correction.seq, Seq(u64::MAX))?;
+        if !later.is_empty() {
+            return Ok(false);
+        }
+        let version = Version { side: both.own.side, seq: correction.seq, stamp: correction.stamp };
+        is_winner(store, &version, &correction.key, both)
+    }
+
+    async fn write_back(&mut self, both: &[Arc<BothWays>], writes: &[Write], at: Seq) -> Result<(), LaneEnd> {
+        self.began = self.context.env.now();
+        let usual = self.note(NoteKind::Journal);
+        self.set_note(&Note {
+            kind: NoteKind::Restore,
+            maps: both.iter().map(|both| both.number()).collect(),
+        });
+        let advance = Advance { to: at, position: self.position.clone() };
+        let mut done = self.part(Some(self.begin()), writes, Plan::Fast, Some(advance.clone())).await;
+        if done.as_ref().is_err_and(|failed| failed.fault.class.is_about_record() && !failed.broken) {
+            // One that is refused (a unique value that is taken meanwhile, …) is left as it is: the sides differ there,
+            // and `verify` shows it.
+            self.rollback().await;
+            done = self.part(Some(self.begin()), writes, Plan::Single, Some(advance)).await;
+        }
+        self.set_note(&usual);
+        match done {
+            Ok(refused) => {
+                for (_, fault) in refused {
+                    tracing::warn!(lane = %self.lane, class = %fault.class, "a winner could not be written back: {fault}");
+                }
+                Ok(())
+            }
+            Err(failed) => {
+                if failed.fault.class != FaultClass::Fenced {
+                    self.rollback().await;
+                }
+                Err(LaneEnd::Failed(failed))
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Giving way: what a lane does with a change whose record the other side has changed, too.
+
+use super::{BothWays, Note, NoteKind};
+use crate::store::{FlowId, Record, SetAside, Unreadable};
+use crate::stream::{Batch, LaneEnd, LaneRun};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use tandem_core::two_way::{ConflictPolicy, Outcome, Rival, SideName, Version, judge};
+use tandem_core::{Fault, FaultClass, IntegrationKey, MapName, Seq, Stamp, WallTime, WriteOp};
+
+/// Two changes of a record that did not know each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Of which map.
+    pub map: MapName,
+    /// The change on the left: its flow and Seq.
+    pub left: (FlowId, Seq),
+    /// The change on the right.
+    pub right: (FlowId, Seq),
+    /// The record, a text for each column of its integration key.
+    pub key: Vec<String>,
+    /// How it was to be decided.
+    pub policy: ConflictPolicy,
+    /// Which side wins; `None` if a person is to decide.
+    pub winner: Option<SideName>,
+    /// When it was found.
+    pub at: WallTime,
+}
+
+/// What was decided of one change.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) lost: bool,
+    pub(crate) parked: bool,
+}
+
+impl LaneRun {
+    /// What marks of this lane's transactions say.
+    pub(crate) fn note(&self, kind: NoteKind) -> Note {
+        let both = self.members.values().filter_map(|member| member.flow.both_ways.as_ref());
+        let maps: BTreeSet<u64> = both.map(|both| both.number()).collect();
+        Note { kind, maps: maps.into_iter().collect() }
+    }
+
+    pub(crate) fn set_note(&mut self, note: &Note) {
+        if let Some(apply) = &mut self.apply {
+            apply.set_note(note.encode().into());
+        }
+    }
+
+    /// Takes out of a batch, from a place on, what loses against the other side, or is parked. Conflicts are noted
+    /// durably before anything of the batch is committed.
+    pub(crate) async fn give_way(&mut self, batch: &mut Batch, done: usize) -> Result<(), LaneEnd> {
+        if self.members.values().all(|member| member.flow.both_ways.is_none()) {
+            return Ok(());
+        }
+        let now = self.context.env.wall();
+        let (mut places, mut parked, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        for place in done..batch.records.len() {
+            let (Some(record), Some(write)) = (batch.records.get(place), batch.writes.get(place)) else {
+                break;
+            };
+            let Some(member) = self.members.get(&record.flow) else { continue };
+            let Some(both) = member.flow.both_ways.clone() else { continue };
+            let judged = self.judge(record, &write.op, &both, now)?;
+            if judged.lost || judged.parked {
+                places.push(place);
+            }
+            if judged.lost {
+                *batch.lost.entry(record.flow).or_default() += 1;
+            }
+            if judged.parked {
+                let message = "both sides have changed this record, and the map's policy is to ask";
+                let fault = Fault::new(FaultClass::Application, "decide a conflict", message)
+                    .code("conflict")
+                    .fix("delete the error of the side that is to lose, then retry the other one");
+                parked.push(SetAside::of(record, &member.flow.spec, fault, now));
+            }
+            notes.extend(judged.conflicts.into_iter().map(|conflict| Record::Conflict(Box::new(conflict))));
+        }
+        if !notes.is_empty() {
+            self.context.store.save(&notes).map_err(LaneEnd::Forgetful)?;
+        }
+        self.set_aside(&parked).await?;
+        batch.leave_out(&places);
+        Ok(())
+    }
+
+    fn judge(
+        &self,
+        record: &crate::journal::Record,
+        op: &WriteOp,
+        both: &BothWays,
+        now: WallTime,
+    ) -> Result<Judged, Unreadable> {
+        let version = both.own.version(record);
+        let own_keys: Vec<IntegrationKey> = both.own.spec.keys_of(&record.change).collect();
+        let mut rivals: Vec<Rival> = Vec::new();
+        for key in &own_keys {
+            for rival in self.rivals(&version, &both.other_key(key), both)? {
+                if rivals.iter().all(|known| known.version.seq != rival.version.seq) {
+                    rivals.push(rival);
+                }
+            }
+        }
+        if rivals.is_empty() {
+            return Ok(Judged::default());
+        }
+        // A change of the key has no one record to win.
+        let policy = match op {
+            WriteOp::Rekey { .. } => ConflictPolicy::Park,
+            WriteOp::Upsert(_) | WriteOp::Patch { .. } | WriteOp::Delete(_) => both.policy,
+        };
+        let verdict = judge(&version, &rivals, policy);
+        let key = own_keys.last().map(|key| key.values().iter().map(ToString::to_string).collect());
+        let mine = (record.flow, record.seq);
+        let conflict = |seq: &Seq| {
+            let theirs = (both.other.flow, *seq);
+            let (left, right) = match version.side {
+                SideName::Left => (mine, theirs),
+                SideName::Right => (theirs, mine),
+            };
+            let rival = rivals.iter().find(|rival| rival.version.seq == *seq);
+            let wins = rival.and_then(|rival| version.beats(&rival.version, policy));
+            let winner = wins.map(|wins| if wins { version.side } else { both.other.side });
+            let key = key.clone().unwrap_or_default();
+            Conflict { map: both.own.spec.map.clone(), left, right, key, policy, winner, at: now }
+        };
+        Ok(Judged {
+            conflicts: verdict.conflicts.iter().map(conflict).collect(),
+            lost: verdict.outcome == Outcome::Lost,
+            parked: verdict.outcome == Outcome::Parked,
+        })
+    }
+
+    /// The versions of the other side that a version did not know, or that were never brought over.
+    fn rivals(
+        &self,
+        version: &Version,
+        key: &IntegrationKey,
+        both: &BothWays,
+    ) -> Result<Vec<Rival>, Unreadable> {
+        let store = &*self.context.store;
+        let unknown = both.other.versions(store, key, version.stamp.knew, Seq(u64::MAX))?;
+        let mut rivals: Vec<Rival> =
+            unknown.into_iter().map(|(version, _)| Rival { version, set_aside: false }).collect();
+        if store.any_touched() {
+            for touching in store.touching(&both.other.family.flows, &[key.hash()])? {
+                if touching.seq > version.stamp.knew {
+                    continue;
+                }
+                let Some(error) = store.error_at(touching.flow, touching.seq)? else { continue };
+                let kept =
+                    error.kept.filter(|kept| both.other.spec.keys_of(&kept.change).any(|of| of == *key));
+                let Some(kept) = kept else { continue };
+                let stamp = kept.stamp.unwrap_or(Stamp { knew: Seq::ZERO, at: kept.committed_at });
+                let version = Version { side: both.other.side, seq: touching.seq, stamp };
+                rivals.push(Rival { version, set_aside: true });
+            }
+        }
+        Ok(rivals)
+    }
+}
+
+impl BothWays {
+    /// A key of the own side as the other side has it, and the other way round.
+    pub(crate) fn other_key(&self, key: &IntegrationKey) -> IntegrationKey {
+        key.clone()
+    }
+
+    /// The same map as its other flow sees it.
+    pub(crate) fn turned(&self) -> BothWays {
+        BothWays {
+            policy: self.policy,
+            side_effects: self.side_effects,
+            own: self.other.clone(),
+            other: self.own.clone(),
+        }
+    }
+}
