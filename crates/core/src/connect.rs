@@ -103,8 +103,10 @@ pub struct Needs {
 pub struct CaptureNeed {
     /// The table.
     pub table: TableName,
-    /// The columns that old rows must name: the integration key.
+    /// The integration key: old rows must name it.
     pub key: Vec<Arc<str>>,
+    /// The columns that the map's filter reads: old rows must name them, too.
+    pub filter: Vec<Arc<str>>,
 }
 
 /// A table to write.

@@ -3,6 +3,7 @@
 mod errors;
 mod force;
 mod queue;
+mod trying;
 mod windows;
 
 pub use errors::{ErrorInFull, ErrorPage};
@@ -479,9 +480,13 @@ async fn check_maps(
                 Err(findings) => checked.findings.extend(findings),
                 Ok((spec, warnings)) => {
                     checked.findings.extend(warnings);
-                    let captured = CaptureNeed { table: spec.source.clone(), key: spec.source_key.clone() };
+                    let captured = CaptureNeed {
+                        table: spec.source.clone(),
+                        key: spec.source_key.clone(),
+                        filter: spec.filter_columns(),
+                    };
                     needs.entry(source.app.clone()).or_default().captured.push(captured);
-                    let columns: Vec<_> = spec.columns.iter().map(|(_, to)| to.clone()).collect();
+                    let columns: Vec<_> = spec.columns.iter().map(|column| column.to.clone()).collect();
                     let key = columns.iter().take(spec.key_len).cloned().collect();
                     let written = WriteNeed { table: spec.destination.clone(), columns, key };
                     needs.entry(destination.app.clone()).or_default().written.push(written);

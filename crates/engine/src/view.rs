@@ -145,6 +145,8 @@ pub struct FlowView {
     pub queue: QueueStats,
     /// Changes applied since the engine started.
     pub applied: u64,
+    /// Changes that the map's filter left out since the engine started.
+    pub filtered: u64,
 }
 
 /// The errors of a map that something is still to become of, exactly.

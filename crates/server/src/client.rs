@@ -5,7 +5,7 @@ use crate::PAGE_MAX;
 use crate::wire::{
     Accepted, ActionRequest, Activity, App, CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, Finding,
     Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError, RecordErrorInFull,
-    Rule, RuleTest, SwitchRequest,
+    Rule, RuleTest, SwitchRequest, Tried, TryRequest,
 };
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
@@ -137,6 +137,11 @@ impl Client {
         let query = [("for", text(Some(state))), ("timeout", text(Some(seconds)))];
         let within = Duration::from_secs(seconds) + ANSWER_WITHIN;
         self.send(Method::GET, &["maps", map, "wait"], &query, None::<&()>, within).await
+    }
+
+    /// What a map makes of a row; nothing is written.
+    pub async fn try_row(&self, map: &str, asked: &TryRequest) -> Result<Tried, ClientError> {
+        self.send(Method::POST, &["maps", map, "try"], &[], Some(asked), ANSWER_WITHIN).await
     }
 
     /// Queued records of a map, oldest first. A page may have few items, or none, and not be the last: `next` tells.

@@ -23,6 +23,7 @@ pub fn router(engine: Engine) -> Router {
         .route("/maps/{map}/skip", post(actions::skip))
         .route("/maps/{map}/stop", post(actions::stop))
         .route("/maps/{map}/wait", get(maps::wait))
+        .route("/maps/{map}/try", post(maps::try_row))
         .route("/maps/{map}/queue", get(queue::list))
         .route("/maps/{map}/queue/stats", get(queue::stats))
         .route("/maps/{map}/queue/{seq}", get(queue::show))

@@ -180,16 +180,23 @@ impl Check<'_> {
             let fix = format!("ALTER TABLE {name} SET LOGGED;");
             self.add(Finding::error("unlogged", &place, message).fix(fix));
         }
-        if !self.missing_columns(&need.table, &schema, &need.key)
-            && let Some(column) = need.key.iter().find(|column| !schema.identity.contains(column))
+        let wanted: Vec<Arc<str>> = need.key.iter().chain(&need.filter).cloned().collect();
+        if !self.missing_columns(&need.table, &schema, &wanted)
+            && let Some(column) = wanted.iter().find(|column| !schema.identity.contains(column))
         {
-            let message = format!(
-                "the replica identity of {place} does not cover the key column {column}: \
-                 the log would not say which record was deleted or renamed"
-            );
-            self.add(
-                Finding::error("replica_identity", &place, message).fix(self.identity_sql(oid, need).await?),
-            );
+            let message = if need.key.contains(column) {
+                format!(
+                    "the replica identity of {place} does not cover the key column {column}: \
+                     the log would not say which record was deleted or renamed"
+                )
+            } else {
+                format!(
+                    "the replica identity of {place} does not cover {column}, which the map's filter reads: \
+                     the log would not say whether a record that was deleted belonged to the map"
+                )
+            };
+            let fix = self.identity_sql(oid, need, &wanted).await?;
+            self.add(Finding::error("replica_identity", &place, message).fix(fix));
         }
         let sql = "SELECT pg_has_role(current_user, c.relowner, 'USAGE'), r.rolname::text,
                 EXISTS (SELECT FROM pg_catalog.pg_publication_rel p
@@ -233,9 +240,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The statement that makes old rows name the key.
-    async fn identity_sql(&self, oid: u32, need: &CaptureNeed) -> Result<String, Fault> {
-        // A unique index that has the key and whose columns are never null costs less log than FULL.
+    /// The statement that makes old rows name the wanted columns.
+    async fn identity_sql(&self, oid: u32, need: &CaptureNeed, wanted: &[Arc<str>]) -> Result<String, Fault> {
+        // A unique index that has them and whose columns are never null costs less log than FULL.
         let sql = "SELECT i.relname::text FROM pg_catalog.pg_index x
                 JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
             WHERE x.indrelid = $1 AND x.indisunique AND x.indisvalid AND x.indimmediate
@@ -245,8 +252,9 @@ impl Check<'_> {
                 AND $2::text[] <@ ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
                                         WHERE a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey))
             ORDER BY x.indnkeyatts, i.relname LIMIT 1";
-        let key: Vec<&str> = need.key.iter().map(|column| &**column).collect();
-        let row = self.client.query_opt(sql, &[&oid, &key]).await.map_err(|error| fault("check", &error))?;
+        let wanted: Vec<&str> = wanted.iter().map(|column| &**column).collect();
+        let row =
+            self.client.query_opt(sql, &[&oid, &wanted]).await.map_err(|error| fault("check", &error))?;
         let identity = match row {
             Some(row) => format!("USING INDEX {}", quoted(row.get(0))),
             None => "FULL".to_owned(),

@@ -60,11 +60,12 @@ fn plain_table(
 
 fn captured(table: &Table, need: &CaptureNeed, findings: &mut Vec<Finding>) {
     let name = &need.table;
-    for column in &need.key {
+    for column in need.key.iter().chain(&need.filter) {
         match table.schema.column(column) {
             None => findings.push(column_missing(name, column)),
             Some(known) if known.generated => {
-                let message = "a generated column cannot be captured, so it cannot be part of the key";
+                let message =
+                    "a generated column cannot be captured, so neither a key nor a filter can have it";
                 findings.push(Finding::error("column_generated", format!("{name}.{column}"), message));
             }
             Some(_) => {}

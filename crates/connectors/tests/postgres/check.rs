@@ -11,7 +11,7 @@ fn needs(captured: &[(&str, &[&str])], written: &[(&str, &[&str], &[&str])]) -> 
     Needs {
         captured: captured
             .iter()
-            .map(|(name, key)| CaptureNeed { table: table(name), key: names(key) })
+            .map(|(name, key)| CaptureNeed { table: table(name), key: names(key), filter: vec![] })
             .collect(),
         written: written
             .iter()

@@ -1,5 +1,7 @@
 //! What a person declares: a left and a right table, and what belongs together in them.
 
+use super::column::ColumnPair;
+use super::expression::Expression;
 use crate::two_way::{ConflictPolicy, SideEffects};
 use crate::{AppName, MapName, StreamName, TableName};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,9 @@ pub struct TableMap {
     /// Of a map that goes both ways: what becomes of what an app's triggers make of our writes.
     #[serde(default)]
     pub side_effects: SideEffects,
+    /// What becomes of a record at the destination when it leaves the filter.
+    #[serde(default)]
+    pub on_leave: OnLeave,
 }
 
 /// One side of a map.
@@ -39,6 +44,9 @@ pub struct Side {
     pub table: TableName,
     /// The integration key: the columns that say which record it is, in the same order on both sides.
     pub key: Vec<Arc<str>>,
+    /// Which records go from this side to the other; all of them without one.
+    #[serde(default)]
+    pub filter: Option<Expression>,
 }
 
 /// Which way records go.
@@ -63,15 +71,6 @@ pub enum Columns {
     Pairs(Vec<ColumnPair>),
 }
 
-/// A left and a right column that hold the same thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ColumnPair {
-    /// The column on the left.
-    pub left: Arc<str>,
-    /// The column on the right.
-    pub right: Arc<str>,
-}
-
 /// What becomes of deletes in the source while the map is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +80,28 @@ pub enum Deletes {
     Reject,
     /// Queued and replayed.
     Queue,
+}
+
+/// What becomes of a record at the destination when it changes so that its source's filter no longer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLeave {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It is deleted.
+    Delete,
+}
+
+impl Direction {
+    /// Whether records go that way: to the right, or to the left.
+    pub fn goes(self, to_right: bool) -> bool {
+        match self {
+            Direction::ToRight => to_right,
+            Direction::ToLeft => !to_right,
+            Direction::Both => true,
+        }
+    }
 }
 
 impl TableMap {

@@ -5,12 +5,22 @@
 //! [`Projection`] binds a flow to one relation of the log, by column *name*: a record that was queued before a
 //! column was added or renamed is bound to the columns that it has.
 
+mod column;
 mod content;
 mod declare;
+mod expression;
+mod fit;
 mod project;
+mod refusal;
 mod resolve;
+pub(crate) mod transform;
 
+pub use crate::decimal::Rounding;
+pub use column::{BadColumn, ColumnPair, Made, Transforms};
 pub use content::{projected_row, row_hash};
-pub use declare::{ColumnPair, Columns, Deletes, Direction, Side, TableMap};
-pub use project::{Projection, Refusal};
-pub use resolve::{FlowSpec, resolve};
+pub use declare::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
+pub use expression::{BadExpression, EvaluationError, Expression};
+pub use project::{Projected, Projection};
+pub use refusal::Refusal;
+pub use resolve::{FlowColumn, FlowSpec, resolve};
+pub use transform::{Case, Origin, Step, StepError, UnknownZone, Unmapped, ValueMap, Zone};

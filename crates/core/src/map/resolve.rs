@@ -1,6 +1,9 @@
 //! From a declared map and both schemas to a flow: every column named, nothing left to guess at apply.
 
-use super::{Columns, Side, TableMap};
+use super::expression::Expression;
+use super::fit;
+use super::transform::{Origin, Step};
+use super::{ColumnPair, Columns, OnLeave, Side, TableMap};
 use crate::{Change, Finding, IntegrationKey, MapName, Relation, Row, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -17,16 +20,84 @@ pub struct FlowSpec {
     pub source_key: Vec<Arc<str>>,
     /// Where they go.
     pub destination: TableName,
-    /// Source column and destination column of everything that is written. The key columns come first, in the
-    /// order of `source_key`.
-    pub columns: Vec<(Arc<str>, Arc<str>)>,
+    /// Everything that is written. The key columns come first, in the order of `source_key`.
+    pub columns: Vec<FlowColumn>,
     /// How many of `columns` are the key.
     pub key_len: usize,
     /// Parents before children, among the maps of the stream.
     pub rank: u32,
+    /// Which records of the source belong to the map; all of them without one.
+    #[serde(default)]
+    pub filter: Option<Expression>,
+    /// What becomes of a record at the destination when it leaves the filter.
+    #[serde(default)]
+    pub on_leave: OnLeave,
+}
+
+/// A column that is written, and the way of its values.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "StoredColumn")]
+pub struct FlowColumn {
+    /// The destination's column.
+    pub to: Arc<str>,
+    /// What its values come from.
+    pub from: Origin,
+    /// What happens to them, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A column as it may lie in a store: one of an engine before there were transforms is a pair of names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredColumn {
+    Pair(Arc<str>, Arc<str>),
+    Whole { to: Arc<str>, from: Origin, steps: Vec<Step> },
+}
+
+impl From<StoredColumn> for FlowColumn {
+    fn from(stored: StoredColumn) -> Self {
+        match stored {
+            StoredColumn::Pair(from, to) => Self::new(from, to),
+            StoredColumn::Whole { to, from, steps } => Self { to, from, steps },
+        }
+    }
+}
+
+impl FlowColumn {
+    /// A column that is written as it is.
+    pub fn new(from: impl Into<Arc<str>>, to: impl Into<Arc<str>>) -> Self {
+        Self { to: to.into(), from: Origin::Column(from.into()), steps: Vec::new() }
+    }
+
+    /// The source's columns that it is made of.
+    pub fn reads(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (column, expression) = match &self.from {
+            Origin::Column(name) => (Some(name), None),
+            Origin::Expression(expression) => (None, Some(expression.columns())),
+            Origin::Constant(_) => (None, None),
+        };
+        column.into_iter().chain(expression.into_iter().flatten())
+    }
 }
 
 impl FlowSpec {
+    /// The source's columns that the filter reads.
+    pub fn filter_columns(&self) -> Vec<Arc<str>> {
+        self.filter.iter().flat_map(Expression::columns).cloned().collect()
+    }
+
+    /// Every column of the source that the flow reads, each once: for its values, its key and its filter.
+    pub fn source_columns(&self) -> Vec<Arc<str>> {
+        let mut read: Vec<Arc<str>> = Vec::new();
+        let filter = self.filter.iter().flat_map(Expression::columns);
+        for column in self.columns.iter().flat_map(FlowColumn::reads).chain(filter) {
+            if !read.contains(column) {
+                read.push(column.clone());
+            }
+        }
+        read
+    }
+
     /// The integration key of the record that a change leaves behind, or of the one that it took away. `None` if the
     /// log does not say it.
     pub fn key_of(&self, change: &Change) -> Option<IntegrationKey> {
@@ -66,57 +137,52 @@ pub fn resolve(
         ));
         return Err(findings);
     }
-    let left_to_right = source == &map.left;
-    let mut columns: Vec<(Arc<str>, Arc<str>)> =
-        source.key.iter().cloned().zip(destination.key.iter().cloned()).collect();
-    let named: Vec<(Arc<str>, Arc<str>)> = match &map.columns {
-        Columns::Pairs(pairs) => pairs
-            .iter()
-            .map(|pair| match left_to_right {
-                true => (pair.left.clone(), pair.right.clone()),
-                false => (pair.right.clone(), pair.left.clone()),
-            })
-            .collect(),
-        Columns::SameNames => source_schema
-            .columns
-            .iter()
-            .filter(|column| !column.generated)
-            .filter(|column| destination_schema.column(&column.name).is_some_and(|other| !other.generated))
-            .map(|column| (column.name.clone(), column.name.clone()))
-            .collect(),
-    };
-    for pair in named {
-        if columns.contains(&pair) {
-            continue;
+    let to_right = source == &map.left;
+    let columns = columns(map, to_right, (source, source_schema), (destination, destination_schema));
+    let (mut columns, twice) = columns;
+    findings.extend(twice.into_iter().map(|to| {
+        let message = format!("column {to} is written from two columns");
+        Finding::error("column_twice", place(destination), message).fix("leave one of them out of 'columns'")
+    }));
+    for column in &mut columns {
+        for from in column.reads() {
+            match source_schema.column(from) {
+                None => findings.push(missing(place(source), from, source_schema)),
+                Some(known) if known.generated => findings.push(
+                    Finding::error(
+                        "column_generated",
+                        place(source),
+                        format!("column {from} is computed by the database and is not in its log"),
+                    )
+                    .fix("leave the column out, or compute it by an expression"),
+                ),
+                Some(_) => {}
+            }
         }
-        match columns.iter().find(|(_, to)| *to == pair.1) {
-            // A key column of another name is mapped by the key itself; the same name on both sides is no second wish.
-            Some((from, to)) if matches!(map.columns, Columns::Pairs(_)) => findings.push(Finding::error(
-                "column_twice",
-                place(destination),
-                format!("column {to} is written from both {from} and {}", pair.0),
-            )),
-            Some(_) => {}
-            None => columns.push(pair),
+        match destination_schema.column(&column.to) {
+            None => findings.push(missing(place(destination), &column.to, destination_schema)),
+            Some(known) if known.generated => findings.push(
+                Finding::error(
+                    "column_generated",
+                    place(destination),
+                    format!("column {} is computed by the database and cannot be written", column.to),
+                )
+                .fix("leave the column out of 'columns'"),
+            ),
+            Some(known) => fit::literals(column, &known.type_name),
         }
     }
-    for (from, to) in &columns {
-        match source_schema.column(from) {
-            None => findings.push(missing(place(source), from, source_schema)),
-            Some(column) if column.generated => findings.push(Finding::error(
-                "column_generated",
-                place(source),
-                format!("column {from} is computed by the database and is not in its log"),
-            )),
-            Some(_) => {}
-        }
-        match destination_schema.column(to) {
-            None => findings.push(missing(place(destination), to, destination_schema)),
-            Some(column) if column.generated => findings.push(Finding::error(
-                "column_generated",
-                place(destination),
-                format!("column {to} is computed by the database and cannot be written"),
-            )),
+    for read in source.filter.iter().flat_map(Expression::columns) {
+        match source_schema.column(read) {
+            None => findings.push(missing(format!("{}: filter", place(source)), read, source_schema)),
+            Some(known) if known.generated => findings.push(
+                Finding::error(
+                    "column_generated",
+                    format!("{}: filter", place(source)),
+                    format!("column {read} is computed by the database and is not in its log"),
+                )
+                .fix("let the filter read the columns that it is computed of"),
+            ),
             Some(_) => {}
         }
     }
@@ -132,7 +198,7 @@ pub fn resolve(
         );
     }
     for column in &destination_schema.columns {
-        let written = columns.iter().any(|(_, to)| *to == column.name);
+        let written = columns.iter().any(|written| written.to == column.name);
         if !written && !column.nullable && !column.has_default && !column.generated {
             findings.push(Finding::error(
                 "column_required",
@@ -155,8 +221,48 @@ pub fn resolve(
         key_len: source.key.len(),
         columns,
         rank,
+        filter: source.filter.clone(),
+        on_leave: map.on_leave,
     };
     Ok((spec, findings))
+}
+
+/// The columns of a flow, the key's first; and those that are written from two.
+fn columns(
+    map: &TableMap,
+    to_right: bool,
+    (source, source_schema): (&Side, &TableSchema),
+    (destination, destination_schema): (&Side, &TableSchema),
+) -> (Vec<FlowColumn>, Vec<Arc<str>>) {
+    let key = source.key.iter().zip(&destination.key);
+    let mut columns: Vec<FlowColumn> =
+        key.map(|(from, to)| FlowColumn::new(from.clone(), to.clone())).collect();
+    let mut twice = Vec::new();
+    let named: Vec<FlowColumn> = match &map.columns {
+        Columns::Pairs(pairs) => {
+            let goes = |pair: &&ColumnPair| pair.goes(map.direction, to_right);
+            let way = |(to, from, steps)| FlowColumn { to, from, steps };
+            pairs.iter().filter(goes).filter_map(|pair| pair.way(to_right)).map(way).collect()
+        }
+        Columns::SameNames => source_schema
+            .columns
+            .iter()
+            .filter(|column| !column.generated)
+            .filter(|column| destination_schema.column(&column.name).is_some_and(|other| !other.generated))
+            .map(|column| FlowColumn::new(column.name.clone(), column.name.clone()))
+            .collect(),
+    };
+    for column in named {
+        match columns.iter_mut().find(|known| known.to == column.to) {
+            None => columns.push(column),
+            // The key names its columns, and 'columns' may say what happens to them.
+            Some(known) if known.from == column.from => known.steps = column.steps,
+            // A key column of another name is mapped by the key; the same name on both sides is no second wish.
+            Some(known) if matches!(map.columns, Columns::Pairs(_)) => twice.push(known.to.clone()),
+            Some(_) => {}
+        }
+    }
+    (columns, twice)
 }
 
 fn missing(place: String, column: &str, schema: &TableSchema) -> Finding {

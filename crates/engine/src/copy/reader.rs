@@ -174,7 +174,7 @@ impl Reader {
     /// What the destination numbers by itself goes on behind what was written. Without the right to it people are told,
     /// and the copy is none the worse.
     async fn number_on(&self) -> Result<(), Stop> {
-        let columns: Vec<Arc<str>> = self.spec.columns.iter().map(|(_, to)| to.clone()).collect();
+        let columns: Vec<Arc<str>> = self.spec.columns.iter().map(|column| column.to.clone()).collect();
         match self.destination.number_on(&self.spec.destination, &columns).await {
             Err(fault) if fault.class == FaultClass::Permission => {
                 let map = &self.spec.map;
@@ -188,7 +188,7 @@ impl Reader {
     /// How much there is, and whether anything is at the other side.
     async fn look(&self, source: &mut dyn Reads) -> Result<(), Stop> {
         let estimate = source.estimate(&self.spec.source).await?;
-        let key = self.spec.columns.iter().take(self.spec.key_len).map(|(_, to)| to.clone()).collect();
+        let key = self.spec.columns.iter().take(self.spec.key_len).map(|column| column.to.clone()).collect();
         let table = KeyedTable { table: self.spec.destination.clone(), key };
         let mut destination = self.destination.open_reads().await?;
         let one = ChunkLimit { rows: 1, bytes: 1 };

@@ -11,8 +11,8 @@ use crate::store::{Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, S
 use crate::supervisor::{Command, LocatedKept};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tandem_core::map::{Projection, Refusal};
-use tandem_core::{FaultClass, IntegrationKey, MapName, Seq, Write};
+use tandem_core::map::{Projected, Projection, Refusal};
+use tandem_core::{FaultClass, IntegrationKey, MapName, Seq};
 
 /// So many records of a preserved queue may be chosen by a filter; all of them at once are no question of number.
 const CHOSEN_MAX: usize = 10_000;
@@ -24,7 +24,7 @@ pub struct ErrorInFull {
     pub error: SetAside,
     /// What the map makes of the change as the map stands now, or why it cannot be written. `None` if the change was
     /// not kept, or nothing follows the map's source now.
-    pub image: Option<Result<Write, Refusal>>,
+    pub image: Option<Result<Projected, Refusal>>,
 }
 
 /// A page of errors.

@@ -13,8 +13,8 @@ use crate::request::Rejected;
 use crate::supervisor::{Command, Located};
 use crate::view::{Page, QueuedRecord};
 use std::collections::BTreeMap;
-use tandem_core::map::{FlowSpec, Projection, Refusal};
-use tandem_core::{IntegrationKey, Kind, MapName, Seq, Value, Write};
+use tandem_core::map::{FlowSpec, Projected, Projection, Refusal};
+use tandem_core::{IntegrationKey, Kind, MapName, Seq, Value};
 
 /// A page is full at so many bytes of records, whatever its limit.
 const PAGE_BYTES_MAX: u64 = 8 << 20;
@@ -54,7 +54,7 @@ pub struct RecordInFull {
     /// The record.
     pub record: QueuedRecord,
     /// What the map makes of it, or why it cannot be written.
-    pub image: Result<Write, Refusal>,
+    pub image: Result<Projected, Refusal>,
 }
 
 impl Engine {

@@ -23,6 +23,7 @@ use super::trial::Trial;
 use crate::env::Env;
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
+use standing::Counted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +78,7 @@ pub(crate) struct StreamActor {
     retired: Vec<LaneId>,
     tidied: Duration,
     /// What lanes that are no more have applied and set aside.
-    counted_before: BTreeMap<FlowId, (u64, ByClass)>,
+    counted_before: BTreeMap<FlowId, Counted>,
     /// Attempts that failed, per flow that they were made for.
     attempts: BTreeMap<FlowId, ByClass>,
 }

@@ -5,7 +5,7 @@ use crate::journal::{Piece, PieceEnd, Record};
 use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tandem_core::map::{FlowSpec, Projection, Refusal};
+use tandem_core::map::{FlowSpec, Projected, Projection, Refusal};
 use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write, WriteOp};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
@@ -37,8 +37,8 @@ impl Member {
         Self { flow, from, kept, projections: Vec::new() }
     }
 
-    /// The write that a record asks for.
-    pub(super) fn project(&mut self, record: &Record) -> Result<Write, Refusal> {
+    /// What a record asks for.
+    pub(super) fn project(&mut self, record: &Record) -> Result<Projected, Refusal> {
         let relation = &record.change.relation;
         let found = self.projections.iter().position(|(known, _)| Arc::ptr_eq(known, relation));
         let place = found.unwrap_or_else(|| {
@@ -61,6 +61,7 @@ impl Member {
 pub(super) fn unprojectable(refusal: &Refusal, spec: &FlowSpec) -> Fault {
     Fault::new(FaultClass::Application, "project the record", refusal.to_string())
         .code(refusal.code())
+        .fix(refusal.fix())
         .table(spec.source.to_string())
 }
 
@@ -76,10 +77,12 @@ pub(crate) struct Batch {
     /// Settled with this batch.
     pub(super) through: Seq,
     pub(super) end: PieceEnd,
-    /// Changes of each flow.
+    /// Changes of each flow, without those that its filter leaves out.
     pub(super) counts: BTreeMap<FlowId, u64>,
     /// Of these, how many gave way to the other side of a two-way map.
     pub(crate) lost: BTreeMap<FlowId, u64>,
+    /// Changes that the filter of their flow leaves out.
+    pub(super) filtered: Vec<(FlowId, Seq)>,
 }
 
 impl Batch {
@@ -99,10 +102,16 @@ impl Batch {
             end: piece.end,
             counts: BTreeMap::new(),
             lost: BTreeMap::new(),
+            filtered: Vec::new(),
         };
         let mut count: Option<(FlowId, u64)> = None;
         for record in piece.records {
             let Some(member) = members.get_mut(&record.flow) else { continue };
+            let projected = member.project(&record);
+            if let Ok(Projected::Filtered) = projected {
+                batch.filtered.push((record.flow, record.seq));
+                continue;
+            }
             match &mut count {
                 Some((flow, n)) if *flow == record.flow => *n += 1,
                 other => {
@@ -111,8 +120,9 @@ impl Batch {
                     }
                 }
             }
-            match member.project(&record) {
-                Ok(write) => {
+            match projected {
+                Ok(Projected::Filtered) => {}
+                Ok(Projected::Write(write)) => {
                     batch.writes.push(write);
                     batch.records.push(record);
                 }
@@ -158,7 +168,8 @@ impl Batch {
         let end = self.writes.partition_point(|write| write.transaction < transaction);
         let refused: Vec<SetAside> =
             self.refused.iter().filter(|error| error.seq <= through).cloned().collect();
-        if end == 0 && refused.is_empty() {
+        let filtered: Vec<_> = self.filtered.iter().filter(|(_, seq)| *seq <= through).copied().collect();
+        if end == 0 && refused.is_empty() && filtered.is_empty() {
             return Err(through);
         }
         let records: Vec<_> = self.records.iter().take(end).cloned().collect();
@@ -168,7 +179,8 @@ impl Batch {
         let end = PieceEnd::Whole { position: self.start.clone() };
         let writes = self.writes.iter().take(records.len()).cloned().collect();
         let lost = BTreeMap::new();
-        Ok(Batch { writes, records, refused, start: self.start.clone(), through, end, counts, lost })
+        let start = self.start.clone();
+        Ok(Batch { writes, records, refused, start, through, end, counts, lost, filtered })
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

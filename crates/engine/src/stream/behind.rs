@@ -288,7 +288,7 @@ mod tests {
     use super::*;
     use crate::journal::PieceEnd;
     use std::sync::Arc;
-    use tandem_core::map::Projection;
+    use tandem_core::map::{FlowColumn, OnLeave, Projected, Projection};
     use tandem_core::{Cell, Change, Op, Position, Relation, RelationColumn, Row, TableName, Value};
 
     const LIVE: FlowId = FlowId(9);
@@ -301,9 +301,11 @@ mod tests {
             source: table.clone(),
             source_key: vec!["id".into()],
             destination: table,
-            columns: ["id", "v"].map(|name| (name.into(), name.into())).to_vec(),
+            columns: ["id", "v"].map(|name| FlowColumn::new(name, name)).to_vec(),
             key_len: 1,
             rank: 0,
+            filter: None,
+            on_leave: OnLeave::Keep,
         }
     }
 
@@ -355,7 +357,10 @@ mod tests {
             .collect();
         let bind = |record: &JournalRecord| {
             let bound = Projection::bind(&spec, target.clone(), &record.change.relation).unwrap();
-            bound.project(&record.change, record.seq, record.transaction).unwrap()
+            match bound.project(&record.change, record.seq, record.transaction).unwrap() {
+                Projected::Write(write) => write,
+                Projected::Filtered => panic!("there is no filter"),
+            }
         };
         let batch = Batch {
             writes: records.iter().map(bind).collect(),
@@ -366,6 +371,7 @@ mod tests {
             end: PieceEnd::Head,
             lost: BTreeMap::new(),
             counts: BTreeMap::new(),
+            filtered: Vec::new(),
         };
         let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
         let seqs = judged.superseded.iter().flat_map(|record| match record {

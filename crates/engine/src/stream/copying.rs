@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Advance, Copied, Plan};
-use tandem_core::map::FlowSpec;
+use tandem_core::map::{FlowSpec, Projected};
 use tandem_core::{
     Cell, Change, Fault, FaultClass, IntegrationKey, KeyHash, Op, Position, Relation, Row, Seq, Write,
     WriteOp,
@@ -259,6 +259,7 @@ impl LaneRun {
         let mut outcome = Outcome::default();
         let last = matches!(&window.kind, Kind::Named { places, .. } if !places.is_empty());
         let rows = self.project_items(flow, window, items, last, &mut outcome);
+        outcome.superseded = self.pointless(flow, &rows.filtered)?;
         if rows.writes.is_empty() && outcome.errors.is_empty() {
             return Ok(outcome);
         }
@@ -281,7 +282,7 @@ impl LaneRun {
                     if *plan == Plan::Fast {
                         outcome.copied.updated = rows.writes.len() as u64;
                     }
-                    outcome.superseded = self.pointless(flow, &rows.records)?;
+                    outcome.superseded.extend(self.pointless(flow, &rows.records)?);
                     outcome.through.extend(rows.keys);
                     return Ok(outcome);
                 }
@@ -307,7 +308,7 @@ impl LaneRun {
                 }
             }
         }
-        outcome.superseded = self.pointless(flow, &stood)?;
+        outcome.superseded.extend(self.pointless(flow, &stood)?);
         Ok(outcome)
     }
 
@@ -392,7 +393,9 @@ impl LaneRun {
         let now = self.context.env.wall();
         let count = items.len();
         let (position, spec) = (self.position.clone(), self.members.get(&flow).map(|m| m.flow.spec.clone()));
+        let named = matches!(window.kind, Kind::Named { .. });
         let mut rows = Rows {
+            filtered: Vec::new(),
             writes: Vec::with_capacity(count),
             records: Vec::with_capacity(count),
             keys: Vec::with_capacity(count),
@@ -400,6 +403,8 @@ impl LaneRun {
         };
         for Item { key, row, seq } in items {
             let op = match row {
+                // What was looked at before may be at the destination, and have left the filter since.
+                Some(new) if named => Op::Update { old: None, new },
                 Some(new) => Op::Insert { new },
                 None => Op::Delete { old: gone(&window.relation, spec.as_ref(), &key) },
             };
@@ -418,10 +423,14 @@ impl LaneRun {
             let projected =
                 self.members.get_mut(&flow).map(|member| (member.project(&record), &member.flow.spec));
             match projected {
-                Some((Ok(write), _)) => {
+                Some((Ok(Projected::Write(write)), _)) => {
                     rows.writes.push(write);
                     rows.records.push(record);
                     rows.keys.push(key);
+                }
+                Some((Ok(Projected::Filtered), _)) => {
+                    rows.filtered.push(record);
+                    outcome.through.push(key);
                 }
                 Some((Err(refusal), spec)) => {
                     let fault = unprojectable(&refusal, spec);
@@ -440,6 +449,8 @@ struct Rows {
     records: Vec<JournalRecord>,
     keys: Vec<IntegrationKey>,
     position: Position,
+    /// Those that the map's filter leaves out.
+    filtered: Vec<JournalRecord>,
 }
 
 /// What became of rows.

@@ -70,8 +70,18 @@ pub(crate) struct Progress {
     pub(super) tried: Seq,
     /// Changes applied, per flow, since the engine started.
     pub(super) applied: BTreeMap<FlowId, u64>,
+    /// Changes that their filter left out, per flow, since the engine started.
+    pub(super) filtered: BTreeMap<FlowId, u64>,
     /// Changes set aside, per flow, since the engine started.
     pub(super) refused: BTreeMap<FlowId, ByClass>,
+}
+
+impl Progress {
+    /// Takes in what was settled, by flow.
+    fn count(&mut self, counts: &BTreeMap<FlowId, u64>, filtered: &[(FlowId, Seq)]) {
+        counts.iter().for_each(|(flow, n)| *self.applied.entry(*flow).or_default() += n);
+        filtered.iter().for_each(|(flow, _)| *self.filtered.entry(*flow).or_default() += 1);
+    }
 }
 
 /// Why a run ended.
@@ -325,6 +335,7 @@ impl LaneRun {
     async fn apply_closed(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         if batch.writes.is_empty() && batch.refused.is_empty() {
             self.pass(batch.through);
+            self.progress.send_modify(|progress| progress.count(&BTreeMap::new(), &batch.filtered));
             return Ok(());
         }
         if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
@@ -353,11 +364,7 @@ impl LaneRun {
             let done = Record::Retried { retry, through: batch.through };
             self.context.store.save(&[done]).map_err(LaneEnd::Forgetful)?;
         }
-        self.progress.send_modify(|progress| {
-            for (flow, n) in &batch.counts {
-                *progress.applied.entry(*flow).or_default() += n;
-            }
-        });
+        self.progress.send_modify(|progress| progress.count(&batch.counts, &batch.filtered));
         Ok(())
     }
 
@@ -384,9 +391,11 @@ impl LaneRun {
             let mut begin = Some(self.begin());
             let mut records = 0u64;
             let mut counts: BTreeMap<FlowId, u64> = BTreeMap::new();
+            let mut filtered = Vec::new();
             loop {
                 records += batch.counts.values().sum::<u64>();
                 batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
+                filtered.append(&mut batch.filtered);
                 if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
                     self.rollback().await;
                     if let Err(through) = batch.before(0) {
@@ -407,11 +416,7 @@ impl LaneRun {
                 match applied? {
                     Err(_) => break,
                     Ok(()) if whole => {
-                        self.progress.send_modify(|progress| {
-                            counts
-                                .iter()
-                                .for_each(|(flow, n)| *progress.applied.entry(*flow).or_default() += n);
-                        });
+                        self.progress.send_modify(|progress| progress.count(&counts, &filtered));
                         return Ok(reader);
                     }
                     Ok(()) if cut => {

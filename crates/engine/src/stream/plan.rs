@@ -137,6 +137,8 @@ pub(crate) struct FlowStatus {
     pub(crate) reach: Option<Seq>,
     /// Changes applied since the engine started.
     pub(crate) applied: u64,
+    /// Changes that the map's filter left out since the engine started.
+    pub(crate) filtered: u64,
     /// Changes set aside since the engine started.
     pub(crate) refused: ByClass,
     /// Attempts that failed since the engine started, for what is no fault of a change.

@@ -84,11 +84,13 @@ impl Supervisor {
             head_seq: start,
             queue: QueueStats::default(),
             applied: 0,
+            filtered: 0,
         };
         let Some(handle) = self.streams.get(&flow.stream) else { return view };
         if let Some(status) = handle.status.borrow().flows.get(&flow.flow) {
             view.applied_seq = status.cursor.max(start);
             view.applied = status.applied;
+            view.filtered = status.filtered;
         }
         view.head_seq = handle.journal.with(|journal| journal.durable()).max(view.applied_seq);
         if flow.start.is_some() {

@@ -10,7 +10,7 @@ use crate::capture::Place;
 use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use tandem_core::map::{Projection, projected_row};
+use tandem_core::map::{Projected, Projection, projected_row};
 use tandem_core::two_way::{ConflictPolicy, SideEffects, frozen_time};
 use tandem_core::{
     Change, Entry, IntegrationKey, KeyHash, Mark, Relation, Row, Seq, Stamp, TableName, WallTime, WriteOp,
@@ -385,7 +385,10 @@ impl Book {
             self.projections.len() - 1
         });
         let projection = self.projections.get(at)?.1.as_ref()?;
-        Some(projection.project(&record.change, record.seq, record.transaction).ok()?.op)
+        match projection.project(&record.change, record.seq, record.transaction).ok()? {
+            Projected::Write(write) => Some(write.op),
+            Projected::Filtered => None,
+        }
     }
 
     fn find(&self, key: &IntegrationKey, content: &Content, through: Seq) -> Found {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Phase, ResumeMode};
-use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
+use tandem_core::map::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
 use tandem_core::two_way::{ConflictPolicy, SideEffects};
 use tandem_core::{Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
@@ -104,7 +104,8 @@ impl Both {
     }
 
     fn start(&mut self) {
-        let side = |app: &str| Side { app: app.into(), table: table(MAP), key: vec!["id".into()] };
+        let side =
+            |app: &str| Side { app: app.into(), table: table(MAP), key: vec!["id".into()], filter: None };
         let map = TableMap {
             name: MAP.into(),
             direction: Direction::Both,
@@ -115,6 +116,7 @@ impl Both {
             deletes: Deletes::Queue,
             conflict: self.weather.policy,
             side_effects: SideEffects::Sync,
+            on_leave: OnLeave::Keep,
         };
         let names = ["left", "right"];
         let setup = Setup {

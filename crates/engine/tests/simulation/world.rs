@@ -12,7 +12,7 @@ use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Initializing, Phase, ResumeMode};
 use tandem_core::limits::Limits;
-use tandem_core::map::{Columns, Deletes, Direction, Side, TableMap};
+use tandem_core::map::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
 use tandem_core::{MapName, Seq, TableName, Value, WallTime};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
@@ -122,7 +122,7 @@ fn spec(name: &str) -> TableSpec {
 }
 
 fn map(name: &str, deletes: Deletes) -> TableMap {
-    let side = |app: &str| Side { app: app.into(), table: table(name), key: vec!["id".into()] };
+    let side = |app: &str| Side { app: app.into(), table: table(name), key: vec!["id".into()], filter: None };
     TableMap {
         name: name.into(),
         direction: Direction::ToRight,
@@ -133,6 +133,7 @@ fn map(name: &str, deletes: Deletes) -> TableMap {
         deletes,
         conflict: Default::default(),
         side_effects: Default::default(),
+        on_leave: OnLeave::Keep,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Maps: list, show, wait for a state.
 
 use crate::WAIT_MAX_SECONDS;
-use crate::input::{Asked, page_size};
+use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
-use crate::wire::{Map, Page};
+use crate::wire::{Map, Page, Tried, TryRequest, value};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
@@ -65,6 +65,25 @@ pub(crate) async fn wait(
     }
     engine.wait(&MapName::from(&*map), phase, Duration::from_secs(timeout)).await?;
     find(&engine, &map).map(Json)
+}
+
+/// `POST /maps/{map}/try`: what the map makes of a row; nothing is written.
+pub(crate) async fn try_row(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+    Body(asked): Body<TryRequest>,
+) -> Result<Json<Tried>, Refusal> {
+    find(&engine, &map)?;
+    let to_right = match asked.to.as_deref() {
+        None => None,
+        Some("right") => Some(true),
+        Some("left") => Some(false),
+        Some(other) => {
+            return Err(Refusal::bad_request(format!("to is \"left\" or \"right\", not \"{other}\"")));
+        }
+    };
+    let row = asked.row.into_iter().map(|(name, value)| (name, value::read(value))).collect();
+    Ok(Json(engine.try_row(&MapName::from(map), to_right, row).await?.into()))
 }
 
 pub(crate) fn find(engine: &Engine, name: &str) -> Result<Map, Refusal> {

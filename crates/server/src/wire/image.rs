@@ -3,16 +3,17 @@
 use super::value;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
-use tandem_core::map::Refusal;
+use tandem_core::map::{Projected, Refusal};
 use tandem_core::{Write, WriteOp};
 
 /// The mapped image of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// The destination's table.
+    /// The destination's table; empty if nothing is written.
     pub table: String,
     /// `upsert`: the record is made so, whether or not it is there. `patch`: a record that must be there is changed.
-    /// `rekey`: it gets another key, and is made so. `delete`: it is removed.
+    /// `rekey`: it gets another key, and is made so. `delete`: it is removed. `pass`: the map's filter leaves it out,
+    /// and nothing is written.
     pub op: String,
     /// Which record, by column: the key that it has before.
     pub key: Object<String, Json>,
@@ -27,13 +28,53 @@ pub struct Unwritable {
     pub code: String,
     /// In a sentence.
     pub message: String,
+    /// What a person can do about it.
+    pub fix: String,
+}
+
+/// Asks what a map makes of a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TryRequest {
+    /// The row, by column of its table. Decimals, dates and times are text; what is left out is missing.
+    pub row: Object<String, Json>,
+    /// `left` or `right`: where it goes to. A map that goes one way needs none.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
+/// What a map makes of a row. Exactly one of image and reason is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Whether the filter leaves it out.
+    pub filtered: bool,
+    /// What would be written.
+    pub image: Option<Image>,
+    /// Why nothing can be written: the record would be set aside with this as its error.
+    pub unwritable: Option<Unwritable>,
+}
+
+impl From<Result<Projected, Refusal>> for Tried {
+    fn from(made: Result<Projected, Refusal>) -> Self {
+        let filtered = matches!(made, Ok(Projected::Filtered));
+        let (image, unwritable) = halves(made);
+        Self { filtered, image, unwritable }
+    }
 }
 
 /// The two halves of what a map makes of a change: exactly one is there.
-pub(crate) fn halves(image: Result<Write, Refusal>) -> (Option<Image>, Option<Unwritable>) {
+pub(crate) fn halves(image: Result<Projected, Refusal>) -> (Option<Image>, Option<Unwritable>) {
     match image {
-        Ok(write) => (Some(write.into()), None),
+        Ok(Projected::Write(write)) => (Some(write.into()), None),
+        Ok(Projected::Filtered) => (Some(Image::passed()), None),
         Err(refusal) => (None, Some(refusal.into())),
+    }
+}
+
+impl Image {
+    /// Of a change that the filter leaves out.
+    fn passed() -> Self {
+        Self { table: String::new(), op: "pass".to_owned(), key: Object::new(), values: None }
     }
 }
 
@@ -64,7 +105,7 @@ impl From<Write> for Image {
 
 impl From<Refusal> for Unwritable {
     fn from(refusal: Refusal) -> Self {
-        Self { code: refusal.code().to_owned(), message: refusal.to_string() }
+        Self { code: refusal.code().to_owned(), message: refusal.to_string(), fix: refusal.fix().to_owned() }
     }
 }
 
@@ -72,7 +113,7 @@ impl From<Refusal> for Unwritable {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use tandem_core::map::{FlowSpec, Projection};
+    use tandem_core::map::{Expression, FlowColumn, FlowSpec, OnLeave, Projection};
     use tandem_core::{Cell, Change, Op, Relation, RelationColumn, Row, Seq, TableName, Value};
 
     fn check(op: Op, expected: &str) {
@@ -86,9 +127,11 @@ mod tests {
             source: relation.table.clone(),
             source_key: vec!["no".into()],
             destination: TableName::parse("public.d").unwrap(),
-            columns: vec![("no".into(), "ext_no".into()), ("name".into(), "title".into())],
+            columns: vec![FlowColumn::new("no", "ext_no"), FlowColumn::new("name", "title")],
             key_len: 1,
             rank: 0,
+            filter: Some(Expression::parse("no < 9").unwrap()),
+            on_leave: OnLeave::Keep,
         };
         let seen = halves(Projection::once(&flow, &Change { relation, op }, Seq(1), Seq(1)));
         assert_eq!(serde_json::to_string(&seen).unwrap(), expected);
@@ -117,13 +160,17 @@ mod tests {
             Op::Delete { old: row(None, 1) },
             r#"[{"table":"public.d","op":"delete","key":{"ext_no":1},"values":null},null]"#,
         );
+        check(
+            Op::Insert { new: row(Some("Ann"), 9) },
+            r#"[{"table":"","op":"pass","key":{},"values":null},null]"#,
+        );
     }
 
     #[test]
     fn what_cannot_be_written_says_why() {
         check(
             Op::Insert { new: row(None, 1) },
-            r#"[null,{"code":"record_incomplete","message":"the log does not name all values of a new record"}]"#,
+            r#"[null,{"code":"record_incomplete","message":"the log does not name all values of a new record","fix":"try the record again with its current row"}]"#,
         );
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tandem_core::Rate;
 use tandem_core::lifecycle::{self, HoldNote};
-use tandem_core::map::{self, Columns, Deletes, Direction};
+use tandem_core::map::{self, Columns, Deletes, Direction, OnLeave};
 use tandem_engine::{CatchUpView, CopyStage, FlowView, InitialSyncView, MapView, RetryView};
 
 /// A map: what was declared, and how it stands.
@@ -35,6 +35,8 @@ pub struct Map {
     pub columns: Option<Vec<Column>>,
     /// `reject` or `queue`: what becomes of deletes while it is paused.
     pub deletes: String,
+    /// `keep` or `delete`: what becomes of a record at the destination when it leaves the filter.
+    pub on_leave: String,
     /// Maps that it depends on.
     pub depends_on: Vec<String>,
     /// Maps that depend on it, directly or not.
@@ -65,15 +67,21 @@ pub struct Side {
     pub table: String,
     /// The columns of the integration key.
     pub key: Vec<String>,
+    /// Which of its records go to the other side; null: all of them.
+    pub filter: Option<String>,
 }
 
-/// Two columns that hold the same thing.
+/// Two columns that hold the same thing, or one that is written and comes from none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Column {
     /// On the left.
-    pub left: String,
+    pub left: Option<String>,
     /// On the right.
-    pub right: String,
+    pub right: Option<String>,
+    /// `to_right`, `to_left` or `both`: which way it goes.
+    pub direction: String,
+    /// Its values are not to be shown.
+    pub sensitive: bool,
 }
 
 /// A reason why a map is paused.
@@ -183,6 +191,8 @@ pub struct Flow {
     pub queue: QueueStats,
     /// Changes applied since the engine started.
     pub applied: u64,
+    /// Changes that the map's filter left out since the engine started.
+    pub filtered: u64,
 }
 
 /// The errors of a map that something is still to become of.
@@ -221,6 +231,7 @@ impl From<&map::Side> for Side {
             app: side.app.to_string(),
             table: side.table.to_string(),
             key: side.key.iter().map(ToString::to_string).collect(),
+            filter: side.filter.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -318,6 +329,7 @@ impl From<&FlowView> for Flow {
             destination: flow.stream.destination.to_string(),
             queue: QueueStats::of([flow]),
             applied: flow.applied,
+            filtered: flow.filtered,
         }
     }
 }
@@ -338,8 +350,9 @@ impl From<&MapView> for Map {
             direction: direction(view.map.direction).to_owned(),
             left: Side::from(&view.map.left),
             right: Side::from(&view.map.right),
-            columns: columns(&view.map.columns),
+            columns: columns(&view.map),
             deletes: deletes(view.map.deletes).to_owned(),
+            on_leave: on_leave(view.map.on_leave).to_owned(),
             depends_on: names(&view.map.depends_on),
             dependents: names(&view.dependents),
             window: view.window.map(|window| Window {
@@ -377,13 +390,28 @@ fn deletes(deletes: Deletes) -> &'static str {
     }
 }
 
-fn columns(columns: &Columns) -> Option<Vec<Column>> {
-    match columns {
+fn on_leave(on_leave: OnLeave) -> &'static str {
+    match on_leave {
+        OnLeave::Keep => "keep",
+        OnLeave::Delete => "delete",
+    }
+}
+
+fn columns(map: &map::TableMap) -> Option<Vec<Column>> {
+    let way = |pair: &map::ColumnPair| match (pair.goes(map.direction, true), pair.goes(map.direction, false))
+    {
+        (true, true) => Direction::Both,
+        (false, true) => Direction::ToLeft,
+        (_, false) => Direction::ToRight,
+    };
+    match &map.columns {
         Columns::SameNames => None,
         Columns::Pairs(pairs) => {
             let pair = |pair: &map::ColumnPair| Column {
-                left: pair.left.to_string(),
-                right: pair.right.to_string(),
+                left: pair.left.as_ref().map(ToString::to_string),
+                right: pair.right.as_ref().map(ToString::to_string),
+                direction: direction(way(pair)).to_owned(),
+                sensitive: pair.sensitive,
             };
             Some(pairs.iter().map(pair).collect())
         }

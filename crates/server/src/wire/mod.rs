@@ -11,7 +11,7 @@ mod map;
 mod problem;
 mod queue;
 mod rule;
-mod value;
+pub(crate) mod value;
 
 pub(crate) use action::TEXT_MAX;
 pub use action::{
@@ -22,7 +22,7 @@ pub use activity::Activity;
 pub use app::{App, Guard, Readiness};
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
-pub use image::{Image, Unwritable};
+pub use image::{Image, Tried, TryRequest, Unwritable};
 pub use map::{CatchUp, Column, Condition, ErrorStats, Flow, Hold, InitialSync, Map, Retry, Side, Window};
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};

@@ -2,7 +2,7 @@
 //! 2^53, decimals, what is not finite) is sent as its text.
 
 use serde_json::{Map as Object, Value as Json};
-use tandem_core::{Relation, Row, Value};
+use tandem_core::{Kind, Relation, Row, Value};
 
 /// The largest whole number that every JSON reader keeps.
 const EXACT_MAX: u64 = 1 << 53;
@@ -20,6 +20,20 @@ pub(crate) fn json(value: &Value) -> Json {
     }
 }
 
+/// A value that somebody wrote. Text stays text: what is in a source's type more than that, the map reads from it.
+pub(crate) fn read(json: Json) -> Value {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(truth) => Value::Bool(truth),
+        Json::Number(number) => match number.as_i64() {
+            Some(number) => Value::Int(number),
+            None => Value::Typed(Kind::Decimal, number.to_string().into()),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        nested @ (Json::Array(_) | Json::Object(_)) => Value::Typed(Kind::Json, nested.to_string().into()),
+    }
+}
+
 /// A row by column. A cell that the log did not name is left out: it is not null.
 pub(crate) fn object(relation: &Relation, row: &Row) -> Object<String, Json> {
     let columns = relation.columns.iter().zip(&row.0);
@@ -29,7 +43,7 @@ pub(crate) fn object(relation: &Relation, row: &Row) -> Object<String, Json> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tandem_core::{Cell, Kind, RelationColumn, TableName};
+    use tandem_core::{Cell, RelationColumn, TableName};
 
     fn check(value: Value, expected: &str) {
         assert_eq!(json(&value).to_string(), expected, "{value:?}");

@@ -26,6 +26,8 @@ pub(crate) enum MapVerb {
     Stop(Stop),
     /// Wait until a map is in a state
     Wait(Wait),
+    /// Show what a map makes of a row; nothing is written
+    Try(Try),
 }
 
 #[derive(Debug, Subcommand)]
@@ -252,6 +254,23 @@ pub(crate) struct Wait {
     /// How long.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Try {
+    /// The map.
+    pub(crate) map: String,
+    /// The row of the source, by column, such as '{"no": 1, "name": "Ann"}'. Decimals, dates and times are text.
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    pub(crate) row: serde_json::Map<String, serde_json::Value>,
+    /// Where the row goes to; a map that goes one way needs none.
+    #[arg(long, value_name = "SIDE", value_parser = ["left", "right"])]
+    pub(crate) to: Option<String>,
+}
+
+/// A JSON object, as somebody typed it.
+fn object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    serde_json::from_str(text).map_err(|why| format!("this is no JSON object: {why}"))
 }
 
 impl Mode {

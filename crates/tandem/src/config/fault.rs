@@ -63,6 +63,24 @@ impl Source {
         ConfigError { path: self.path.clone(), place: Some(place), why: why.into(), fix: None }
     }
 
+    /// The place of a byte of a text that stands in the file, if it stands there as it is; else all of the text.
+    pub(crate) fn within(&self, span: Range<usize>, text: &str, at: usize) -> Range<usize> {
+        let written = self.text.get(span.clone()).unwrap_or_default();
+        let inner = ["\"\"\"", "'''", "\"", "'"].into_iter().find_map(|quote| {
+            let inner = written.strip_prefix(quote)?.strip_suffix(quote)?;
+            // The first line break behind three quotes is none of the text.
+            let lead = if quote.len() == 3 && inner.starts_with('\n') { 1 } else { 0 };
+            (inner.get(lead..)? == text).then_some(quote.len() + lead)
+        });
+        match inner {
+            Some(lead) => {
+                let start = span.start + lead + at.min(text.len());
+                start..(start + 1).min(span.end)
+            }
+            None => span,
+        }
+    }
+
     /// An error of the file as a whole.
     pub(crate) fn error_of_file(&self, why: impl Into<String>) -> ConfigError {
         ConfigError::of_file(&self.path, why)

@@ -1,6 +1,7 @@
 //! The shape of the files, as they are read before anything is understood. Unknown keys are errors; keys that
 //! a later version will know are told apart, so that the message says so.
 
+use super::column::RawColumn;
 use super::fault::{ConfigError, ConfigErrors, Source};
 use super::later::{LATER, Later};
 use super::limits::RawLimits;
@@ -62,17 +63,14 @@ pub(crate) struct RawMap {
     #[serde(default)]
     pub(crate) depends_on: Vec<Spanned<String>>,
     pub(crate) deletes: Option<Spanned<String>>,
-    #[serde(default)]
-    conflict: Later,
-    #[serde(default)]
-    side_effects: Later,
+    pub(crate) conflict: Option<Spanned<String>>,
+    pub(crate) side_effects: Option<Spanned<String>>,
     pub(crate) limits: Option<RawLimits>,
     #[serde(default)]
     group: Later,
     #[serde(default)]
     initial_sync: Later,
-    #[serde(default)]
-    on_leave: Later,
+    pub(crate) on_leave: Option<Spanned<String>>,
     #[serde(default)]
     whole_transaction_rows: Later,
 }
@@ -83,33 +81,7 @@ pub(crate) struct RawSide {
     pub(crate) app: Spanned<String>,
     pub(crate) table: Spanned<String>,
     pub(crate) key: Spanned<Vec<String>>,
-    #[serde(default)]
-    filter: Later,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawColumn {
-    pub(crate) left: Option<Spanned<String>>,
-    pub(crate) right: Option<Spanned<String>>,
-    #[serde(default)]
-    direction: Later,
-    #[serde(default)]
-    to_right: Later,
-    #[serde(default)]
-    to_left: Later,
-    #[serde(default)]
-    values: Later,
-    #[serde(default)]
-    default: Later,
-    #[serde(default)]
-    constant: Later,
-    #[serde(default)]
-    lookup: Later,
-    #[serde(default)]
-    timezone: Later,
-    #[serde(default)]
-    sensitive: Later,
+    pub(crate) filter: Option<Spanned<String>>,
 }
 
 /// A file of `maps/` that holds a list.
@@ -166,6 +138,12 @@ fn plain(message: &str) -> String {
         ("struct RawMap", "a map"),
         ("struct RawSide", "{ app, table, key }"),
         ("struct RawColumn", "{ left, right }"),
+        ("struct RawTransform", "a step such as { trim = true }"),
+        ("struct RawReplace", "{ from, to }"),
+        (
+            "data did not match any variant of untagged enum RawLiteral",
+            "this is neither a text, a number nor true or false",
+        ),
         ("struct RawLimits", "a table such as { max_queue_bytes = \"1GB\" }"),
         ("struct RawRule", "a rule"),
         ("struct RawWhen", "a table such as { destination_unreachable = \"10s\" }"),
@@ -201,27 +179,12 @@ impl RawMap {
     /// Refuses what is known and not supported yet.
     pub(crate) fn refuse_later(&self, source: &Source, errors: &mut Vec<ConfigError>) {
         let mut all = vec![
-            ("conflict", &self.conflict),
-            ("side_effects", &self.side_effects),
             ("group", &self.group),
             ("initial_sync", &self.initial_sync),
-            ("on_leave", &self.on_leave),
             ("whole_transaction_rows", &self.whole_transaction_rows),
-            ("filter", &self.left.get_ref().filter),
-            ("filter", &self.right.get_ref().filter),
         ];
         for column in self.columns.iter().flat_map(|columns| columns.get_ref()) {
-            all.extend([
-                ("direction", &column.direction),
-                ("to_right", &column.to_right),
-                ("to_left", &column.to_left),
-                ("values", &column.values),
-                ("default", &column.default),
-                ("constant", &column.constant),
-                ("lookup", &column.lookup),
-                ("timezone", &column.timezone),
-                ("sensitive", &column.sensitive),
-            ]);
+            all.push(("lookup", &column.lookup));
         }
         refuse(all, source, errors);
     }

@@ -10,21 +10,10 @@ pub(crate) const LATER: &[&str] = &[
     "tls",
     "keep_applied",
     "disk_floor",
-    "conflict",
-    "side_effects",
     "group",
     "initial_sync",
-    "on_leave",
     "whole_transaction_rows",
-    "filter",
-    "to_right",
-    "to_left",
-    "values",
-    "default",
-    "constant",
     "lookup",
-    "timezone",
-    "sensitive",
 ];
 
 /// Where a key of a later version stands, if it does.

@@ -1,11 +1,13 @@
 //! From maps as they stand in files to maps that make sense together.
 
 use super::check_name;
+use super::column;
 use super::fault::{ConfigError, Source};
-use super::file::{RawColumn, RawMap, RawSide};
+use super::file::{RawMap, RawSide};
+use super::scalar::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::map::{ColumnPair, Columns, Deletes, Direction, Side, TableMap};
+use tandem_core::map::{Deletes, Direction, OnLeave, Side, TableMap};
 use tandem_core::two_way::{ConflictPolicy, SideEffects};
 use tandem_core::{AppName, MapName, TableName};
 use toml::Spanned;
@@ -69,16 +71,37 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
                 .with_fix("name the same number of columns on both sides, in the same order"),
         );
     }
+    let asked = match raw.direction.as_ref().map(|given| given.get_ref().as_str()) {
+        Some("both") => Direction::Both,
+        Some("to_left") => Direction::ToLeft,
+        _ => Direction::ToRight,
+    };
+    let mut reader = Reader { source, errors };
+    let columns = column::understand(raw.columns.as_ref(), asked, (&left.key, &right.key), &mut reader);
+    let words = [("keep", OnLeave::Keep), ("delete", OnLeave::Delete)];
+    let on_leave = raw.on_leave.as_ref().and_then(|given| reader.word("on_leave", given, &words));
+    let policies = ConflictPolicy::ALL.map(|policy| (policy.name(), policy));
+    let conflict = raw.conflict.as_ref().and_then(|given| reader.word("conflict", given, &policies));
+    let words = [("sync", SideEffects::Sync), ("ignore", SideEffects::Ignore)];
+    let side_effects = raw.side_effects.as_ref();
+    let side_effects = side_effects.and_then(|given| reader.word("side_effects", given, &words));
+    for (key, given) in [("conflict", &raw.conflict), ("side_effects", &raw.side_effects)] {
+        if let Some(given) = given.as_ref().filter(|_| asked != Direction::Both) {
+            let why = format!("{key} is about maps that go both ways");
+            reader.refuse(given.span(), why, "write direction = \"both\", or leave it out".to_owned());
+        }
+    }
     TableMap {
         name: MapName::from(raw.name.get_ref().as_str()),
         direction: direction(source, raw.direction.as_ref(), errors),
         left,
         right,
-        columns: columns(source, raw.columns.as_ref(), errors),
+        columns,
         depends_on: raw.depends_on.iter().map(|name| MapName::from(name.get_ref().as_str())).collect(),
         deletes: deletes(source, raw.deletes.as_ref(), errors),
-        conflict: ConflictPolicy::default(),
-        side_effects: SideEffects::default(),
+        conflict: conflict.unwrap_or_default(),
+        side_effects: side_effects.unwrap_or_default(),
+        on_leave: on_leave.unwrap_or_default(),
     }
 }
 
@@ -117,7 +140,9 @@ fn side(source: &Source, raw: &Spanned<RawSide>, apps: &[AppName], errors: &mut 
     if let Some(why) = why {
         errors.push(source.error(raw.key.span(), why));
     }
-    Side { app, table, key }
+    let filter = raw.filter.as_ref();
+    let filter = filter.and_then(|given| column::expression(given, &mut Reader { source, errors }));
+    Side { app, table, key, filter }
 }
 
 fn direction(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<ConfigError>) -> Direction {
@@ -125,15 +150,11 @@ fn direction(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<
     match given.get_ref().as_str() {
         "to_right" => return Direction::ToRight,
         "to_left" => return Direction::ToLeft,
-        "both" => errors.push(
-            source
-                .error(given.span(), "direction = \"both\" is not supported by this version")
-                .with_fix("write direction = \"to_right\" or \"to_left\""),
-        ),
+        "both" => return Direction::Both,
         other => errors.push(
             source
                 .error(given.span(), format!("there is no direction '{other}'"))
-                .with_fix("write direction = \"to_right\" or \"to_left\""),
+                .with_fix("write direction = \"to_right\", \"to_left\" or \"both\""),
         ),
     }
     Direction::ToRight
@@ -152,47 +173,6 @@ fn deletes(source: &Source, given: Option<&Spanned<String>>, errors: &mut Vec<Co
         }
     }
     Deletes::Reject
-}
-
-fn columns(
-    source: &Source,
-    given: Option<&Spanned<Vec<RawColumn>>>,
-    errors: &mut Vec<ConfigError>,
-) -> Columns {
-    let Some(given) = given else { return Columns::SameNames };
-    let mut pairs: Vec<ColumnPair> = Vec::new();
-    for raw in given.get_ref() {
-        let (Some(left), Some(right)) = (&raw.left, &raw.right) else {
-            let place = raw.left.as_ref().or(raw.right.as_ref()).map_or(given.span(), Spanned::span);
-            errors.push(
-                source
-                    .error(
-                        place,
-                        "a column is named on one side only, which is not supported by this version",
-                    )
-                    .with_fix("name both: { left = \"name\", right = \"display_name\" }"),
-            );
-            continue;
-        };
-        for (side, name) in [("left", left), ("right", right)] {
-            let taken = pairs.iter().any(|pair| {
-                let other = if side == "left" { &pair.left } else { &pair.right };
-                **other == **name.get_ref()
-            });
-            if taken || name.get_ref().is_empty() {
-                let why = match taken {
-                    true => format!("the {side} column '{}' stands in two pairs", name.get_ref()),
-                    false => format!("a {side} column has no name"),
-                };
-                errors.push(source.error(name.span(), why));
-            }
-        }
-        pairs.push(ColumnPair {
-            left: left.get_ref().as_str().into(),
-            right: right.get_ref().as_str().into(),
-        });
-    }
-    Columns::Pairs(pairs)
 }
 
 fn parents(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
@@ -220,8 +200,8 @@ fn parents(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
     }
 }
 
-/// Refuses maps through which a record would come back to the table that it left: without two-way maps nobody
-/// would know the echo, and it would go round for ever.
+/// Refuses maps through which a record would come back to the table that it left. A map that goes both ways knows the
+/// echoes of its own writes; of what comes round through other maps nobody would, and it would go round for ever.
 fn circles(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
     type Table = (AppName, Option<Arc<str>>, Arc<str>);
     let table = |side: &Side| -> Table {
@@ -229,7 +209,7 @@ fn circles(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
         let schema = side.table.schema.clone().filter(|schema| !matches!(&**schema, "public" | "main"));
         (side.app.clone(), schema, side.table.name.clone())
     };
-    let mut goes: BTreeMap<Table, Vec<Table>> = BTreeMap::new();
+    let mut goes: BTreeMap<Table, Vec<(&MapName, Table)>> = BTreeMap::new();
     for Placed { source, raw, map } in placed {
         for (from, to) in map.flows() {
             let (from, to) = (table(from), table(to));
@@ -242,15 +222,17 @@ fn circles(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
                         map.name
                     );
                     errors.push(source.error(raw.name.span(), why).with_fix(
-                        "take one of the maps out; two-way maps are not supported by this version",
+                        "take one of the maps out, or make one map of two that goes both ways: direction = \"both\"",
                     ));
                     break;
                 }
                 if seen.insert(next.clone()) {
-                    open.extend(goes.get(&next).into_iter().flatten().cloned());
+                    // What a map brings back to its own other side it knows as an echo.
+                    let on = goes.get(&next).into_iter().flatten().filter(|(by, _)| **by != map.name);
+                    open.extend(on.map(|(_, table)| table.clone()));
                 }
             }
-            goes.entry(from).or_default().push(to);
+            goes.entry(from).or_default().push((&map.name, to));
         }
     }
 }

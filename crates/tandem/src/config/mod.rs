@@ -5,6 +5,7 @@
 //! later version will know, must never be passed over in silence. Paths in it are relative to the folder that
 //! the file is in, so that it means the same from wherever it is used.
 
+mod column;
 mod fault;
 mod file;
 mod later;

@@ -1,9 +1,12 @@
 //! Configs and what they say: golden errors, so that a change of a message is seen.
 
+mod columns;
+
 use super::*;
 use std::time::Duration;
 use tandem_core::map::{Columns, Deletes, Direction};
 use tandem_core::rules::{ErrorClasses, MapSelection, ResumeBy, RuleAction, When};
+use tandem_core::two_way::{ConflictPolicy, SideEffects};
 use tandem_core::{FaultClass, Share};
 
 const APPS: &str = r#"
@@ -109,7 +112,7 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
         "tandem.toml:8:1: unknown key 'delets'
   8 | delets = \"queue\"
     | ^^^^^^
-  fix: the keys here are name, direction, left, right, columns, depends_on, deletes, limits",
+  fix: the keys here are name, direction, left, right, columns, depends_on, deletes, conflict, side_effects, limits, on_leave",
     );
     refused(
         "[apps.erp]\nurl = \"sqlite:a.db\"\npassword = \"x\"\n",
@@ -129,27 +132,29 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     | ^^^^^^^^^^
   fix: take it out; nothing that stands here is ever ignored in silence",
     );
-    refused(
-        &format!("{APPS}{}", map("a", "direction = \"both\"")),
-        "tandem.toml:8:13: direction = \"both\" is not supported by this version
-  8 | direction = \"both\"
-    |             ^^^^^^
-  fix: write direction = \"to_right\" or \"to_left\"",
-    );
     let of_app =
         format!("{APPS}{}", map("a", "")).replace("crm.db\"", "crm.db\"\nwhen_full = \"hold_source\"");
     assert!(read_config(&of_app).unwrap().hold_source.contains(&"crm".into()));
     let other = of_app.replace("hold_source", "keep");
     assert!(read_config(&other).unwrap_err().contains("write one of \"hold_source\""));
-    for key in ["conflict = \"left_wins\"", "on_leave = \"delete\""] {
-        let seen = read_config(&format!("{APPS}{}", map("a", key))).unwrap_err();
-        assert!(seen.contains("is not supported by this version"), "{seen}");
-    }
-    let filter = map("a", "").replace("key = [\"no\"]", "key = [\"no\"], filter = \"x\"");
-    assert!(read_config(&format!("{APPS}{filter}")).unwrap_err().contains("'filter' is not supported"));
-    let column = "columns = [{ left = \"no\", right = \"no\", to_right = [{ trim = true }] }]";
+    let column = "columns = [{ left = \"no\", right = \"no\", lookup = { map = \"b\" } }]";
     let seen = read_config(&format!("{APPS}{}", map("a", column))).unwrap_err();
-    assert!(seen.contains("'to_right' is not supported"), "{seen}");
+    assert!(seen.contains("'lookup' is not supported"), "{seen}");
+}
+
+#[test]
+fn a_map_may_go_both_ways_and_says_who_wins() {
+    let both = |more: &str| read_config(&format!("{APPS}{}", map("a", more)));
+    let read = both("direction = \"both\"\nconflict = \"latest_wins\"\nside_effects = \"ignore\"").unwrap();
+    let map = &read.maps[0];
+    assert_eq!((map.direction, map.conflict), (Direction::Both, ConflictPolicy::LatestWins));
+    assert_eq!(map.side_effects, SideEffects::Ignore);
+    let plain = both("direction = \"both\"").unwrap();
+    assert_eq!((plain.maps[0].conflict, plain.maps[0].side_effects), Default::default());
+    let seen = both("conflict = \"left_wins\"").unwrap_err();
+    assert!(seen.contains("conflict is about maps that go both ways"), "{seen}");
+    let seen = both("direction = \"both\"\nconflict = \"mine\"").unwrap_err();
+    assert!(seen.contains("write one of \"left_wins\", \"right_wins\", \"latest_wins\", \"park\""), "{seen}");
 }
 
 #[test]

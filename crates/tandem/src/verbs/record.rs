@@ -37,6 +37,9 @@ pub(crate) fn source(old: Option<&Columns>, new: Option<&Columns>) -> String {
 /// What would be written, or why nothing can be.
 pub(crate) fn destination(image: Option<&Image>, unwritable: Option<&Unwritable>) -> String {
     match (image, unwritable) {
+        (Some(image), _) if image.op == "pass" => {
+            "would be passed over: the map's filter leaves it out".to_owned()
+        }
         (Some(image), _) => {
             let pair = |(name, part): (&String, &Json)| format!("{} = {}", printable(name), value(part));
             let key = image.key.iter().map(pair).collect::<Vec<_>>().join(", ");
@@ -45,7 +48,7 @@ pub(crate) fn destination(image: Option<&Image>, unwritable: Option<&Unwritable>
             let rows = values.iter().map(|(name, part)| [Cell::new(printable(name)), Cell::new(value(part))]);
             format!("{head}\n\n{}", table(["COLUMN", "WRITTEN"], rows))
         }
-        (None, Some(why)) => format!("cannot be written: {} ({})", why.message, why.code),
+        (None, Some(why)) => format!("cannot be written: {} ({})\nfix: {}", why.message, why.code, why.fix),
         (None, None) => "what would be written is not known: the map is stopped".to_owned(),
     }
 }
@@ -80,7 +83,10 @@ mod tests {
             destination(Some(&image), None),
             "would upsert d where no = 1\n\nCOLUMN  WRITTEN\nno      1"
         );
-        let why = Unwritable { code: "key_null".to_owned(), message: "null".to_owned() };
-        assert_eq!(destination(None, Some(&why)), "cannot be written: null (key_null)");
+        let (code, message, fix) = ("key_null".to_owned(), "null".to_owned(), "a key".to_owned());
+        let why = Unwritable { code, message, fix };
+        assert_eq!(destination(None, Some(&why)), "cannot be written: null (key_null)\nfix: a key");
+        let passed = Image { op: "pass".to_owned(), values: None, ..image };
+        assert_eq!(destination(Some(&passed), None), "would be passed over: the map's filter leaves it out");
     }
 }

@@ -16,6 +16,7 @@ mod http;
 mod inspect;
 mod losing;
 mod maintenance;
+mod mapping;
 mod nearly_all;
 mod pace;
 mod postgres;

@@ -4,9 +4,17 @@ use super::{Lane, StreamActor};
 use crate::failpoint::Mistake;
 use crate::store::FlowId;
 use crate::stream::batch::KeptRange;
-use crate::stream::plan::{FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
+use crate::stream::plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::{LaneId, Seq};
+
+/// What became of a flow's changes in lanes that are no more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counted {
+    applied: u64,
+    filtered: u64,
+    refused: ByClass,
+}
 
 impl StreamActor {
     /// How far a flow is settled, or where it begins.
@@ -76,10 +84,13 @@ impl StreamActor {
     pub(super) fn keep_counts(&mut self, slot: &Lane) {
         let progress = slot.progress.borrow();
         for (flow, n) in &progress.applied {
-            self.counted_before.entry(*flow).or_default().0 += n;
+            self.counted_before.entry(*flow).or_default().applied += n;
+        }
+        for (flow, n) in &progress.filtered {
+            self.counted_before.entry(*flow).or_default().filtered += n;
         }
         for (flow, n) in &progress.refused {
-            self.counted_before.entry(*flow).or_default().1.add_all(n);
+            self.counted_before.entry(*flow).or_default().refused.add_all(n);
         }
     }
 
@@ -90,10 +101,12 @@ impl StreamActor {
         for (flow, wanted) in &plan.flows {
             let lane = self.parts.record.lane_of(*flow).map(|lane| lane.lane);
             let slot = lane.and_then(|lane| self.lanes.get(&lane));
-            let (mut applied, mut refused) = self.counted_before.get(flow).cloned().unwrap_or_default();
+            let before = self.counted_before.get(flow).cloned().unwrap_or_default();
+            let Counted { mut applied, mut filtered, mut refused } = before;
             for slot in self.lanes.values() {
                 let progress = slot.progress.borrow();
                 applied += progress.applied.get(flow).copied().unwrap_or_default();
+                filtered += progress.filtered.get(flow).copied().unwrap_or_default();
                 progress.refused.get(flow).into_iter().for_each(|more| refused.add_all(more));
             }
             if wanted.retry.is_some()
@@ -101,6 +114,7 @@ impl StreamActor {
             {
                 let progress = slot.progress.borrow();
                 applied += progress.applied.values().sum::<u64>();
+                filtered += progress.filtered.values().sum::<u64>();
                 progress.refused.values().for_each(|more| refused.add_all(more));
             }
             flows.insert(
@@ -115,6 +129,7 @@ impl StreamActor {
                     cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
                     reach: self.reach_of(plan, *flow),
                     applied,
+                    filtered,
                     refused,
                     attempts: self.attempts.get(flow).cloned().unwrap_or_default(),
                     stalled: slot

@@ -10,6 +10,7 @@ mod run;
 mod show;
 mod skip;
 mod stop;
+mod try_row;
 mod wait;
 
 pub(super) use act::{act, actor, agree_to_loss_in};
@@ -23,6 +24,7 @@ pub(crate) use show::show;
 pub(crate) use skip::skip;
 pub(crate) use stop::stop;
 pub(super) use stop::{ending, fate, waiting};
+pub(crate) use try_row::try_row;
 pub(crate) use wait::wait;
 
 use tandem_server::wire::Map;

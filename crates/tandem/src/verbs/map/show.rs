@@ -5,7 +5,7 @@ use crate::args::One;
 use crate::failure::Exit;
 use crate::output::{age, bytes, count, moment};
 use crate::verbs::{Desk, Outcome, record};
-use tandem_server::wire::{Map, Side};
+use tandem_server::wire::{Column, Map, Side};
 
 pub(crate) async fn show(desk: &Desk<'_>, asked: One) -> Outcome {
     let map = desk.client.map(&asked.map).await?;
@@ -21,6 +21,7 @@ fn text(map: &Map) -> String {
         ("right", side(&map.right)),
         ("direction", map.direction.clone()),
         ("columns", columns(map)),
+        ("filter", filters(map)),
         ("deletes", map.deletes.clone()),
         ("depends on", names(&map.depends_on)),
         ("dependents", names(&map.dependents)),
@@ -68,7 +69,11 @@ fn text(map: &Map) -> String {
         lines.push(("flow", format!("{} → {}", flow.source, flow.destination)));
         lines.push(("  queued", format!("{} ({}){behind}", count(queue.records), bytes(queue.bytes))));
         lines.push(("  seq", format!("applied {}, head {}", queue.applied_seq, queue.head_seq)));
-        lines.push(("  applied", format!("{} since the engine started", count(flow.applied))));
+        let filtered = match flow.filtered {
+            0 => String::new(),
+            filtered => format!(", {} left out by the filter", count(filtered)),
+        };
+        lines.push(("  applied", format!("{} since the engine started{filtered}", count(flow.applied))));
     }
     let errors = &map.errors;
     if errors.open + errors.waiting + errors.retrying > 0 {
@@ -103,8 +108,30 @@ fn columns(map: &Map) -> String {
     match &map.columns {
         None => "those of the same name".to_owned(),
         Some(pairs) => {
-            pairs.iter().map(|pair| format!("{} ↔ {}", pair.left, pair.right)).collect::<Vec<_>>().join(", ")
+            let end = |end: &Option<String>| end.clone().unwrap_or_default();
+            let arrow = |way: &str| match way {
+                "to_right" => "→",
+                "to_left" => "←",
+                _ => "↔",
+            };
+            let pair = |pair: &Column| {
+                let shown = format!("{} {} {}", end(&pair.left), arrow(&pair.direction), end(&pair.right));
+                shown.trim().to_owned()
+            };
+            pairs.iter().map(pair).collect::<Vec<_>>().join(", ")
         }
+    }
+}
+
+fn filters(map: &Map) -> String {
+    let sides = [("left", &map.left.filter), ("right", &map.right.filter)];
+    let shown: Vec<String> = sides
+        .into_iter()
+        .filter_map(|(side, filter)| Some(format!("{side}: {}", filter.as_ref()?)))
+        .collect();
+    match (shown.is_empty(), map.on_leave.as_str()) {
+        (true, _) => "-".to_owned(),
+        (false, on_leave) => format!("{}; a record that leaves it: {on_leave}", shown.join("; ")),
     }
 }
 
