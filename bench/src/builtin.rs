@@ -27,6 +27,15 @@ pub(crate) async fn start(pair: &Pair, tables: &[Table], synchronous: bool) -> R
     until_streaming(pair).await
 }
 
+/// Publishes and subscribes, with a copy of what is there.
+pub(crate) async fn copy(pair: &Pair, tables: &[Table]) -> Result<()> {
+    let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+    pair.left(&format!("CREATE PUBLICATION {NAME} FOR TABLE {}", names.join(", "))).await;
+    let source = keywords(&pair.left_url())?;
+    pair.right(&format!("CREATE SUBSCRIPTION {NAME} CONNECTION '{source}' PUBLICATION {NAME}")).await;
+    Ok(())
+}
+
 /// Stops applying; the source keeps its log.
 pub(crate) async fn pause(pair: &Pair) -> Result<()> {
     pair.right(&format!("ALTER SUBSCRIPTION {NAME} DISABLE")).await;

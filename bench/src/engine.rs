@@ -37,8 +37,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine with a map for each table, running without a copy of what is there.
-    pub(crate) async fn start(binary: &Path, pair: &Pair, tables: &[Table]) -> Result<Self> {
+    /// Starts an engine with a map for each table, none of them running.
+    pub(crate) async fn prepared(binary: &Path, pair: &Pair, tables: &[Table]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tandem-bench-").tempdir()?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let password = password(&pair.left_url())?;
@@ -48,6 +48,17 @@ impl Engine {
         let maps = tables.iter().map(|table| table.name).collect();
         let mut engine = Self { binary: binary.to_owned(), folder, port, maps, password, child: None };
         engine.serve().await?;
+        Ok(engine)
+    }
+
+    /// Runs its maps with a copy of what is there, and does not wait for it.
+    pub(crate) fn copy(&self) -> Result<()> {
+        self.ask(&[&["map", "run"], &self.maps[..]].concat()).map(drop)
+    }
+
+    /// Starts an engine with a map for each table, running without a copy of what is there.
+    pub(crate) async fn start(binary: &Path, pair: &Pair, tables: &[Table]) -> Result<Self> {
+        let engine = Self::prepared(binary, pair, tables).await?;
         let mut run = vec!["map", "run", "--no-initial-sync", "--wait"];
         run.extend(&engine.maps);
         engine.ask(&run)?;

@@ -44,6 +44,9 @@ struct Args {
     /// Rows of the large transaction.
     #[arg(long, default_value_t = 2_000_000)]
     large_rows: u64,
+    /// Rows of the table that is copied.
+    #[arg(long, default_value_t = 5_000_000)]
+    copy_rows: u64,
     /// Records of the queue that is looked into.
     #[arg(long, default_value_t = 3_000_000)]
     queued: u64,
@@ -78,6 +81,7 @@ async fn main() -> Result<()> {
         rows: args.rows,
         records: args.records,
         large_rows: args.large_rows,
+        copy_rows: args.copy_rows,
         queued: args.queued,
         skipped: args.skipped,
         live_seconds: args.live_seconds,
@@ -110,6 +114,7 @@ async fn run_all(args: &Args, bench: &Bench) -> Result<Vec<Run>> {
         Scenario::LivePaused,
         Scenario::Queue,
         Scenario::Large,
+        Scenario::Copy,
     ];
     let wanted = |scenario: &Scenario| args.only.is_empty() || args.only.contains(scenario);
     let mut runs = Vec::new();

@@ -42,6 +42,28 @@ impl Running {
         }
     }
 
+    /// Has everything ready to copy what is there.
+    pub(crate) async fn prepared(
+        system: System,
+        binary: &Path,
+        pair: &Pair,
+        tables: &[Table],
+    ) -> Result<Self> {
+        match system {
+            System::Tandem => Ok(Self::Tandem(Engine::prepared(binary, pair, tables).await?)),
+            System::BuiltIn | System::BuiltInSynchronous => Ok(Self::BuiltIn),
+            System::Floor => bail!("the floor is no replication"),
+        }
+    }
+
+    /// Begins to copy what is there, and to bring what changes.
+    pub(crate) async fn copy(&self, pair: &Pair, tables: &[Table]) -> Result<()> {
+        match self {
+            Self::Tandem(engine) => engine.copy(),
+            Self::BuiltIn => builtin::copy(pair, tables).await,
+        }
+    }
+
     /// Nothing is written to the destination from here on.
     pub(crate) async fn pause(&self, pair: &Pair) -> Result<()> {
         match self {

@@ -2,6 +2,7 @@
 //! the destination are not equal to those at the source in the end: a fast wrong answer is no figure.
 
 pub(crate) mod catchup;
+pub(crate) mod copy;
 pub(crate) mod floor;
 pub(crate) mod large;
 pub(crate) mod live;
@@ -28,6 +29,8 @@ pub(crate) enum Scenario {
     Live,
     /// One transaction of many rows
     Large,
+    /// A table that is there, into an empty one
+    Copy,
     /// The destination's statements alone, server-side
     Floor,
     /// A page and a key of a large queue; a queue that is discarded
@@ -47,6 +50,8 @@ pub(crate) struct Sizes {
     pub(crate) records: u64,
     /// Rows of the large transaction.
     pub(crate) large_rows: u64,
+    /// Rows of the table that is copied.
+    pub(crate) copy_rows: u64,
     /// Records of the queue that is looked into.
     pub(crate) queued: u64,
     /// Records of the queue that is preserved or discarded.
@@ -92,7 +97,7 @@ impl Scenario {
             Scenario::Catchup => &[System::Tandem, System::BuiltIn, System::BuiltInSynchronous],
             Scenario::Floor => &[System::Floor],
             Scenario::Live => &[System::Tandem, System::BuiltIn, System::BuiltInSynchronous],
-            Scenario::Tpcb | Scenario::Large => &[System::Tandem, System::BuiltIn],
+            Scenario::Tpcb | Scenario::Large | Scenario::Copy => &[System::Tandem, System::BuiltIn],
             // The built-in has no queue, no errors to keep and no pause that costs others nothing.
             Scenario::Queue | Scenario::LiveErrors | Scenario::LivePaused => &[System::Tandem],
         }
@@ -105,6 +110,7 @@ impl Scenario {
             Scenario::Catchup => catchup::measure(bench, system).await,
             Scenario::Live => live::measure(bench, system).await,
             Scenario::Large => large::measure(bench, system).await,
+            Scenario::Copy => copy::measure(bench, system).await,
             Scenario::Floor => floor::measure(bench).await,
             Scenario::Queue => queue::measure(bench).await,
             Scenario::LiveErrors => weighed::with_errors(bench).await,

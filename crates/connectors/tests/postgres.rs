@@ -10,6 +10,8 @@ mod capture;
 mod check;
 #[path = "postgres/guard.rs"]
 mod guard;
+#[path = "postgres/reads.rs"]
+mod reads;
 #[path = "postgres/tls.rs"]
 mod tls;
 #[path = "postgres/world.rs"]

@@ -1,10 +1,15 @@
 //! The seam to apps: what a connector must be able to do, and what it promises. Every connector passes one
 //! conformance suite that holds it to the promises written here.
 //!
-//! Five small traits. [`Connector`] is an app that may be reached; it hands out the other four, each of which
+//! Six small traits. [`Connector`] is an app that may be reached; it hands out the other five, each of which
 //! is one connection with one owner: [`Source`] puts tables into capture and takes them out, [`Capture`] reads
-//! the log, [`Apply`] writes, [`Guards`] refuses what users write. Nothing of the engine's policy is in here: a connector decides no retry, sets no
-//! record aside, and never compares a Seq except in the compare-and-set of the watermark.
+//! the log, [`Reads`] reads tables as they stand, [`Apply`] writes, [`Guards`] refuses what users write. Nothing of the
+//! engine's policy is in here: a connector decides no retry, sets no record aside, and never compares a Seq except in
+//! the compare-and-set of the watermark.
+
+mod reads;
+
+pub use reads::{Chunk, ChunkLimit, KeyedTable, Reads};
 
 use crate::{
     BarrierId, Epoch, Fault, Finding, Fragment, Guard, JournalId, LaneId, Position, Seq, TableName,
@@ -58,6 +63,21 @@ pub trait Connector: Send + Sync {
         owner: Owner,
         stream: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Apply>, Fault>>;
+
+    /// Opens a connection that reads tables.
+    fn open_reads(&self) -> BoxFuture<'_, Result<Box<dyn Reads>, Fault>>;
+
+    /// Sees to it that the numbers which the app gives by itself in these columns go on behind those that are there:
+    /// records that were written with their numbers did not move what gives them. Nothing to do for an app that looks
+    /// at its records for the next number.
+    fn number_on<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        let (_, _) = (table, columns);
+        Box::pin(async { Ok(()) })
+    }
 
     /// Opens the connection that arms and disarms guards. Several may be open at once; a later start of our data
     /// folder, or another data folder that has taken the app over, fences it.
@@ -116,6 +136,10 @@ pub trait Source: Send {
     /// goes that capture and guards had put into the app. Tables that are not captured are passed over. No
     /// capture may be open when the last one leaves.
     fn leave<'a>(&'a mut self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Writes barriers into the log, all of them durable when it returns, each with a place of its own: whatever was
+    /// committed before the call lies before them. Something must be in capture.
+    fn mark<'a>(&'a mut self, barriers: &'a [BarrierId]) -> BoxFuture<'a, Result<(), Fault>>;
 
     /// The tables in capture now.
     fn captured(&mut self) -> BoxFuture<'_, Result<Vec<TableName>, Fault>>;
@@ -229,8 +253,8 @@ pub struct Advance {
     pub position: Position,
 }
 
-/// How the writes of a part are done. The engine tries them in this order, and sets a record aside only when it
-/// failed in the last.
+/// How the writes of a part are done. The engine tries `Fast`, `Exact` and `Single` in this order, and sets a record
+/// aside only when it failed in the last. Rows that were read from a table are tried by `Load` or `Copy` first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Plan {
     /// As the connector does it best: only the last of several writes of a record, grouped by table. May refuse
@@ -239,16 +263,45 @@ pub enum Plan {
     /// In exact source order, each source transaction in a savepoint of its own that ends with all deferred
     /// constraints checked. A fault names the write at which it stopped.
     Exact,
+    /// Upserts of one table, each record once: what is so already is not written, and [`Applied::copied`] says what was.
+    /// May refuse like `Fast`.
+    Copy,
+    /// As `Copy`, for records of which none is believed to be there: as fast as the app takes them. Refuses the part if
+    /// one is there after all.
+    Load,
     /// As `Exact`, and additionally each write in a savepoint of its own: one that is refused is left out and
-    /// reported in [`Applied::refused`], and the others stand.
+    /// reported in [`Applied::refused`], and the others stand. The last source transaction ends with the part, also if
+    /// that is not committed yet: what it has put off is checked.
     Single,
+    /// As `Single`, for a source transaction that goes on in the next part.
+    SingleOpen,
+}
+
+impl Plan {
+    /// Whether what is refused is left out.
+    pub fn leaves_out(self) -> bool {
+        matches!(self, Plan::Single | Plan::SingleOpen)
+    }
 }
 
 /// What came of a part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// With [`Plan::Single`]: the writes that were left out, by their place in the part, and why.
+    /// With [`Plan::Single`] and [`Plan::SingleOpen`]: the writes that were left out, by their place in the part, and why.
     pub refused: Vec<(usize, Fault)>,
+    /// With [`Plan::Copy`] and [`Plan::Load`]: what became of the records.
+    pub copied: Copied,
+}
+
+/// What became of the records of a part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// They were not there.
+    pub inserted: u64,
+    /// They were there with other values.
+    pub updated: u64,
+    /// They were there as they are to be.
+    pub unchanged: u64,
 }
 
 /// A part that was not done.

@@ -53,6 +53,10 @@ fail_points! {
     CommitInFlight = "commit.in_flight",
     /// The destination has committed, and we have not taken note.
     CommitUnnoted = "commit.unnoted",
+    /// A part of an initial sync is committed, and its progress not saved.
+    ChunkUnsaved = "chunk.unsaved",
+    /// The progress of an initial sync is saved.
+    ChunkSaved = "chunk.saved",
     /// What is asked of errors is decided, and not recorded.
     ErrorsUnrecorded = "errors.unrecorded",
     /// What is asked of errors is recorded, and nothing is done yet.

@@ -1,6 +1,7 @@
 //! Decides which tasks live, reads the clock, owns the disk: captures, journals, lanes, states.
 
 mod capture;
+mod copy;
 mod declared;
 pub mod disk;
 mod engine;
@@ -26,11 +27,13 @@ pub use request::{
     Accepted, Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, LeftBehind, Planned, PlannedMap, Rejected,
     Request, WindowAsked, WindowEnd,
 };
-pub use store::{Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, SetAside};
+pub use store::{
+    Cause, CopyStage, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, SetAside,
+};
 pub use supervisor::Tuning;
 pub use telling::{Tell, TellNobody};
 pub use two_way::{Conflict, Correction};
 pub use view::{
-    ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, ErrorStats, FlowView, MapView, Page,
-    QueueStats, QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot, WindowView,
+    ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, ErrorStats, FlowView, InitialSyncView,
+    MapView, Page, QueueStats, QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot, WindowView,
 };

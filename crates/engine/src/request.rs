@@ -130,6 +130,10 @@ pub struct ErrorRequest {
     pub pick: Option<ErrorPick>,
     /// Records of preserved queues, one by one.
     pub kept: Vec<(FlowId, Seq)>,
+    /// `Retry`: write the records as they are in the source now, instead of the changes that were set aside.
+    pub refresh: bool,
+    /// `Retry`: at most so many changes a second.
+    pub rate: Option<NonZeroU32>,
     /// Who asks.
     pub actor: String,
     /// Why, in their words; may be empty.

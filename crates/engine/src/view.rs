@@ -1,13 +1,14 @@
 //! What the engine shows: maps, apps, queues, activity. Snapshots; nothing in here moves anything.
 
-use crate::store::FlowId;
+use crate::store::{CopyStage, FlowId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use tandem_core::lifecycle::{Action, MapState};
 use tandem_core::map::TableMap;
 use tandem_core::rules::{Firing, Rule};
 use tandem_core::{
-    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Progress, Relation, Row, Seq, StreamName,
+    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Progress, Rate, Relation, Row, Seq, StreamName,
     WallTime,
 };
 
@@ -37,6 +38,8 @@ pub struct MapView {
     pub window: Option<WindowView>,
     /// How its catch-up gets on, while it is resuming.
     pub catch_up: Option<CatchUpView>,
+    /// How its initial sync gets on, or how the last one ended; none for a map that was run without.
+    pub initial_sync: Option<InitialSyncView>,
     /// Its flows; none while it is not running.
     pub flows: Vec<FlowView>,
     /// Maps that depend on it, directly or not.
@@ -81,6 +84,54 @@ pub struct CatchUpView {
     pub bytes_left: u64,
     /// The most records a second, all maps of one stream together that were resumed with it.
     pub cap: Option<u32>,
+}
+
+/// How a map's initial sync gets on, or how it ended; all flows together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitialSyncView {
+    /// What it is at.
+    pub stage: CopyStage,
+    /// Rows that were read and dealt with.
+    pub rows_done: u64,
+    /// About how many there are, if the source can say.
+    pub rows_total_estimate: Option<u64>,
+    /// Records that were not there.
+    pub inserted: u64,
+    /// Records that were there with other values.
+    pub updated: u64,
+    /// Records that were there as they are to be.
+    pub unchanged: u64,
+    /// Records that were refused, and are errors.
+    pub failed: u64,
+    /// How fast it goes, since the engine was started at the earliest; none before the first rows and at the end.
+    pub rate: Option<Rate>,
+    /// When it began.
+    pub started_at: WallTime,
+    /// When it ended.
+    pub ended_at: Option<WallTime>,
+    /// Why nothing can be read now.
+    pub fault: Option<Fault>,
+}
+
+impl InitialSyncView {
+    /// How long the rest takes at this pace.
+    pub fn eta(&self) -> Option<Duration> {
+        let left = self.rows_total_estimate?.saturating_sub(self.rows_done);
+        let per_second = self.rate?.per_second();
+        (self.ended_at.is_none() && per_second > 0.0)
+            .then(|| Duration::from_secs_f64(left as f64 / per_second))
+    }
+}
+
+/// In a sentence: what it has done.
+impl std::fmt::Display for InitialSyncView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { rows_done, inserted, updated, unchanged, failed, .. } = self;
+        write!(
+            f,
+            "{rows_done} rows: {inserted} inserted, {updated} updated, {unchanged} unchanged, {failed} failed"
+        )
+    }
 }
 
 /// One direction of a map as it is now.

@@ -59,11 +59,6 @@ impl Failure {
         self.details.push(detail.into());
         self
     }
-
-    /// Something that this version cannot do.
-    pub(crate) fn unsupported(what: &str, fix: &str) -> Self {
-        Self::new(Exit::Usage, format!("{what} is not supported by this version")).fix(fix)
-    }
 }
 
 impl fmt::Display for Failure {

@@ -11,7 +11,9 @@ use super::table::SortKey;
 use super::{BoxFuture, Effect, MarkRow, Owner, Verb, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tandem_core::connect::{Advance, Applied, Apply, ApplyFault, Begin, Outcome, Part, Plan, Watermark};
+use tandem_core::connect::{
+    Advance, Applied, Apply, ApplyFault, Begin, Copied, Outcome, Part, Plan, Watermark,
+};
 use tandem_core::{Epoch, Fault, FaultClass, IntegrationKey, LaneId, Mark, Target, Value, Write, WriteOp};
 
 /// Writes to the app.
@@ -33,6 +35,7 @@ struct Done {
     writes: Vec<Write>,
     plan: Plan,
     refused: BTreeMap<usize, Fault>,
+    copied: Copied,
 }
 
 /// Where a transaction stopped, and why: the part, the write in it if one is to blame.
@@ -77,7 +80,12 @@ impl MemoryApply {
         };
         // Compared with each part: another start of ours may have come in between.
         self.line.stands(world).and_then(|()| self.compare(world, open.begin)).map_err(plain)?;
-        open.parts.push(Done { writes: part.writes.to_vec(), plan: part.plan, refused: BTreeMap::new() });
+        open.parts.push(Done {
+            writes: part.writes.to_vec(),
+            plan: part.plan,
+            refused: BTreeMap::new(),
+            copied: Copied::default(),
+        });
         let last = open.parts.len() - 1;
         let work = loop {
             let mut work = Work::default();
@@ -92,20 +100,20 @@ impl MemoryApply {
             let write = stop.write.filter(|_| stop.part == last);
             match (write, open.parts.last_mut()) {
                 // A write that only the end of its transaction refused is left out, and the rest is done again.
-                (Some(write), Some(done))
-                    if part.plan == Plan::Single && stop.fault.class.is_about_record() =>
-                {
+                (Some(write), Some(done)) if part.plan.leaves_out() && stop.fault.class.is_about_record() => {
                     done.refused.insert(write, stop.fault);
                 }
                 _ => return Err(ApplyFault { fault: stop.fault, write, outcome: Outcome::RolledBack }),
             }
         };
-        let refused = open.parts.last().map(|done| done.refused.clone()).unwrap_or_default();
+        let last = open.parts.last();
+        let copied = last.map(|done| done.copied).unwrap_or_default();
+        let refused = last.map(|done| done.refused.clone()).unwrap_or_default();
         match part.commit {
             None => self.open = Some(open),
             Some(advance) => self.commit(world, work, &open, advance),
         }
-        Ok(Applied { refused: refused.into_iter().collect() })
+        Ok(Applied { refused: refused.into_iter().collect(), copied })
     }
 
     fn commit(&self, world: &mut World, work: Work, open: &Open, advance: Advance) {
@@ -161,6 +169,14 @@ fn attempt(world: &mut World, work: &mut Work, parts: &mut [Done], commit: bool)
     // The source transaction that is being done in order, and the part in which its checks are blamed.
     let mut transaction = None;
     for (part, done) in parts.iter_mut().enumerate() {
+        if matches!(done.plan, Plan::Copy | Plan::Load) {
+            done.copied = copy(world, work, &done.writes, done.plan == Plan::Load).map_err(|fault| Stop {
+                part,
+                write: None,
+                fault,
+            })?;
+            continue;
+        }
         let netted = if done.plan == Plan::Fast { tandem_core::net(&done.writes) } else { None };
         if let Some(net) = netted {
             fast(world, work, &done.writes, net).map_err(|fault| Stop { part, write: None, fault })?;
@@ -183,12 +199,16 @@ fn attempt(world: &mut World, work: &mut Work, parts: &mut [Done], commit: bool)
             };
             match outcome {
                 Ok(()) => {}
-                Err(fault) if done.plan == Plan::Single && fault.class.is_about_record() => {
+                Err(fault) if done.plan.leaves_out() && fault.class.is_about_record() => {
                     world.store.rollback(work, before);
                     done.refused.insert(at, fault);
                 }
                 Err(fault) => return Err(Stop { part, write: Some(at), fault }),
             }
+        }
+        if done.plan == Plan::Single {
+            transaction = None;
+            check_end(&mut world.store, work, part)?;
         }
     }
     // Without a commit the last source transaction may go on in the next part: its checks wait for its end.
@@ -236,6 +256,46 @@ fn fast(world: &mut World, work: &mut Work, writes: &[Write], net: tandem_core::
         }
     }
     Ok(())
+}
+
+/// Rows that were read from a table: only what differs is written.
+fn copy(world: &mut World, work: &mut Work, writes: &[Write], load: bool) -> Result<Copied, Fault> {
+    if let Some(fault) = writes.iter().find_map(|write| world.script.refuses(write)) {
+        return Err(fault);
+    }
+    work.unique_at_end = false;
+    work.write = usize::MAX;
+    let store = &mut world.store;
+    let mut copied = Copied::default();
+    for write in writes {
+        let WriteOp::Upsert(values) = &write.op else {
+            return Err(protocol("only upserts can be copied"));
+        };
+        match standing(store, &write.target, values)? {
+            None => copied.inserted += 1,
+            Some(_) if load => {
+                let message = format!("a record of {} is there already", write.target.table);
+                return Err(Fault::new(FaultClass::Application, "load records", message).code("unique"));
+            }
+            Some(true) => {
+                copied.unchanged += 1;
+                continue;
+            }
+            Some(false) => copied.updated += 1,
+        }
+        do_write(store, work, &write.target, &write.op)?;
+    }
+    Ok(copied)
+}
+
+/// Whether the record of an upsert is there, and as it is to be.
+fn standing(store: &Store, target: &Target, values: &[Value]) -> Result<Option<bool>, Fault> {
+    let table = store.table(&target.table)?;
+    let places: Vec<usize> = target.columns.iter().filter_map(|column| table.place(column)).collect();
+    let key_places: Vec<usize> = target.key.iter().filter_map(|at| places.get(*at).copied()).collect();
+    let key: Vec<Value> = target.key.iter().filter_map(|at| values.get(*at).cloned()).collect();
+    let found = table.find(&key_places, &key).first().and_then(|id| table.rows.get(id));
+    Ok(found.map(|row| places.iter().zip(values).all(|(place, value)| row.get(*place) == Some(value))))
 }
 
 fn do_write(store: &mut Store, work: &mut Work, target: &Target, op: &WriteOp) -> Result<(), Fault> {

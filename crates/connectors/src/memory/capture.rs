@@ -77,6 +77,20 @@ impl Source for MemorySource {
         })
     }
 
+    fn mark<'a>(&'a mut self, barriers: &'a [BarrierId]) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let reply = self.line.call(Call::Mark).await?;
+            self.line.reply(reply, || {
+                let mut world = self.line.app.world();
+                self.owns(&world)?;
+                for barrier in barriers {
+                    world.commit(super::Work::default(), Some(*barrier), None);
+                }
+                Ok(())
+            })
+        })
+    }
+
     fn captured(&mut self) -> BoxFuture<'_, Result<Vec<TableName>, Fault>> {
         Box::pin(async move {
             let reply = self.line.call(Call::Captured).await?;

@@ -3,10 +3,11 @@
 use super::apply::MemoryApply;
 use super::capture::{MemoryCapture, MemorySource};
 use super::guard::{self, MemoryGuards};
+use super::reads::MemoryReads;
 use super::script::{Call, Line};
 use super::{BoxFuture, MemoryApp, Owner, World};
 use std::sync::Arc;
-use tandem_core::connect::{Apply, Capture, Connector, Guards, Needs, Source};
+use tandem_core::connect::{Apply, Capture, Connector, Guards, Needs, Reads, Source};
 use tandem_core::{Fault, FaultClass, Finding, Position, TableName, TableSchema};
 
 impl Connector for MemoryApp {
@@ -102,6 +103,14 @@ impl Connector for MemoryApp {
                 reply,
                 || Ok(Box::new(MemoryApply::new(line.clone(), owner, stream)) as Box<dyn Apply>),
             )
+        })
+    }
+
+    fn open_reads(&self) -> BoxFuture<'_, Result<Box<dyn Reads>, Fault>> {
+        Box::pin(async move {
+            let line = Line::new(self);
+            let reply = line.call(Call::OpenReads).await?;
+            line.reply(reply, || Ok(Box::new(MemoryReads::new(line.clone())) as Box<dyn Reads>))
         })
     }
 

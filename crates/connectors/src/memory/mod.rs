@@ -15,6 +15,7 @@ mod capture;
 mod connector;
 mod guard;
 mod log;
+mod reads;
 mod script;
 mod store;
 mod table;

@@ -22,10 +22,14 @@ pub enum Call {
     OpenCapture,
     /// `Connector::open_apply`.
     OpenApply,
+    /// `Connector::open_reads`.
+    OpenReads,
     /// `Connector::open_guards`.
     OpenGuards,
     /// `Source::enter`.
     Enter,
+    /// `Source::mark`.
+    Mark,
     /// `Source::leave`.
     Leave,
     /// `Source::captured`.
@@ -34,6 +38,8 @@ pub enum Call {
     Next,
     /// `Capture::acknowledge`.
     Acknowledge,
+    /// `Reads::chunk`, `Reads::records` and `Reads::estimate`.
+    Read,
     /// `Apply::fence`.
     Fence,
     /// `Apply::apply`.

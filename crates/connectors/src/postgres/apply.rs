@@ -14,12 +14,12 @@ use super::names::shown;
 use super::pipeline::{Failed, Pipeline};
 use super::statements::{Form, PreparedTarget};
 use super::watermark::{Marks, REFUSED};
-use super::{fast, fit, schema};
+use super::{fast, fit, load, schema};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{
-    Advance, Applied, Apply, ApplyFault, BoxFuture, Outcome, Owner, Part, Plan, Watermark,
+    Advance, Applied, Apply, ApplyFault, BoxFuture, Copied, Outcome, Owner, Part, Plan, Watermark,
 };
 use tandem_core::{Fault, FaultClass, LaneId, Seq, Target, Value, Write, WriteOp, net};
 use tokio_postgres::Client;
@@ -116,7 +116,8 @@ impl PostgresApply {
                     (None, None) => self.open,
                 };
                 let last = part.writes.last().map(|write| write.transaction);
-                self.unchecked = if part.commit.is_some() || part.plan == Plan::Fast { None } else { last };
+                let in_order = matches!(part.plan, Plan::Exact | Plan::SingleOpen);
+                self.unchecked = if part.commit.is_some() || !in_order { None } else { last };
                 return Ok(applied);
             }
             Ok(Err(halt)) => halt,
@@ -153,6 +154,14 @@ impl PostgresApply {
             let bulks = bulks(&net);
             return self.run_fast(part, bulks).await;
         }
+        if matches!(part.plan, Plan::Copy | Plan::Load) {
+            if let Some(place) = part.writes.iter().position(|write| !self.fits(write)) {
+                let message = "a column would round a value; row by row it is said which";
+                let fault = Fault::new(FaultClass::Application, "copy rows", message).code("22003");
+                return Err(Halt::at(fault, Some(place)));
+            }
+            return self.run_copy(part).await;
+        }
         self.run_exact(part).await
     }
 
@@ -161,6 +170,24 @@ impl PostgresApply {
         self.targets.get(&write.target).is_none_or(|target| {
             !target.alters || fit::refusal(&write.target, &target.columns, write).is_none()
         })
+    }
+
+    async fn run_copy(&mut self, part: &Part<'_>) -> Result<Applied, Halt> {
+        if part.begin.is_some() {
+            let mut pipeline = Pipeline::new(&self.client);
+            let compared = self.send_begin(&mut pipeline, part, part.commit.as_ref()).await;
+            pipeline.finish().await.map_err(|failed| halt_of(failed, compared, None, None))?;
+        }
+        let target = part.writes.first().and_then(|write| self.targets.get_mut(&write.target));
+        let copied = match target {
+            None => Copied::default(),
+            Some(target) if part.plan == Plan::Load => load::load(&self.client, target, part.writes).await?,
+            Some(target) => load::copy(&self.client, target, part.writes).await?,
+        };
+        if part.commit.is_some() {
+            self.finish(part).await?;
+        }
+        Ok(Applied { copied, ..Applied::default() })
     }
 
     /// Looks up the tables that are new to this session.
@@ -252,14 +279,15 @@ impl PostgresApply {
             let checked = self.client.batch_execute(CHECK).await;
             checked.map_err(|error| fault("check the transaction before", &error))?;
         }
-        let single = part.plan == Plan::Single;
-        let (client, targets, goes_on) = (&self.client, &self.targets, part.commit.is_none());
+        let single = part.plan.leaves_out();
+        let goes_on = part.commit.is_none() && part.plan != Plan::Single;
+        let (client, targets) = (&self.client, &self.targets);
         let exact = Exact { client, writes: part.writes, commands: &commands, targets, single, goes_on };
         let refused = exact.run().await?;
         if part.commit.is_some() {
             self.finish(part).await?;
         }
-        Ok(Applied { refused: refused.into_iter().collect() })
+        Ok(Applied { refused: refused.into_iter().collect(), ..Applied::default() })
     }
 
     /// Commits a transaction whose writes have been answered.

@@ -23,6 +23,7 @@ mod exact;
 mod fast;
 mod fit;
 mod guard;
+mod load;
 mod lock;
 mod marker;
 mod names;
@@ -30,7 +31,9 @@ mod owner;
 mod pgoutput;
 mod pipeline;
 mod position;
+mod reads;
 mod schema;
+mod sequences;
 mod source;
 mod statements;
 mod value;
@@ -39,7 +42,7 @@ mod watermark;
 use connect::Endpoint;
 use names::slot_name;
 use std::sync::Arc;
-use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Source};
+use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Reads, Source};
 use tandem_core::{AppName, Fault, Finding, Position, TableName, TableSchema};
 
 /// A PostgreSQL database as an app.
@@ -112,6 +115,24 @@ impl Connector for Postgres {
         Box::pin(async move {
             let apply = apply::PostgresApply::open(self.endpoint.clone(), owner, stream).await?;
             Ok(Box::new(apply) as Box<dyn Apply>)
+        })
+    }
+
+    fn open_reads(&self) -> BoxFuture<'_, Result<Box<dyn Reads>, Fault>> {
+        Box::pin(async move {
+            let reads = reads::PostgresReads::open(self.endpoint.clone()).await?;
+            Ok(Box::new(reads) as Box<dyn Reads>)
+        })
+    }
+
+    fn number_on<'a>(
+        &'a self,
+        table: &'a TableName,
+        columns: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let client = self.endpoint.session("move the sequences on").await?;
+            sequences::number_on(&client, table, columns).await
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::error::fault;
 use super::fit::Fit;
-use super::names::{quoted_table, schema_of, shown};
+use super::names::{quoted, quoted_table, schema_of, shown};
 use std::sync::Arc;
 use tandem_core::{ColumnSchema, Fault, FaultClass, ForeignKey, TableName, TableSchema, UniqueKey};
 use tokio_postgres::{Client, Row};
@@ -35,6 +35,21 @@ pub(super) struct DestinationColumn {
     pub(super) identity_always: bool,
 }
 
+impl DestinationColumn {
+    /// SQL that says whether the column differs between two rows. By their text, unless being equal says as much.
+    pub(super) fn differs(&self, one: &str, other: &str) -> String {
+        let form = match self.type_name.as_str() {
+            "int2" | "int4" | "int8" | "bool" | "date" | "time" | "timestamp" | "timestamptz" | "uuid"
+            | "bytea" => "",
+            // Some collations call texts equal that are not.
+            "text" | "varchar" => " COLLATE \"C\"",
+            _ => "::text",
+        };
+        let name = quoted(&self.name);
+        format!("{one}.{name}{form} IS DISTINCT FROM {other}.{name}{form}")
+    }
+}
+
 /// A unique index without predicate and expressions that is checked at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UniqueIndex {
@@ -45,7 +60,7 @@ pub(super) struct UniqueIndex {
 const READ: &str = "read the schema";
 
 /// The types under a column's domains, for a `LATERAL` beside `a`.
-const BASE_TYPE: &str = "LATERAL (
+pub(super) const BASE_TYPE: &str = "LATERAL (
     WITH RECURSIVE up(oid, typtype, typbasetype, typtypmod) AS (
         SELECT t.oid, t.typtype, t.typbasetype, a.atttypmod FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid
         UNION ALL

@@ -349,6 +349,16 @@ impl PostgresSource {
         emitted.map(drop).map_err(|error| fault("write a barrier", &error))
     }
 
+    /// All of them in one transaction: nothing of the app's comes between.
+    async fn do_mark(&self, barriers: &[BarrierId]) -> Result<(), Fault> {
+        self.settle().await?;
+        let texts: Vec<String> =
+            barriers.iter().map(|one| marker::barrier(self.owner.journal, &self.slot, *one)).collect();
+        let sql = "SELECT count(pg_logical_emit_message(true, $1::text, b)) FROM unnest($2::text[]) AS b";
+        let emitted = self.client.query_one(sql, &[&marker::PREFIX, &texts]).await;
+        emitted.map(drop).map_err(|error| fault("write a barrier", &error))
+    }
+
     async fn name_blockers(&self, fault: Fault, tables: &[TableName]) -> Fault {
         let sql = "SELECT string_agg(DISTINCT l.pid::text, ', ') FROM pg_catalog.pg_locks l
             JOIN pg_catalog.pg_class c ON c.oid = l.relation
@@ -455,6 +465,10 @@ impl Source for PostgresSource {
 
     fn leave<'a>(&'a mut self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(self.do_leave(tables))
+    }
+
+    fn mark<'a>(&'a mut self, barriers: &'a [BarrierId]) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.do_mark(barriers))
     }
 
     fn captured(&mut self) -> BoxFuture<'_, Result<Vec<TableName>, Fault>> {

@@ -19,6 +19,8 @@ pub(super) enum Form {
     /// Many at once, with an array for each column.
     Upserts,
     Deletes,
+    /// Many upserts, of which only what differs is written. Answers how many were there, and how many were written.
+    Copies,
     Patches(Vec<usize>),
     /// One, with a parameter for each column.
     Upsert,
@@ -87,6 +89,7 @@ impl PreparedTarget {
         let key = &self.key;
         let (sql, parameters, type_) = match form {
             Form::Upserts => (self.insert(&self.select_many(&all)), all.len(), Type::TEXT_ARRAY),
+            Form::Copies => (self.copies(&all), all.len(), Type::TEXT_ARRAY),
             Form::Upsert => (self.insert(&self.select_one(&all, 1)), all.len(), Type::TEXT),
             Form::Deletes => {
                 let rows = unnest("k", key.len(), 1);
@@ -129,6 +132,32 @@ impl PreparedTarget {
         format!("UPDATE {} AS d SET {assignments} WHERE {}", self.destination.sql, self.is_key_parameters(1))
     }
 
+    /// See [`Form::Copies`]. All parts of a statement see the table as it was before it.
+    fn copies(&self, all: &[usize]) -> String {
+        let names: Vec<_> = self.columns.iter().map(|column| quoted(&column.name)).collect();
+        let casts: Vec<_> =
+            self.casts(all).enumerate().map(|(nth, cast)| format!("r.v{nth}::{cast}")).collect();
+        let rows = unnest("r", all.len(), 1);
+        let table = &self.destination.sql;
+        let key = self.key.iter().filter_map(|place| self.columns.get(*place));
+        let same: Vec<_> = key.map(|column| format!("d.{0} = s.{0}", quoted(&column.name))).collect();
+        let others = self.columns.iter().enumerate().filter(|(place, _)| !self.key.contains(place));
+        let differs: Vec<_> = others.map(|(_, column)| column.differs("d", "excluded")).collect();
+        let names = names.join(", ");
+        let insert = self.insert(&format!("SELECT {names} FROM s"));
+        // Without other columns there is nothing that could differ, and nothing is done to a record that is there.
+        let only =
+            if differs.is_empty() { String::new() } else { format!(" WHERE {}", differs.join(" OR ")) };
+        format!(
+            "WITH s({names}) AS MATERIALIZED (SELECT {} FROM {rows}),
+                there AS (SELECT count(*) AS n FROM s JOIN {table} d ON {}),
+                written AS ({insert}{only} RETURNING 1)
+            SELECT (SELECT n FROM there), (SELECT count(*) FROM written)",
+            casts.join(", "),
+            same.join(" AND "),
+        )
+    }
+
     /// Inserts what `select` brings; a record that is there gets all columns but its key.
     fn insert(&self, select: &str) -> String {
         let names = |places: &mut dyn Iterator<Item = usize>| {
@@ -148,7 +177,7 @@ impl PreparedTarget {
         let overriding =
             if self.columns.iter().any(|c| c.identity_always) { " OVERRIDING SYSTEM VALUE" } else { "" };
         let table = &self.destination.sql;
-        format!("INSERT INTO {table} ({all}){overriding} {select} ON CONFLICT ({key}) DO {action}")
+        format!("INSERT INTO {table} AS d ({all}){overriding} {select} ON CONFLICT ({key}) DO {action}")
     }
 
     fn select_many(&self, places: &[usize]) -> String {

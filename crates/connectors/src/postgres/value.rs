@@ -72,8 +72,15 @@ fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// The text form of a value that is not null, for statements that take no parameters.
+pub(super) fn text_of(value: &Value) -> String {
+    let mut out = BytesMut::new();
+    write_text(value, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Appends the text form of a value that is not null.
-fn write_text(value: &Value, out: &mut BytesMut) {
+pub(super) fn write_text(value: &Value, out: &mut BytesMut) {
     // Writing to a BytesMut fails only if it cannot grow, which ends the process anyway.
     let _ = match value {
         Value::Null => Ok(()),

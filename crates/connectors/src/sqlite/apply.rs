@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_core::connect::{
-    Advance, Applied, Apply, ApplyFault, Begin, BoxFuture, Outcome, Owner, Part, Plan, Watermark,
+    Advance, Applied, Apply, ApplyFault, Begin, BoxFuture, Copied, Outcome, Owner, Part, Plan, Watermark,
 };
 use tandem_core::{Epoch, Fault, FaultClass, JournalId, LaneId, Seq, Target, Write, WriteOp};
 
@@ -210,21 +210,23 @@ impl Writer {
             let attempt = Attempt { conn: &self.conn, shapes: &shapes, job: &job };
             let done = attempt.run(&mut order, &mut refused);
             let done = match (done, &job.commit) {
-                (Ok(()), Some(advance)) => self.commit(&open, advance, &attempt, &refused),
+                (Ok(copied), Some(advance)) => {
+                    self.commit(&open, advance, &attempt, &refused).map(|()| copied)
+                }
                 (done, _) => done.map_err(|stop| (stop, false)),
             };
             match done {
-                Ok(()) => {
+                Ok(copied) => {
                     if job.commit.is_none() {
                         savepoint(&self.conn, "RELEASE part")?;
                         open.order = order;
                         self.open = Some(open);
                     }
-                    return Ok(Applied { refused: refused.into_iter().collect() });
+                    return Ok(Applied { refused: refused.into_iter().collect(), copied });
                 }
                 // An app's trigger may have rolled everything back: then there is nothing to go on with.
                 Err((Stop { fault, write: Some(write) }, _))
-                    if job.plan == Plan::Single
+                    if job.plan.leaves_out()
                         && fault.class.is_about_record()
                         && !refused.contains_key(&write)
                         && !self.conn.is_autocommit() =>
@@ -314,14 +316,62 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn run(&self, order: &mut Order, refused: &mut BTreeMap<usize, Fault>) -> Result<(), Stop> {
+    fn run(&self, order: &mut Order, refused: &mut BTreeMap<usize, Fault>) -> Result<Copied, Stop> {
+        if matches!(self.job.plan, Plan::Copy | Plan::Load) {
+            return self.copy();
+        }
         let netted = if self.job.plan == Plan::Fast { tandem_core::net(&self.job.writes) } else { None };
         match netted {
             Some(net) => self.fast(net)?,
             None => self.in_order(order, refused)?,
         }
         // Without a commit the last source transaction may go on in the next part.
-        if self.job.commit.is_some() { self.end_of_transaction(order) } else { Ok(()) }
+        if self.job.commit.is_some() || self.job.plan == Plan::Single {
+            self.end_of_transaction(order)?;
+        }
+        if self.job.commit.is_none() && self.job.plan == Plan::Single {
+            self.check_references(refused)?;
+        }
+        Ok(Copied::default())
+    }
+
+    /// Foreign keys are checked by COMMIT, which cannot say which write broke one: looked for before.
+    fn check_references(&self, refused: &BTreeMap<usize, Fault>) -> Result<(), Stop> {
+        let any: bool = self
+            .conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM sqlite_master m, pragma_foreign_key_list(m.name) WHERE m.type = 'table')",
+            )
+            .and_then(|mut query| query.query_row([], |row| row.get(0)))
+            .map_err(|error| Stop::from(during("look for foreign keys")(error)))?;
+        let write = if any { self.blame(refused)? } else { None };
+        match write {
+            None => Ok(()),
+            Some(write) => {
+                let broken = fault(FaultClass::Reference, "write record", "FOREIGN KEY constraint failed");
+                Err(Stop { fault: broken.code("787"), write: Some(write) })
+            }
+        }
+    }
+
+    /// Rows that were read from a table: only what differs is written.
+    fn copy(&self) -> Result<Copied, Stop> {
+        let mut copied = Copied::default();
+        for (write, shape) in self.job.writes.iter().zip(self.shapes) {
+            let WriteOp::Upsert(values) = &write.op else {
+                return Err(fault(FaultClass::Internal, "copy records", "only upserts can be copied").into());
+            };
+            match write::standing(self.conn, shape, values)? {
+                None => copied.inserted += 1,
+                Some(false) => copied.updated += 1,
+                Some(true) => {
+                    copied.unchanged += 1;
+                    continue;
+                }
+            }
+            write::do_write(self.conn, shape, &write.op, 0, None)?;
+        }
+        Ok(copied)
     }
 
     fn end_of_transaction(&self, order: &mut Order) -> Result<(), Stop> {
@@ -330,7 +380,7 @@ impl Attempt<'_> {
     }
 
     fn in_order(&self, order: &mut Order, refused: &mut BTreeMap<usize, Fault>) -> Result<(), Stop> {
-        let single = self.job.plan == Plan::Single;
+        let single = self.job.plan.leaves_out();
         for (place, (write, shape)) in self.job.writes.iter().zip(self.shapes).enumerate() {
             if order.transaction.is_some_and(|transaction| transaction != write.transaction) {
                 self.end_of_transaction(order)?;

@@ -37,7 +37,8 @@ pub(super) struct Layout {
     pub(super) relation: Arc<Relation>,
 }
 
-fn columns_of(table: &Table) -> Vec<RelationColumn> {
+/// A table's columns as its layout names them: those that a trigger can copy.
+pub(super) fn columns_of(table: &Table) -> Vec<RelationColumn> {
     let columns = table.schema.columns.iter().filter(|column| !column.generated);
     columns
         .map(|column| RelationColumn {

@@ -33,6 +33,7 @@ mod desk;
 mod guard;
 mod lock;
 mod look;
+mod reads;
 mod schema;
 mod source;
 mod trouble;
@@ -44,7 +45,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Source};
+use tandem_core::connect::{Apply, BoxFuture, Capture, Connector, Guards, Needs, Owner, Reads, Source};
 use tandem_core::{Fault, FaultClass, Finding, Position, TableName, TableSchema};
 use trouble::{during, fault};
 
@@ -168,6 +169,10 @@ impl Connector for SqliteApp {
         Box::pin(async move {
             Ok(Box::new(apply::SqliteApply::open(self, owner, stream).await?) as Box<dyn Apply>)
         })
+    }
+
+    fn open_reads(&self) -> BoxFuture<'_, Result<Box<dyn Reads>, Fault>> {
+        Box::pin(async move { Ok(Box::new(reads::SqliteReads::open(self).await?) as Box<dyn Reads>) })
     }
 
     fn open_guards(&self, owner: Owner) -> BoxFuture<'_, Result<Box<dyn Guards>, Fault>> {

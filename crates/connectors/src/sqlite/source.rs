@@ -121,6 +121,17 @@ impl Source for SqliteSource {
         })
     }
 
+    fn mark<'a>(&'a mut self, barriers: &'a [BarrierId]) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let (owner, barriers) = (self.owner, barriers.to_vec());
+            write(&self.desk, move |tx| {
+                still_ours(tx, owner)?;
+                barriers.iter().try_for_each(|barrier| changes::write_barrier(tx, barrier.0))
+            })
+            .await
+        })
+    }
+
     fn captured(&mut self) -> BoxFuture<'_, Result<Vec<TableName>, Fault>> {
         Box::pin(async move {
             let names = |conn: &mut Connection| {

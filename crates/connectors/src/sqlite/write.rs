@@ -214,6 +214,30 @@ fn set(
     execute(conn, shape, &sql, parameters).map(|rows| rows > 0)
 }
 
+/// Whether the record of an upsert is there, and stored as it is to be.
+pub(super) fn standing(conn: &Connection, shape: &Shape, values: &[Value]) -> Result<Option<bool>, Fault> {
+    let wanted = whole(shape, values.iter().map(Some))?;
+    let columns: Vec<_> = (0..wanted.len()).map(|place| shape.column(place)).collect();
+    let sql = format!("SELECT {} FROM {} WHERE {}", columns.join(", "), shape.name(), shape.key_is(1));
+    let key = shape.key.iter().filter_map(|place| wanted.get(*place).cloned());
+    let failed = |error| named(during("find record")(error), shape);
+    let mut query = conn.prepare_cached(&sql).map_err(failed)?;
+    let mut rows = query.query(params_from_iter(key)).map_err(failed)?;
+    let Some(row) = rows.next().map_err(failed)? else { return Ok(None) };
+    for (place, wanted) in wanted.iter().enumerate() {
+        let stored: Stored = row.get(place).map_err(failed)?;
+        // A whole number in a REAL column is stored as a float, which it is equal to.
+        let same = match (&stored, wanted) {
+            (Stored::Real(stored), Stored::Integer(wanted)) => *stored == *wanted as f64,
+            (stored, wanted) => stored == wanted,
+        };
+        if !same {
+            return Ok(Some(false));
+        }
+    }
+    Ok(Some(true))
+}
+
 fn there(conn: &Connection, shape: &Shape, key: &[Stored]) -> Result<bool, Fault> {
     let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", shape.name(), shape.key_is(1));
     conn.prepare_cached(&sql)

@@ -13,9 +13,11 @@
 
 pub mod apply;
 pub mod capture;
+pub mod copy;
 pub mod guard;
 pub mod owner;
 pub mod plan;
+pub mod reads;
 pub mod values;
 
 use bytes::Bytes;
@@ -183,6 +185,17 @@ macro_rules! promises {
             guard::the_last_guard_leaves_nothing_behind
             guard::a_table_that_is_not_captured_is_not_guarded
             guard::an_older_start_can_neither_arm_nor_disarm
+            reads::chunks_bring_every_row_once
+            reads::a_chunk_ends_with_the_row_that_is_too_much
+            reads::an_empty_table_has_no_chunk
+            reads::rows_are_read_by_their_keys
+            reads::rows_come_in_the_form_of_the_log
+            reads::a_read_shows_what_lies_before_its_barrier
+            reads::barriers_have_places_of_their_own
+            copy::copying_writes_what_differs_and_counts_it
+            copy::what_is_copied_is_equal_value_for_value
+            copy::loading_a_record_that_is_there_changes_nothing
+            copy::a_transaction_that_is_tried_record_by_record_is_checked_at_its_end
             values::values_come_through_capture_and_apply_unchanged
             values::odd_names_are_only_names
             values::a_schema_is_described_as_it_is

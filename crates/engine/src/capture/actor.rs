@@ -3,6 +3,7 @@
 //! Reading and the jobs in the source go on side by side: a table whose lock has to be waited for holds nobody up.
 
 use super::guarding::{self, Guarding};
+use super::marking::{MarkRequest, Marking};
 use super::place::Place;
 use super::route::Route;
 use super::source::{Ended, Jobs};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Capture, Captured, Connector, Owner};
 use tandem_core::{AppName, Fault, FaultClass, Position, Seq, StreamName};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How often it is looked whether there is room on the disk.
 const SPACE_EVERY: Duration = Duration::from_secs(1);
@@ -40,6 +41,8 @@ pub(crate) struct AppParts {
     pub(crate) status: watch::Sender<AppStatus>,
     /// Rung after each change of the status.
     pub(crate) bell: Arc<Notify>,
+    /// Who wants to know a place in the log.
+    pub(crate) marks: mpsc::Receiver<MarkRequest>,
 }
 
 /// See the module.
@@ -51,6 +54,7 @@ pub(crate) struct AppActor {
     /// Where a capture begins that has no position in any journal.
     start: Option<Position>,
     jobs: Jobs,
+    marking: Marking,
     guarding: Guarding,
     status: AppStatus,
     retry: Retry,
@@ -67,6 +71,7 @@ struct Room {
 enum Happened {
     Planned,
     Job(Ended),
+    Asked(MarkRequest),
     Guard(guarding::Ended),
     Captured(Result<Captured, Fault>),
     Time,
@@ -81,6 +86,7 @@ impl AppActor {
             group: 0,
             start: None,
             jobs: Jobs::default(),
+            marking: Marking::default(),
             guarding: Guarding::default(),
             status: AppStatus::default(),
             retry: Retry::default(),
@@ -115,7 +121,7 @@ impl AppActor {
                 let app = (&self.parts.connector, self.parts.owner);
                 let now = self.parts.env.now();
                 let seen = |barrier: &_| barriers.keys().any(|(seen, _)| seen == barrier);
-                self.jobs.begin(&plan, seen, app, now);
+                self.jobs.begin(&plan, seen, &mut self.marking, app, now);
                 self.guarding.begin(&plan, self.jobs.captured(), app, now);
                 self.open(&plan).await;
             }
@@ -123,6 +129,7 @@ impl AppActor {
             match self.wait().await {
                 Happened::Planned | Happened::Time => {}
                 Happened::Job(ended) => self.job_ended(ended),
+                Happened::Asked(request) => self.marking.ask(request, self.parts.owner),
                 Happened::Guard(ended) => self.guarding.note(ended, self.parts.env.now()),
                 Happened::Captured(Ok(captured)) => self.take(&plan, captured).await,
                 Happened::Captured(Err(fault)) => self.capture_failed(fault),
@@ -157,6 +164,7 @@ impl AppActor {
             biased;
             _ = self.parts.plan.changed() => Happened::Planned,
             ended = self.jobs.ended() => Happened::Job(ended),
+            Some(request) = self.parts.marks.recv() => Happened::Asked(request),
             ended = self.guarding.ended() => Happened::Guard(ended),
             captured = captured => Happened::Captured(captured),
             () = sleep => Happened::Time,
@@ -164,7 +172,7 @@ impl AppActor {
     }
 
     fn job_ended(&mut self, ended: Ended) {
-        match self.jobs.note(ended, self.parts.env.now()) {
+        match self.jobs.note(ended, &mut self.marking, self.parts.env.now()) {
             Ok(start) => {
                 if let Some(captured) = self.jobs.captured() {
                     self.guarding.forget(captured);
@@ -325,7 +333,10 @@ impl AppActor {
             let durable = sync(&*env, sink).await?;
             FailPoint::JournalSynced.pass();
             for barrier in &routed.barriers {
-                if let Some(seq) = sink.journal.with(|journal| journal.barrier(*barrier)) {
+                let Some(seq) = sink.journal.with(|journal| journal.barrier(*barrier)) else { continue };
+                if Marking::is_mark(*barrier) {
+                    self.marking.seen(*barrier, stream, seq);
+                } else {
                     self.status.barriers.entry((*barrier, stream.clone())).or_insert(seq);
                 }
             }

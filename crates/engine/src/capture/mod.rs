@@ -12,12 +12,14 @@ mod actor;
 mod bypass;
 mod guarding;
 mod line;
+mod marking;
 mod place;
 mod route;
 mod source;
 
 pub(crate) use actor::{AppActor, AppParts};
 pub(crate) use bypass::{Bypassed, Watch};
+pub(crate) use marking::Marks;
 pub(crate) use place::Place;
 
 use crate::stream::JournalHandle;

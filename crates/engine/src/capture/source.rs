@@ -2,6 +2,7 @@
 
 use super::AppPlan;
 use super::line::Line;
+use super::marking::Marking;
 use crate::retry::Retry;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,12 +33,14 @@ enum Job {
     Look,
     Enter(BarrierId, Vec<TableName>),
     Leave(Vec<TableName>),
+    Mark(Vec<BarrierId>),
 }
 
 enum Done {
     Looked(Vec<TableName>),
     Entered(Position),
     Left,
+    Marked,
 }
 
 impl Jobs {
@@ -46,13 +49,14 @@ impl Jobs {
         &mut self,
         plan: &AppPlan,
         seen: impl Fn(&BarrierId) -> bool,
+        marking: &mut Marking,
         (connector, owner): (&Arc<dyn Connector>, Owner),
         now: Duration,
     ) {
         if self.line.is_busy() || !self.retry.is_due(now) {
             return;
         }
-        let Some(job) = self.next(plan, seen) else { return };
+        let Some(job) = self.next(plan, seen, marking) else { return };
         let connector = connector.clone();
         self.line.begin(|source| async move {
             let mut source = match source {
@@ -66,20 +70,24 @@ impl Jobs {
                 Job::Look => source.captured().await.map(Done::Looked),
                 Job::Enter(barrier, tables) => source.enter(tables, *barrier).await.map(Done::Entered),
                 Job::Leave(tables) => source.leave(tables).await.map(|()| Done::Left),
+                Job::Mark(barriers) => source.mark(barriers).await.map(|()| Done::Marked),
             };
             Ended { source: Some(source), job, done }
         });
     }
 
-    fn next(&self, plan: &AppPlan, seen: impl Fn(&BarrierId) -> bool) -> Option<Job> {
+    fn next(&self, plan: &AppPlan, seen: impl Fn(&BarrierId) -> bool, marking: &mut Marking) -> Option<Job> {
         let Some(captured) = &self.captured else { return Some(Job::Look) };
         let leaving: Vec<TableName> = captured.difference(&plan.tables()).cloned().collect();
         if !leaving.is_empty() {
             return Some(Job::Leave(leaving));
         }
-        let (barrier, table) =
-            plan.entering.iter().find(|(id, _)| !self.written.contains(id) && !seen(id))?;
-        Some(Job::Enter(*barrier, vec![table.clone()]))
+        let entering = plan.entering.iter().find(|(id, _)| !self.written.contains(id) && !seen(id));
+        if let Some((barrier, table)) = entering {
+            return Some(Job::Enter(*barrier, vec![table.clone()]));
+        }
+        // A place in a log that holds nothing for us means nothing.
+        if captured.is_empty() { None } else { marking.next().map(Job::Mark) }
     }
 
     /// Waits for the job that is being done. Dropping the future leaves the job where it is.
@@ -88,7 +96,12 @@ impl Jobs {
     }
 
     /// Notes what came of a job. Returns where a capture begins that has no position yet, if a table has entered.
-    pub(super) fn note(&mut self, ended: Ended, now: Duration) -> Result<Option<Position>, Fault> {
+    pub(super) fn note(
+        &mut self,
+        ended: Ended,
+        marking: &mut Marking,
+        now: Duration,
+    ) -> Result<Option<Position>, Fault> {
         let keep = ended.done.as_ref().err().is_none_or(|fault| !fault.class.breaks_connection());
         self.line = Line::behind(ended.source.filter(|_| keep));
         let done = match ended.done {
@@ -110,7 +123,8 @@ impl Jobs {
                 let captured = self.captured.get_or_insert_default();
                 captured.retain(|table| !tables.contains(table));
             }
-            (Done::Entered(_) | Done::Left, _) => {}
+            (Done::Marked, Job::Mark(barriers)) => marking.written(&barriers),
+            (Done::Entered(_) | Done::Left | Done::Marked, _) => {}
         }
         Ok(None)
     }

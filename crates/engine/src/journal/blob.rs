@@ -47,6 +47,25 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Kept, Malformed> {
     Ok((change, stamp, key))
 }
 
+/// An integration key by itself, as bytes.
+pub(crate) fn encode_key(key: &IntegrationKey) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_row(&mut out, &Row::of(key.values().iter().cloned()));
+    out
+}
+
+/// What [`encode_key`] wrote.
+pub(crate) fn decode_key(bytes: Bytes) -> Result<IntegrationKey, Malformed> {
+    let mut input = Input::new(bytes);
+    if input.byte()? != VERSION {
+        return Err(Malformed("a kept key has an unknown version"));
+    }
+    let row = read_row(&mut input)?;
+    let places: Vec<usize> = (0..row.0.len()).collect();
+    let key = IntegrationKey::of(&row, &places).ok_or(Malformed("a kept key lacks a value"))?;
+    if input.is_at_end() { Ok(key) } else { Err(Malformed("a kept key goes on behind its end")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 mod errors;
 
 use super::{
-    ActivityFrom, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
+    ActivityFrom, Again, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
     SetAside, StatusCounts, Store, StoreError, Touching,
 };
 use crate::view::{ActivityEntry, Page};
@@ -22,6 +22,8 @@ pub struct MemoryStore {
 struct Inner {
     saved: Saved,
     errors: Errors,
+    again: Vec<(FlowId, Again)>,
+    again_noted: u64,
     activity: Vec<ActivityEntry>,
     conflicts: Vec<Conflict>,
     corrections: Vec<Correction>,
@@ -57,6 +59,22 @@ impl Store for MemoryStore {
                         entry.id = inner.activity.len() as u64 + 1;
                         numbers.push(entry.id);
                         inner.activity.push(entry);
+                    }
+                    Record::Copy(copy) => drop(inner.saved.copies.insert(copy.flow, *copy)),
+                    Record::NoCopy(flow) => {
+                        inner.saved.copies.remove(&flow);
+                        inner.again.retain(|(other, _)| *other != flow);
+                    }
+                    Record::Again { flow, keys } => {
+                        for key in keys {
+                            if !inner.again.iter().any(|(other, again)| *other == flow && again.key == key) {
+                                inner.again_noted += 1;
+                                inner.again.push((flow, Again { id: inner.again_noted, key }));
+                            }
+                        }
+                    }
+                    Record::NotAgain { flow, keys } => {
+                        inner.again.retain(|(other, again)| *other != flow || !keys.contains(&again.key));
                     }
                     Record::Conflict(conflict) => {
                         let same =
@@ -132,6 +150,17 @@ impl Store for MemoryStore {
 
     fn noted(&self, flow: FlowId, after: Seq, through: Seq) -> Result<BTreeSet<Seq>, StoreError> {
         Ok(self.with(|inner| inner.errors.noted(flow, after, through)))
+    }
+
+    fn again(&self, flow: FlowId, after: u64, limit: usize) -> Result<Vec<Again>, StoreError> {
+        Ok(self.with(|inner| {
+            let beyond = inner.again.iter().filter(|(other, again)| *other == flow && again.id > after);
+            beyond.map(|(_, again)| again.clone()).take(limit).collect()
+        }))
+    }
+
+    fn again_count(&self, flow: FlowId) -> Result<u64, StoreError> {
+        Ok(self.with(|inner| inner.again.iter().filter(|(other, _)| *other == flow).count() as u64))
     }
 
     fn conflicts(

@@ -6,6 +6,7 @@
 //! The journal is not in here: positions in it are Seqs, and where a record and the destination's watermark
 //! differ, the watermark is right.
 
+mod copies;
 #[cfg(any(test, feature = "simulation"))]
 pub mod memory;
 mod set_aside;
@@ -22,11 +23,13 @@ use tandem_core::lifecycle::{MapState, QueueFate, Window};
 use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::rules::{Rule, RuleState};
 use tandem_core::{
-    AppName, BarrierId, Epoch, JournalId, KeyHash, LaneId, MapName, RateCap, Seq, StreamName, WallTime,
+    AppName, BarrierId, Epoch, IntegrationKey, JournalId, KeyHash, LaneId, MapName, RateCap, Seq, StreamName,
+    WallTime,
 };
 
 pub use crate::journal::{FlowId, Holes};
 pub use crate::two_way::{Conflict, Correction};
+pub use copies::{Again, CopyCounts, CopyRecord, CopyStage, Refresh};
 pub use set_aside::{
     Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside, StatusCounts,
 };
@@ -115,6 +118,12 @@ pub trait Store: Send + Sync {
 
     /// The Seqs of a flow that have an entry, beyond `after` and up to `through`.
     fn noted(&self, flow: FlowId, after: Seq, through: Seq) -> Result<BTreeSet<Seq>, StoreError>;
+
+    /// A page of the records that the initial sync of a flow looks at again, by rising number from beyond `after`.
+    fn again(&self, flow: FlowId, after: u64, limit: usize) -> Result<Vec<Again>, StoreError>;
+
+    /// How many those are.
+    fn again_count(&self, flow: FlowId) -> Result<u64, StoreError>;
 
     /// A page of the conflicts of a map, or of all, the newest first; before this number, if it is given.
     fn conflicts(
@@ -253,6 +262,24 @@ pub enum Record {
         /// With no larger number than this.
         up_to: u64,
     },
+    /// The initial sync of a flow.
+    Copy(Box<CopyRecord>),
+    /// Nothing is to be known any more of the initial sync of a flow.
+    NoCopy(FlowId),
+    /// The initial sync of a flow has to look at these records again; those that it has to already are the same ones.
+    Again {
+        /// Whose.
+        flow: FlowId,
+        /// Which.
+        keys: Vec<IntegrationKey>,
+    },
+    /// It need not look at these again: they are as they are to be, or errors.
+    NotAgain {
+        /// Whose.
+        flow: FlowId,
+        /// Which.
+        keys: Vec<IntegrationKey>,
+    },
     /// Two changes of a record that did not know each other. Saved again, it is the same one.
     Conflict(Box<Conflict>),
     /// A winner is to be written back to its own side.
@@ -281,6 +308,8 @@ pub struct Saved {
     pub streams: BTreeMap<StreamName, StreamRecord>,
     /// The rules, by name.
     pub rules: BTreeMap<Arc<str>, RuleRecord>,
+    /// The initial syncs of flows, those that have ended included.
+    pub copies: BTreeMap<FlowId, CopyRecord>,
 }
 
 /// The engine's own numbers.
@@ -403,6 +432,9 @@ pub struct RetryRecord {
     pub actor: String,
     /// Why, in their words.
     pub reason: String,
+    /// The most records a second.
+    #[serde(default)]
+    pub rate: Option<RateCap>,
     /// It is to end, whatever is left.
     pub cancelled: bool,
 }

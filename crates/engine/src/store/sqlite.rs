@@ -4,15 +4,17 @@
 //! can read them and a later version can add fields. Errors and activity are rows, since there may be many; the change
 //! of an error is bytes, for its values have to come back exactly as they were.
 
+mod again;
 mod errors;
 mod two_way;
 
 use super::{
-    ActivityFrom, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
+    ActivityFrom, Again, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
     SetAside, StatusCounts, Store, StoreError, Touching,
 };
 use crate::journal::blob;
 use crate::view::{ActivityEntry, Page};
+use again::AGAIN;
 use errors::{ERRORS, FROM_1, FROM_2};
 use rusqlite::{Connection, params};
 use serde::de::DeserializeOwned;
@@ -25,7 +27,7 @@ use two_way::TWO_WAY;
 
 /// The version of the tables below. A file of a later version is refused, one of an earlier version is brought up
 /// to this one when it is opened.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
     CREATE TABLE record (kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT;
@@ -57,12 +59,13 @@ impl SqliteStore {
         let version: i64 =
             connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         let steps = match version {
-            0 => format!("{TABLES} {ERRORS} {TWO_WAY}"),
-            1 => format!("ALTER TABLE error RENAME TO error_1; {ERRORS} {FROM_1} {TWO_WAY}"),
+            0 => format!("{TABLES} {ERRORS} {TWO_WAY} {AGAIN}"),
+            1 => format!("ALTER TABLE error RENAME TO error_1; {ERRORS} {FROM_1} {TWO_WAY} {AGAIN}"),
             2 => format!(
-                "ALTER TABLE error RENAME TO error_2; DROP INDEX error_map; DROP INDEX error_key; {ERRORS} {FROM_2} {TWO_WAY}"
+                "ALTER TABLE error RENAME TO error_2; DROP INDEX error_map; DROP INDEX error_key; {ERRORS} {FROM_2} {TWO_WAY} {AGAIN}"
             ),
-            3 => TWO_WAY.to_owned(),
+            3 => format!("{TWO_WAY} {AGAIN}"),
+            4 => AGAIN.to_owned(),
             VERSION => String::new(),
             later => {
                 return Err(StoreError {
@@ -130,6 +133,10 @@ impl Store for SqliteStore {
                     .into_iter()
                     .map(|rule| (rule.declared.name.clone(), rule))
                     .collect(),
+                copies: documents::<super::CopyRecord>(connection, "copy")?
+                    .into_iter()
+                    .map(|copy| (copy.flow, copy))
+                    .collect(),
             })
         })
     }
@@ -178,6 +185,15 @@ impl Store for SqliteStore {
                         Record::NoRule(name) => {
                             remove("rule", name)?;
                         }
+                        Record::Copy(copy) => {
+                            put("copy", &copy.flow.0.to_string(), serde_json::to_string(copy)?)?;
+                        }
+                        Record::NoCopy(flow) => {
+                            remove("copy", &flow.0.to_string())?;
+                            again::forget(&transaction, *flow)?;
+                        }
+                        Record::Again { flow, keys } => again::note(&transaction, *flow, keys)?,
+                        Record::NotAgain { flow, keys } => again::done(&transaction, *flow, keys)?,
                         Record::Activity(entry) => {
                             transaction
                                 .prepare_cached("INSERT INTO activity (map, document) VALUES (?1, ?2)")?
@@ -272,6 +288,14 @@ impl Store for SqliteStore {
 
     fn noted(&self, flow: FlowId, after: Seq, through: Seq) -> Result<BTreeSet<Seq>, StoreError> {
         self.find_noted(flow, after, through)
+    }
+
+    fn again(&self, flow: FlowId, after: u64, limit: usize) -> Result<Vec<Again>, StoreError> {
+        self.with("read what is copied again", |connection| again::page(connection, flow, after, limit))
+    }
+
+    fn again_count(&self, flow: FlowId) -> Result<u64, StoreError> {
+        self.with("count what is copied again", |connection| again::count(connection, flow))
     }
 
     fn conflicts(

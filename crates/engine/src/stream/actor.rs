@@ -15,6 +15,7 @@ mod standing;
 mod tidying;
 
 use super::bucket::Bucket;
+use super::copying::Copying;
 use super::journal::JournalHandle;
 use super::lane::{LaneContext, LaneEnd, LaneRun, Orders, Progress, Terms};
 use super::plan::{ByClass, StreamPlan, StreamStatus};
@@ -88,6 +89,7 @@ struct Lane {
     run: Option<Run>,
     connection: Option<Box<dyn Apply>>,
     trial: Trial,
+    copying: Copying,
     bucket: Bucket,
     position: Position,
     retry: Retry,
@@ -107,6 +109,8 @@ struct Run {
     /// The flows that it was told to wait for with deletes.
     outside: BTreeMap<FlowId, bool>,
     terms: Terms,
+    /// Its members that have windows to write, as far as it was told.
+    copies: BTreeSet<FlowId>,
     orders: watch::Sender<Orders>,
     kill: Arc<Notify>,
 }
@@ -259,6 +263,7 @@ impl StreamActor {
             run: None,
             connection: None,
             trial: Trial::default(),
+            copying: Copying::default(),
             bucket: Bucket::default(),
             position: Position::default(),
             retry: Retry::default(),

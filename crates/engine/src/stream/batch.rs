@@ -5,7 +5,7 @@ use crate::journal::{Piece, PieceEnd, Record};
 use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tandem_core::map::{Projected, Projection, Refusal};
+use tandem_core::map::{FlowSpec, Projected, Projection, Refusal};
 use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write, WriteOp};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
@@ -37,7 +37,8 @@ impl Member {
         Self { flow, from, kept, projections: Vec::new() }
     }
 
-    fn project(&mut self, record: &Record) -> Result<Projected, Refusal> {
+    /// What a record asks for.
+    pub(super) fn project(&mut self, record: &Record) -> Result<Projected, Refusal> {
         let relation = &record.change.relation;
         let found = self.projections.iter().position(|(known, _)| Arc::ptr_eq(known, relation));
         let place = found.unwrap_or_else(|| {
@@ -54,6 +55,14 @@ impl Member {
             None => Err(Refusal::MissingKey),
         }
     }
+}
+
+/// The fault of a record that asks for nothing that could be written.
+pub(super) fn unprojectable(refusal: &Refusal, spec: &FlowSpec) -> Fault {
+    Fault::new(FaultClass::Application, "project the record", refusal.to_string())
+        .code(refusal.code())
+        .fix(refusal.fix())
+        .table(spec.source.to_string())
 }
 
 /// Consecutive changes of a lane's members, as writes.
@@ -118,11 +127,7 @@ impl Batch {
                     batch.records.push(record);
                 }
                 Err(refusal) => {
-                    let fault =
-                        Fault::new(FaultClass::Application, "project the record", refusal.to_string())
-                            .code(refusal.code())
-                            .fix(refusal.fix())
-                            .table(member.flow.spec.source.to_string());
+                    let fault = unprojectable(&refusal, &member.flow.spec);
                     batch.refused.push(SetAside::of(&record, &member.flow.spec, fault, now));
                 }
             }

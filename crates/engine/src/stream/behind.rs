@@ -75,6 +75,25 @@ impl LaneRun {
         Ok(())
     }
 
+    /// What is to be saved of the errors that rows make pointless which were read and written. Also of one that changes a
+    /// key: the record under its other key is read and written as well, sooner or later.
+    pub(super) fn superseded_by(
+        &self,
+        rows: &[JournalRecord],
+        spec: &FlowSpec,
+    ) -> Result<Vec<Record>, Unreadable> {
+        let (older, now) = (self.older(rows)?, self.context.env.wall());
+        let mut pointless = Vec::new();
+        for row in rows {
+            for key in spec.keys_of(&row.change) {
+                let same_hash = older.get(&(spec.map.clone(), key.hash())).into_iter().flatten();
+                let before = same_hash.filter(|older| older.key == key && older.seq < row.seq);
+                pointless.extend(before.map(|older| superseded(older, row, spec, now)));
+            }
+        }
+        Ok(pointless)
+    }
+
     /// The older changes of the records that these are about, by the hashes of their keys.
     fn older(&self, records: &[JournalRecord]) -> Result<BTreeMap<RecordOf, Vec<Older>>, Unreadable> {
         let mut keys: BTreeMap<FlowId, BTreeMap<KeyHash, Vec<IntegrationKey>>> = BTreeMap::new();

@@ -8,6 +8,7 @@
 
 use super::batch::{Batch, KeptRange, Member};
 use super::bucket::{Bucket, at_once};
+use super::copying::Copying;
 use super::feed::{ErrorFeed, Feed};
 use super::journal::JournalHandle;
 use super::pace::Pace;
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::connect::{Advance, Apply, Begin, Outcome, Part, Plan};
+use tandem_core::connect::{Advance, Applied, Apply, Begin, Outcome, Part, Plan};
 use tandem_core::{Fault, FaultClass, LaneId, Position, Seq};
 use tokio::sync::watch;
 
@@ -134,10 +135,13 @@ pub(crate) struct LaneRun {
     /// members depend on. Empty for the live lane.
     pub(super) leaders: Vec<watch::Receiver<Progress>>,
     pub(crate) progress: watch::Sender<Progress>,
+    /// Told when a window of an initial sync waits.
+    pub(super) desks: Vec<watch::Receiver<u64>>,
     pub(super) terms: Terms,
     /// What is still to be paid for under the cap.
     pub(super) bucket: Bucket,
     pub(super) trial: Trial,
+    pub(super) copying: Copying,
     /// The source's position where the lane stands, as far as this run knows it.
     pub(crate) position: Position,
     /// When the batch that is being applied was begun with.
@@ -172,6 +176,7 @@ impl LaneRun {
         loop {
             let orders = *self.orders.borrow_and_update();
             let durable = *self.durable.borrow_and_update();
+            self.desks.iter_mut().for_each(|desk| drop(desk.borrow_and_update()));
             let led = self.leaders.iter_mut().map(|leader| leader.borrow_and_update().cursor).min();
             let cursor = self.progress.borrow().cursor;
             if orders.stop {
@@ -182,6 +187,15 @@ impl LaneRun {
             }
             if let Err(end) = self.restore().await {
                 return end;
+            }
+            // Who is about to join another lane holds that one up.
+            if orders.until.is_none()
+                && let Some((flow, desk, window, done)) = self.window_due()
+            {
+                match self.write_window(flow, &desk, &window, done).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                }
             }
             let bound = orders.until.unwrap_or(durable).min(led.unwrap_or(durable)).min(durable);
             if bound <= cursor {
@@ -203,17 +217,21 @@ impl LaneRun {
                 self.wait_for(wait).await;
                 continue;
             }
+            let mut limit = pace.limit(bound);
+            if let Some(cap) = self.terms.cap.filter(|_| self.retry.is_some()) {
+                limit.records = limit.records.min(at_once(cap));
+            }
             let piece = match ahead.take() {
                 Some(piece) if piece.through <= bound => Ok(piece),
                 // Read under a bound that has been drawn nearer since.
                 Some(_) => match self.reader() {
                     Ok(anew) => {
                         reader = anew;
-                        reader.next(pace.limit(bound))
+                        reader.next(limit)
                     }
                     Err(error) => Err(error),
                 },
-                None => reader.next(pace.limit(bound)),
+                None => reader.next(limit),
             };
             let piece = match piece {
                 Ok(piece) => piece,
@@ -286,7 +304,13 @@ impl LaneRun {
     }
 
     async fn wait(&mut self) {
-        let Self { orders, durable, leaders, .. } = self;
+        let Self { orders, durable, leaders, desks, .. } = self;
+        let desk_changed = async {
+            if desks.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            let _ = select_all(desks.iter_mut().map(|desk| Box::pin(moved(desk)))).await;
+        };
         let leader_moved = async {
             if leaders.is_empty() {
                 std::future::pending::<()>().await;
@@ -298,6 +322,7 @@ impl LaneRun {
             () = moved(orders) => {}
             () = moved(durable) => {}
             () = leader_moved => {}
+            () = desk_changed => {}
         }
     }
 
@@ -408,10 +433,10 @@ impl LaneRun {
                     Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
             }
             plan = match plan {
-                Plan::Fast => Plan::Exact,
+                Plan::Fast | Plan::Copy | Plan::Load => Plan::Exact,
                 Plan::Exact => Plan::Single,
                 // Begun again without what was refused, since something else stands behind it.
-                Plan::Single => Plan::Single,
+                Plan::Single | Plan::SingleOpen => Plan::Single,
             };
         }
     }
@@ -428,7 +453,9 @@ impl LaneRun {
         let apart = commit && plan == Plan::Single;
         let advance = commit.then(|| Advance { to: batch.through, position: batch.position() });
         let first = if apart { None } else { advance.clone() };
-        match self.part(begin, &batch.writes, plan, first).await {
+        // What a transaction has put off is checked where it ends.
+        let plan_here = if plan == Plan::Single && !commit { Plan::SingleOpen } else { plan };
+        match self.part(begin, &batch.writes, plan_here, first).await {
             Ok(refused) => {
                 let because = refused.first().map(|(_, fault)| fault.clone());
                 if let (Noted::Again, Some(fault)) =
@@ -472,6 +499,17 @@ impl LaneRun {
         plan: Plan,
         commit: Option<Advance>,
     ) -> Result<Vec<(usize, Fault)>, LaneFault> {
+        self.parts(begin, writes, plan, commit).await.map(|applied| applied.refused)
+    }
+
+    /// The same, with all that came of it.
+    pub(super) async fn parts(
+        &mut self,
+        begin: Option<Begin>,
+        writes: &[tandem_core::Write],
+        plan: Plan,
+        commit: Option<Advance>,
+    ) -> Result<Applied, LaneFault> {
         let to = commit.as_ref().map(|advance| advance.to);
         let Some(apply) = &mut self.apply else {
             let fault = Fault::new(FaultClass::Internal, "apply", "the lane has no connection");
@@ -512,7 +550,7 @@ impl LaneRun {
             self.trial.left_out.clear();
         }
         match applied {
-            Ok(applied) => Ok(applied.refused),
+            Ok(applied) => Ok(applied),
             Err(failed) => {
                 let broken = failed.outcome == Outcome::Unknown || failed.fault.class.breaks_connection();
                 let blamed = failed.write.and_then(|place| writes.get(place));

@@ -24,6 +24,7 @@ mod actor;
 mod batch;
 mod behind;
 mod bucket;
+mod copying;
 mod feed;
 mod journal;
 mod lane;

@@ -4,6 +4,7 @@
 //! the plan it has come. Whoever waits for an effect waits for a status of at least the version that asked for it;
 //! an older status says nothing, however right it looks.
 
+use crate::copy::Desk;
 use crate::store::{FlowId, StreamRecord};
 use crate::two_way::BothWays;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use tandem_core::map::{FlowSpec, Projection};
 use tandem_core::{Fault, FaultClass, RateCap, Seq, Target};
 
 /// What is wanted of a stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct StreamPlan {
     /// Rises with each change.
     pub(crate) version: u64,
@@ -23,7 +24,7 @@ pub(crate) struct StreamPlan {
 }
 
 /// What is wanted of a flow.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct FlowPlan {
     pub(crate) flow: FlowId,
     pub(crate) spec: FlowSpec,
@@ -45,6 +46,8 @@ pub(crate) struct FlowPlan {
     pub(crate) target: Arc<Target>,
     /// Where errors of its map are in this stream.
     pub(crate) family: Arc<Family>,
+    /// Its initial sync, while that goes on.
+    pub(crate) copy: Option<Arc<Desk>>,
     /// Set if its map goes both ways.
     pub(crate) both_ways: Option<Arc<BothWays>>,
     /// Set if it does not follow the journal, but tries the errors of its family again.

@@ -10,11 +10,12 @@
 //! while the other map is behind is no error either; the lane says that it waits.
 
 use super::batch::Batch;
+use super::copying::covered;
 use super::lane::{LaneEnd, LaneFault, LaneRun};
 use crate::store::{ErrorStatus, FlowId, Record, SetAside, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::connect::{Advance, Plan};
-use tandem_core::{Fault, FaultClass, Seq, Write};
+use tandem_core::{Fault, FaultClass, IntegrationKey, Seq, Write};
 
 /// So many refusals in a row of one flow are not bad records but a bad destination: a condition, not a heap of
 /// errors.
@@ -152,7 +153,8 @@ impl LaneRun {
                 return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::new())));
             };
             let behind = self.others_at.get(&record.flow).is_some_and(|others| *others < record.seq);
-            if fault.class == FaultClass::Reference && behind {
+            let covered = member.flow.copy.as_ref().is_some_and(|desk| desk.covers());
+            if fault.class == FaultClass::Reference && behind && !covered {
                 self.rollback().await;
                 return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::from([record.flow]))));
             }
@@ -169,6 +171,7 @@ impl LaneRun {
 
     /// Notes errors durably. The commit that passes over their records comes after this, never before.
     pub(crate) async fn set_aside(&mut self, errors: &[SetAside]) -> Result<(), LaneEnd> {
+        let errors = self.without_covered(errors).map_err(LaneEnd::Forgetful)?;
         if errors.is_empty() {
             return Ok(());
         }
@@ -188,14 +191,33 @@ impl LaneRun {
         self.trial.noted = true;
         self.context.store.save(&records).map_err(LaneEnd::Forgetful)?;
         self.progress.send_modify(|progress| {
-            for error in errors {
+            for error in &errors {
                 progress.refused.entry(error.flow).or_default().add(error.fault.class, 1);
             }
         });
-        for error in errors {
+        for error in &errors {
             tracing::warn!(map = %error.map, seq = %error.seq, class = %error.fault.class, code = error.fault.code, "record set aside: {}", error.fault);
         }
         Ok(())
+    }
+
+    /// Leaves out what an initial sync covers: those records are noted, to be looked at again.
+    fn without_covered(&self, errors: &[SetAside]) -> Result<Vec<SetAside>, StoreError> {
+        let mut stay = Vec::with_capacity(errors.len());
+        let mut again: BTreeMap<FlowId, Vec<IntegrationKey>> = BTreeMap::new();
+        for error in errors {
+            let member = self.members.get(&error.flow);
+            match member.and_then(|member| covered(member.flow.copy.as_ref(), &member.flow.spec, error)) {
+                None => stay.push(error.clone()),
+                Some(keys) => again.entry(error.flow).or_default().extend(keys),
+            }
+        }
+        if !again.is_empty() {
+            let records: Vec<Record> =
+                again.into_iter().map(|(flow, keys)| Record::Again { flow, keys }).collect();
+            self.context.store.save(&records)?;
+        }
+        Ok(stay)
     }
 
     /// Forgets what was noted of changes that were not committed after all: they are tried anew, and what comes of them
@@ -225,7 +247,7 @@ impl LaneRun {
 }
 
 /// Whether the destination refused a record, and another plan may find which or do without.
-fn is_refusal(failed: &LaneFault) -> bool {
+pub(super) fn is_refusal(failed: &LaneFault) -> bool {
     failed.fault.class.is_about_record() && !failed.broken
 }
 

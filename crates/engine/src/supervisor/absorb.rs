@@ -6,7 +6,7 @@ use crate::failpoint::FailPoint;
 use crate::store::{MapRecord, Record, StoreError};
 use crate::stream::Place;
 use crate::view::ActivityEntry;
-use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, step};
+use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, duties, step};
 use tandem_core::{Fault, FaultClass, MapName};
 
 impl Supervisor {
@@ -28,6 +28,15 @@ impl Supervisor {
                 entry.from = Some(next.state.phase.to_string());
                 entry.to = Some(state.phase.to_string());
                 entry.reason = state.holds.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                match event {
+                    Event::Entered if duties(&state).copy => entry.event = "copy.begun".to_owned(),
+                    Event::Copied { clean } => {
+                        entry.event = if clean { "copy.ended" } else { "copy.failed" }.to_owned();
+                        let view = self.initial_sync_view(&next);
+                        entry.detail = view.map(|view| view.to_string()).unwrap_or_default();
+                    }
+                    _ => {}
+                }
                 tracing::info!(map = %name, from = %next.state.phase, to = %state.phase, "state changed");
                 let blocked = event == Event::CaughtUp && next.blocked.take().is_some();
                 if blocked && !only_holds(&next, &self.world.hold_source) {
@@ -106,6 +115,11 @@ impl Supervisor {
             && record.flows.iter().all(|flow| flow.start.is_some())
         {
             facts.push(Event::Entered);
+        }
+        if duties(&record.state).copy
+            && let Some(clean) = self.copied(record)
+        {
+            facts.push(Event::Copied { clean });
         }
         // Said once: a fact that comes again with each turn would keep the map from being let go.
         let hold = Hold::System("gap_detected".into());

@@ -1,11 +1,12 @@
 //! Requests: all or nothing, recorded before anything is done.
 
 use super::Supervisor;
+use super::copying::{begun_by, meant};
 use super::limiting::span;
 use super::skip::fate_of;
 use crate::failpoint::FailPoint;
 use crate::request::{Accepted, Blocker, Planned, PlannedMap, Rejected, Request, WindowEnd};
-use crate::store::{FlowId, FlowRecord, Holes, MapRecord, Record};
+use crate::store::{CopyRecord, FlowId, FlowRecord, Holes, MapRecord, Record};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::lifecycle::{
     Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, Window, step,
@@ -106,10 +107,12 @@ impl Supervisor {
         let cap = request.rate.map(|per_second| RateCap { per_second, asked_at: self.now() });
         let mut records = Vec::new();
         let mut changed = Vec::new();
+        let (mut uncopied, mut copies) = (Vec::new(), Vec::new());
         for (mut record, state) in next {
             let name = record.map.name.clone();
+            let action = meant(request.action, &record.state);
             let mut entry =
-                self.note(&format!("map.{}", request.action.name()), &name, &request.actor, &request.reason);
+                self.note(&format!("map.{}", action.name()), &name, &request.actor, &request.reason);
             entry.from = Some(record.state.phase.to_string());
             entry.to = Some(state.phase.to_string());
             if !request.maps.contains(&name) {
@@ -119,6 +122,7 @@ impl Supervisor {
                 entry.detail = format!("goes along with {}", list(&request.maps));
             }
             if state.phase == Phase::NotRunning {
+                uncopied.extend(record.flows.iter().map(|flow| flow.flow));
                 engine.leaving.extend(record.flows.iter().map(|flow| flow.stream.source.clone()));
                 record.blocked = None;
                 if request.action == Action::Stop(Some(QueueFate::Preserve)) {
@@ -161,6 +165,9 @@ impl Supervisor {
                 self.leave_behind(&mut record, fate, request, true, &mut engine.next_flow)?;
                 record.blocked = None;
             }
+            if request.maps.contains(&name) {
+                copies.extend(begun_by(action, &record, self.now()));
+            }
             record.rate = rate_of(request, cap, record.rate, state.phase);
             if let Some(cap) = record.rate.filter(|_| state.phase == Phase::Resuming) {
                 entry.detail = said(&entry.detail, &format!("at most {} records a second", cap.per_second));
@@ -184,6 +191,10 @@ impl Supervisor {
         if engine != self.engine {
             records.push(Record::Engine(engine.clone()));
         }
+        // One that begins anew has nothing left of the one before.
+        let anew = copies.iter().map(|copy: &CopyRecord| copy.flow);
+        records.extend(uncopied.iter().copied().chain(anew).map(Record::NoCopy));
+        records.extend(copies.iter().map(|copy| Record::Copy(Box::new(copy.clone()))));
         if matches!(request.action, Action::Resume(_)) {
             FailPoint::ResumeUnrecorded.pass();
         }
@@ -194,6 +205,8 @@ impl Supervisor {
             _ => {}
         }
         self.engine = engine;
+        uncopied.into_iter().for_each(|flow| self.copies.forget(flow));
+        copies.into_iter().for_each(|copy| self.copies.begin(copy));
         let maps = changed.iter().map(|record| (record.map.name.clone(), record.state.phase)).collect();
         for record in changed {
             tracing::info!(map = %record.map.name, action = request.action.name(), actor = request.actor, to = %record.state.phase, "accepted");
@@ -261,7 +274,11 @@ impl Supervisor {
                     );
                 }
                 Action::Resume(_) => events.extend(self.resumed(name, request.action)),
-                other => events.push(((*name).clone(), Event::Act(other))),
+                other => {
+                    let state = self.maps.get(*name).map(|record| &record.state);
+                    let action = state.map_or(other, |state| meant(other, state));
+                    events.push(((*name).clone(), Event::Act(action)));
+                }
             }
         }
         in_order(events)
@@ -386,14 +403,12 @@ fn list(maps: &[MapName]) -> String {
 /// What this version cannot do yet is said before the state is looked at: no state would help.
 fn supported(action: Action) -> Result<(), Rejected> {
     let missing = match action {
-        Action::Run { initial_sync: true } => {
-            "this version cannot copy records yet: load both sides, then run with --no-initial-sync"
-        }
-        Action::Rerun { .. } | Action::SkipInitialSync => "this version has no initial sync yet",
         Action::Edit | Action::Delete => {
             "this version takes maps from the config file only: change it and restart"
         }
-        Action::Run { initial_sync: false }
+        Action::Run { .. }
+        | Action::Rerun { .. }
+        | Action::SkipInitialSync
         | Action::Pause
         | Action::Resume(_)
         | Action::Skip(_)

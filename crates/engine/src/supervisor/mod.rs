@@ -9,6 +9,7 @@ mod absorb;
 mod act;
 mod backing;
 mod bypassing;
+mod copying;
 mod dropping;
 mod holding;
 mod leaving;
@@ -26,7 +27,8 @@ mod windows;
 pub(crate) use act::{Prepared, parents_along};
 pub(crate) use windows::Stuck;
 
-use crate::capture::{AppActor, AppParts, AppPlan, AppStatus};
+use crate::capture::{AppActor, AppParts, AppPlan, AppStatus, Marks};
+use crate::copy::CHUNK_ROWS;
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
@@ -37,6 +39,7 @@ use crate::store::{
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
 use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
+use copying::Copies;
 use holding::Changes;
 use limiting::Watched;
 use resuming::Watching;
@@ -59,6 +62,8 @@ pub struct Tuning {
     pub pulse: Duration,
     /// How much of a journal is kept although it is applied, for a destination that loses its last transactions.
     pub keep_applied_bytes: u64,
+    /// Rows that an initial sync reads at once, at most.
+    pub chunk_rows: usize,
     /// The journal's own settings.
     pub journal: JournalSettings,
 }
@@ -68,6 +73,7 @@ impl Default for Tuning {
         Self {
             pulse: Duration::from_millis(250),
             keep_applied_bytes: 64 << 20,
+            chunk_rows: CHUNK_ROWS,
             journal: JournalSettings::default(),
         }
     }
@@ -175,6 +181,7 @@ pub(crate) struct Supervisor {
     snapshots: watch::Sender<Arc<Snapshot>>,
     conditions: BTreeMap<(MapName, ConditionKind), Condition>,
     errors: Errors,
+    copies: Copies,
     /// Retries that are at work, and whose turn it is.
     turns: BTreeMap<FlowId, Turn>,
     /// Preserved queues of which nothing is left, as of which end of the journal.
@@ -202,6 +209,7 @@ struct StreamHandle {
 struct AppHandle {
     plan: watch::Sender<Arc<AppPlan>>,
     status: watch::Receiver<AppStatus>,
+    marks: Marks,
 }
 
 impl Supervisor {
@@ -234,6 +242,7 @@ impl Supervisor {
             snapshots,
             conditions: BTreeMap::new(),
             errors: Errors::default(),
+            copies: Copies::new(saved.copies),
             turns: BTreeMap::new(),
             used_up: BTreeMap::new(),
             watched: BTreeMap::new(),
@@ -314,6 +323,10 @@ impl Supervisor {
             if let Err(error) = self.absorb() {
                 tracing::error!("a change of state could not be saved: {error}");
             }
+            self.work_on_copies();
+            if let Err(error) = self.work_on_refreshes() {
+                tracing::error!("what came of a refresh could not be saved: {error}");
+            }
             if let Err(error) = self.work_on_retries() {
                 tracing::error!("what came of a retry could not be saved: {error}");
             }
@@ -380,13 +393,15 @@ impl Supervisor {
 
     /// Brings streams, apps and their plans in line with the states.
     fn push_plans(&mut self) -> Result<(), JournalError> {
+        self.set_up_copies();
         for stream in plans::streams(&self.maps) {
             if !self.streams.contains_key(&stream) {
                 self.open_stream(&stream)?;
             }
         }
         let journal = |stream: &StreamName| self.streams.get(stream).map(|handle| handle.journal.clone());
-        let wanted = plans::stream_flows(&self.maps, &self.dependents, &self.trying(), &journal);
+        let desks = self.copies.desks();
+        let wanted = plans::stream_flows(&self.maps, &self.dependents, &self.trying(), desks, &journal);
         self.version += 1;
         for (stream, flows) in &wanted {
             let Some(handle) = self.streams.get(stream) else { continue };
@@ -480,6 +495,7 @@ impl Supervisor {
         let Some(connector) = self.world.apps.get(app).cloned() else { return };
         let (plan, planned) = watch::channel(Arc::new(AppPlan::default()));
         let (status, statuses) = watch::channel(AppStatus::default());
+        let (marks, asked) = Marks::channel();
         let actor = AppActor::new(AppParts {
             env: self.world.env.clone(),
             disk: self.world.disk.clone(),
@@ -490,8 +506,9 @@ impl Supervisor {
             plan: planned,
             status,
             bell: self.bell.clone(),
+            marks: asked,
         });
-        self.apps.insert(app.clone(), AppHandle { plan, status: statuses });
+        self.apps.insert(app.clone(), AppHandle { plan, status: statuses, marks });
         self.world.env.spawn("app", Box::pin(actor.run_planned()));
     }
 

@@ -1,6 +1,7 @@
 //! From the states of the maps to what is wanted of streams and apps. Pure.
 
 use crate::capture::{Sink, Watch};
+use crate::copy::Desk;
 use crate::journal::{FlowSpec as JournalFlow, Span};
 use crate::store::{FlowId, FlowRecord, Holes, MapRecord, RetryRecord, Skipped};
 use crate::stream::{Family, FlowPlan, JournalHandle, RetryPlan};
@@ -29,6 +30,7 @@ pub(super) fn stream_flows(
     maps: &BTreeMap<MapName, MapRecord>,
     dependents: &Dependents,
     trying: &BTreeSet<FlowId>,
+    desks: &BTreeMap<FlowId, Arc<Desk>>,
     journal: &dyn Fn(&StreamName) -> Option<Arc<JournalHandle>>,
 ) -> StreamFlows {
     let relatives: BTreeMap<&MapName, BTreeSet<MapName>> =
@@ -54,6 +56,7 @@ pub(super) fn stream_flows(
             let tells = record.map.direction != Direction::Both || both_ways.is_some();
             let plan = FlowPlan {
                 family,
+                copy: desks.get(&flow.flow).cloned(),
                 both_ways,
                 retry: None,
                 flow: flow.flow,
@@ -74,6 +77,7 @@ pub(super) fn stream_flows(
         for Skipped { flow, until, .. } in &record.skipped {
             let plan = FlowPlan {
                 family: Arc::default(),
+                copy: None,
                 both_ways: None,
                 retry: None,
                 flow: flow.flow,
@@ -150,7 +154,8 @@ fn retry_plan(record: &MapRecord, retry: &RetryRecord) -> Option<FlowPlan> {
         dependents: BTreeSet::new(),
         target: FlowPlan::target(&like.spec),
         family: family(record, &retry.stream),
-        cap: None,
+        cap: retry.rate,
+        copy: None,
         both_ways: None,
         retry: Some(RetryPlan { kept: retry.kept.clone() }),
     })

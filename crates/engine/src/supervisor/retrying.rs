@@ -19,7 +19,7 @@ use crate::view::{ErrorStats, RetryView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tandem_core::lifecycle::{Phase, QueueFate};
-use tandem_core::{MapName, Seq, StreamName};
+use tandem_core::{MapName, RateCap, Seq, StreamName};
 
 /// How long a retry goes on while its map has changes to apply.
 const TURN: Duration = Duration::from_secs(2);
@@ -95,7 +95,8 @@ impl Supervisor {
                 cancelled: retry.cancelled,
             }
         };
-        record.retries.iter().map(view).collect()
+        let retries = record.retries.iter().map(view);
+        retries.chain(self.refresh_views(record)).collect()
     }
 
     /// Counts anew what may have changed.
@@ -160,14 +161,20 @@ impl Supervisor {
             let blocker = Blocker { map: name.clone(), state: state.to_owned(), needs: needs.to_owned() };
             Err(Rejected::State(vec![blocker]))
         };
-        let is_retried = !record.retries.is_empty();
+        let is_retried = !record.retries.is_empty() || self.is_refreshing(&record);
         match request.verb {
+            ErrorVerb::Cancel if record.retries.is_empty() && is_retried => {
+                return blocked("its errors are being refreshed, which ends by itself");
+            }
             ErrorVerb::Cancel if !is_retried => return blocked("no errors of it are being retried"),
             ErrorVerb::Retry | ErrorVerb::Delete if is_retried => {
                 return blocked("its errors are being retried: wait for the end, or cancel it");
             }
             ErrorVerb::Retry if !may_write(&record) => {
                 return blocked("a retry needs a running map: resume it, or wait until it has caught up");
+            }
+            ErrorVerb::Retry if request.refresh && record.state.phase != Phase::Running => {
+                return blocked("a refresh needs a running map: run it, or retry without a refresh");
             }
             ErrorVerb::Cancel | ErrorVerb::Retry | ErrorVerb::Delete => {}
         }
@@ -185,10 +192,14 @@ impl Supervisor {
         }
         let mut records = Vec::new();
         let mut engine = self.engine.clone();
+        let mut refreshed = Vec::new();
         let errors = match request.verb {
             ErrorVerb::Cancel => {
                 record.retries.iter_mut().for_each(|retry| retry.cancelled = true);
                 self.error_stats(&record).retrying
+            }
+            ErrorVerb::Retry if request.refresh => {
+                self.begin_refresh(request, &adopted, &record, &mut records, &mut refreshed)?
             }
             ErrorVerb::Retry => {
                 self.begin_retries(request, &adopted, &mut record, &mut engine, &mut records)?
@@ -205,7 +216,9 @@ impl Supervisor {
             return blocked("it has no such error");
         }
         let mut entry = self.note(request.verb.event(), name, &request.actor, &request.reason);
-        entry.detail = format!("{errors} errors{}", if request.is_all() { ", all of them" } else { "" });
+        let all = if request.is_all() { ", all of them" } else { "" };
+        let how = if request.refresh { ", as their records are in the source now" } else { "" };
+        entry.detail = format!("{errors} errors{all}{how}");
         records.insert(0, Record::Activity(entry));
         if engine != self.engine {
             records.push(Record::Engine(engine.clone()));
@@ -216,6 +229,7 @@ impl Supervisor {
         FailPoint::ErrorsRecorded.pass();
         tracing::info!(map = %name, verb = request.verb.event(), errors, actor = request.actor, "accepted");
         self.engine = engine;
+        refreshed.into_iter().for_each(|copy| self.copies.begin(copy));
         self.replace(record);
         self.push_plans().map_err(|error| Rejected::Disk(error.to_string()))?;
         Ok(ErrorsTaken { id: ids.first().copied().unwrap_or_default(), errors })
@@ -265,6 +279,7 @@ impl Supervisor {
                 since: self.now(),
                 actor: request.actor.clone(),
                 reason: request.reason.clone(),
+                rate: request.rate.map(|per_second| RateCap { per_second, asked_at: self.now() }),
                 cancelled: false,
             });
         }
@@ -436,7 +451,7 @@ impl Supervisor {
 }
 
 /// Whether something of a map may be written at its destination that is no part of its queue.
-fn may_write(record: &MapRecord) -> bool {
+pub(super) fn may_write(record: &MapRecord) -> bool {
     match record.state.phase {
         Phase::Running => !record.state.is_pausing(),
         Phase::NotRunning => true,

@@ -47,6 +47,7 @@ impl Supervisor {
             let retries = self.retry_views(&record);
             let catch_up = self.watch_catch_up(&record, &flows);
             let window = self.window_view(&record);
+            let initial_sync = self.initial_sync_view(&record);
             let conditions = self.conditions(&record, errors.total());
             let name = record.map.name.clone();
             maps.push(MapView {
@@ -57,6 +58,7 @@ impl Supervisor {
                 conditions,
                 window,
                 catch_up,
+                initial_sync,
                 flows,
                 errors,
                 retries,

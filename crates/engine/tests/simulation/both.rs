@@ -134,7 +134,8 @@ impl Both {
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 300 + self.seed % 2000, frame_bytes: 200, ahead_bytes: 300 };
-        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes: 0, journal };
+        let tuning =
+            Tuning { pulse: Duration::from_secs(1), keep_applied_bytes: 0, journal, ..Tuning::default() };
         let engine =
             Engine::start_simulated(setup, Arc::new(self.disk.clone()), Arc::new(self.store.clone()), tuning);
         self.engine = Some(engine.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed)));

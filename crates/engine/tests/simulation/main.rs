@@ -58,10 +58,17 @@ fn schedule(seed: u64, tracing: bool) {
         },
         holds: seed % 7 == 2,
         caps: seed % 7 == 2,
+        copies: seed % 7 == 6,
+        refreshes: seed % 14 == 11,
     };
     let steps = weather.steps;
+    let copies = weather.copies;
     let mut world = World::new(seed, weather, tracing);
-    world.run_all();
+    if copies {
+        world.copy_all()
+    } else {
+        world.run_all()
+    }
     for _ in 0..steps {
         world.step();
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
-use tandem_core::lifecycle::{Action, Phase, ResumeMode};
+use tandem_core::lifecycle::{Action, Initializing, Phase, ResumeMode};
 use tandem_core::limits::Limits;
 use tandem_core::map::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
 use tandem_core::{MapName, Seq, TableName, Value, WallTime};
@@ -49,6 +49,10 @@ pub(crate) struct Weather {
     pub(crate) holds: bool,
     /// Operators cap catch-ups, resume maps with their parents, and plan when pauses end.
     pub(crate) caps: bool,
+    /// Both sides have records when the maps are run, and the right ones are out of date.
+    pub(crate) copies: bool,
+    /// Operators refresh errors instead of trying them again.
+    pub(crate) refreshes: bool,
 }
 
 impl Weather {
@@ -69,6 +73,8 @@ impl Weather {
             limits: None,
             holds: false,
             caps: false,
+            copies: false,
+            refreshes: false,
         }
     }
 }
@@ -135,8 +141,12 @@ impl World {
     pub(crate) fn new(seed: u64, weather: Weather, tracing: bool) -> Self {
         let (left, right) = (MemoryApp::new(), MemoryApp::new());
         for name in MAPS {
-            left.create_table(spec(name));
-            right.create_table(spec(name));
+            for app in [&left, &right] {
+                let spec = spec(name);
+                // No two items have the same value: it moves between them.
+                let unique = weather.copies && name == "items";
+                app.create_table(if unique { spec.unique(&["v"]) } else { spec });
+            }
         }
         right.record_history();
         let mut random = Random::new(seed);
@@ -160,8 +170,47 @@ impl World {
             next_value: 0,
             told: Told::default(),
         };
+        if world.weather.refreshes {
+            world.oracle.expect_windows();
+        }
         world.start();
         world
+    }
+
+    /// Runs every map with an initial sync, over what both sides have.
+    pub(crate) fn copy_all(&mut self) {
+        self.oracle.expect_windows();
+        let rows = 1 + self.random.below(8) as i64;
+        for (app, stale) in [(self.left.clone(), false), (self.right.clone(), true)] {
+            let mut values: Vec<i64> = (0..rows).map(|id| -1 - id).collect();
+            if stale {
+                values.rotate_left(1 + self.random.below(3) as usize % rows as usize);
+            }
+            let filled = app.transaction(|t| {
+                for id in 0..rows {
+                    if stale && self.random.chance(400) {
+                        continue;
+                    }
+                    let value = Value::Int(values[id as usize]);
+                    let row = |note: &str| vec![Value::Int(id), value.clone(), Value::from(note)];
+                    t.insert(&table("customers"), row(if stale { "stale" } else { "long" }));
+                    t.insert(&table("items"), row("long"));
+                    t.insert(&table("orders"), vec![Value::Int(id), Value::Int(id), value.clone()]);
+                }
+            });
+            filled.expect("nobody else is there");
+        }
+        self.ask("run", Action::Run { initial_sync: true }, MAPS.map(MapName::from).to_vec());
+        // What goes before its map has begun, nobody tells us of.
+        self.until("every map is being copied", |world| {
+            let snapshot = world.engine.as_ref().map(Engine::snapshot).unwrap_or_default();
+            !snapshot.maps.is_empty()
+                && snapshot.maps.iter().all(|view| match view.state.phase {
+                    Phase::Initializing(at) => at == Initializing::Copying,
+                    Phase::NotRunning => false,
+                    Phase::Running | Phase::Paused | Phase::Resuming => true,
+                })
+        });
     }
 
     /// Runs every map while both sides are empty, and therefore equal.
@@ -238,7 +287,8 @@ impl World {
         };
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
         let keep_applied_bytes = if self.weather.losses { 1 << 30 } else { 0 };
-        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, journal };
+        let chunk_rows = 1 + (self.seed / 7 % 3) as usize;
+        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, chunk_rows, journal };
         let engine =
             Engine::start_simulated(setup, Arc::new(self.disk.clone()), Arc::new(self.store.clone()), tuning);
         self.engine = Some(
@@ -310,7 +360,21 @@ impl World {
             let most = 1 + self.random.below(LOST_MAX as u64) as usize;
             self.lose(most);
         }
-        let what = match self.random.below(if self.weather.guards { 11 } else { 9 }) {
+        let kinds = match &self.weather {
+            weather if weather.copies => 13,
+            weather if weather.guards => 11,
+            _ => 9,
+        };
+        let what = match self.random.below(kinds) {
+            11 => {
+                let call = if self.random.chance(500) { Call::Read } else { Call::Mark };
+                self.left.script_nth(call, 1 + self.random.below(2), Reaction::LoseReply);
+                "loses what was read, or the reply to a barrier"
+            }
+            12 => {
+                self.left.script_nth(Call::Read, 1, Reaction::Slow(40));
+                "reads slowly"
+            }
             9 => {
                 self.left.script_nth(Call::Arm, 1, Reaction::LoseReply);
                 "loses the reply to a guard that is armed"
@@ -370,7 +434,7 @@ impl World {
             app.heal();
         }
         // One more change, so that a source that forgot what was acknowledged is told again.
-        let last = vec![Value::Int(99), Value::Int(0), Value::from("last")];
+        let last = vec![Value::Int(99), Value::Int(-99), Value::from("last")];
         self.left.transaction(|t| t.insert(&table("items"), last)).expect("nobody else uses this key");
         let (mut asked, mut quiet_since, mut times) = (Duration::ZERO, Duration::ZERO, 0);
         for turn in 0..200_000u64 {
@@ -386,8 +450,8 @@ impl World {
                     heads.max().unwrap_or_default()
                 });
                 self.oracle.nothing_got_past_guards(self.seed, &self.store);
-                // The barriers of guards have Seqs, too, which nobody applies.
-                if !self.weather.guards {
+                // The barriers of guards and windows have Seqs, too, which nobody applies.
+                if !self.weather.guards && !self.weather.copies && !self.weather.refreshes {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
                 }
                 let may_lose = self.weather.limits.as_ref().is_some_and(Limits::may_lose_data);

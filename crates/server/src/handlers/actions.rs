@@ -44,8 +44,9 @@ pub(crate) async fn run(
     Path(map): Path<String>,
     Body(asked): Body<RunRequest>,
 ) -> Answer {
-    let RunRequest { initial_sync, reason, actor } = asked;
-    several(engine, Body(ActionRequest { initial_sync, reason, actor, ..one("run", map) })).await
+    let RunRequest { initial_sync, without_failed, reason, actor } = asked;
+    let asked = ActionRequest { initial_sync, without_failed, reason, actor, ..one("run", map) };
+    several(engine, Body(asked)).await
 }
 
 /// `POST /maps/{map}/pause`

@@ -130,6 +130,12 @@ fn understand(verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Result<ErrorR
     if asked.reason.len() > TEXT_MAX || asked.actor.as_ref().is_some_and(|actor| actor.len() > TEXT_MAX) {
         return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
     }
+    if verb != ErrorVerb::Retry && (asked.refresh || asked.rate.is_some()) {
+        return Err(Refusal::bad_request("'refresh' and 'rate' belong to a retry"));
+    }
+    if asked.refresh && asked.rate.is_some() {
+        return Err(Refusal::bad_request("'rate' is for what is replayed: a refresh has none"));
+    }
     let (mut noted, mut kept) = (Vec::new(), Vec::new());
     for id in &asked.ids {
         match id.parse().map_err(|why| Refusal::bad_request(format!("'{id}' names no error: {why}")))? {
@@ -144,6 +150,8 @@ fn understand(verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Result<ErrorR
         map: map.into(),
         pick: (!only_kept).then_some(pick),
         kept,
+        refresh: asked.refresh,
+        rate: asked.rate,
         actor: asked.actor.unwrap_or_else(|| "api".to_owned()),
         reason: asked.reason,
         expected: asked.expected,

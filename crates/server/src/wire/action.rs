@@ -27,9 +27,13 @@ pub struct ActionRequest {
     /// Who asks. Taken as it is said: there is no sign-in yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// `run`: copy the records that are there first. True if it is left out.
+    /// `run`: copy the records that are there first. True if it is left out. Of a map whose initial sync ended with
+    /// errors: do it again, or go on without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_sync: Option<bool>,
+    /// `run` of a map whose initial sync ended with errors: do it again, without the rows that failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_failed: bool,
     /// `resume`: `catch_up` (if it is left out), `skip_preserve`, `skip_discard`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -70,6 +74,8 @@ pub struct ActionRequest {
 pub struct RunRequest {
     /// See [`ActionRequest::initial_sync`].
     pub initial_sync: Option<bool>,
+    /// See [`ActionRequest::without_failed`].
+    pub without_failed: bool,
     /// See [`ActionRequest::reason`].
     pub reason: String,
     /// See [`ActionRequest::actor`].
@@ -232,6 +238,7 @@ impl ActionRequest {
     pub(crate) fn into_engine(self) -> Result<tandem_engine::Request, String> {
         let given = [
             ("initial_sync", self.initial_sync.is_some(), &["run"][..]),
+            ("without_failed", self.without_failed, &["run"]),
             ("mode", self.mode.is_some(), &["resume"]),
             ("queue", self.queue.is_some(), &["stop", "skip"]),
             ("app", self.app.is_some(), &["pause", "resume", "stop"]),
@@ -254,6 +261,13 @@ impl ActionRequest {
         let window = self.window()?;
         let queue = self.queue.as_deref().map(queue_fate).transpose()?;
         let action = match self.action.as_str() {
+            "run" if self.without_failed && self.initial_sync == Some(false) => {
+                return Err(
+                    "'without_failed' is about an initial sync, and 'initial_sync' says that there is none"
+                        .to_owned(),
+                );
+            }
+            "run" if self.without_failed => Action::Rerun { without_failed: true },
             "run" => Action::Run { initial_sync: self.initial_sync.unwrap_or(true) },
             "pause" => Action::Pause,
             "resume" => Action::Resume(resume_mode(self.mode.as_deref().unwrap_or("catch_up"))?),

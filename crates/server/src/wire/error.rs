@@ -6,6 +6,7 @@ use super::{Image, Unwritable, moment, value};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
+use std::num::NonZeroU32;
 use tandem_engine::{Cause, ErrorInFull, SetAside};
 
 /// A record that was set aside.
@@ -105,6 +106,12 @@ pub struct ErrorsRequest {
     pub key: Option<String>,
     /// Those of this source transaction, as the source names it.
     pub transaction: Option<String>,
+    /// `retry`: write the records as they are in the source now, instead of the changes that were set aside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
+    /// `retry` of the changes that were set aside: at most so many a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<NonZeroU32>,
     /// How many errors were seen: if it is another number now, nothing is done.
     pub expected: Option<u64>,
     /// Why, in the words of who asks.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tandem_core::Rate;
 use tandem_core::lifecycle::{self, HoldNote};
 use tandem_core::map::{self, Columns, Deletes, Direction, OnLeave};
-use tandem_engine::{CatchUpView, FlowView, MapView, RetryView};
+use tandem_engine::{CatchUpView, CopyStage, FlowView, InitialSyncView, MapView, RetryView};
 
 /// A map: what was declared, and how it stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ pub struct Map {
     pub window: Option<Window>,
     /// How its catch-up gets on; null unless it is resuming.
     pub catch_up: Option<CatchUp>,
+    /// How its initial sync gets on, or how the last one ended; null if it was run without.
+    #[serde(default)]
+    pub initial_sync: Option<InitialSync>,
     /// The queue of all of its flows.
     pub queue: QueueStats,
     /// Its catch-up errors.
@@ -147,6 +150,36 @@ pub struct CatchUp {
     pub rate_cap: Option<u32>,
     /// In how many seconds it will be done at these rates; null if never, or if it is not known yet.
     pub eta_seconds: Option<u64>,
+}
+
+/// How an initial sync gets on, or how it ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InitialSync {
+    /// `chunks`: row by row in order; `again`: what could not be written before; `last`: the same for the last time;
+    /// `ended`.
+    pub phase: String,
+    /// Rows that were read and dealt with.
+    pub rows_done: u64,
+    /// About how many there are; null if the source cannot say.
+    pub rows_total_estimate: Option<u64>,
+    /// Records that were not there.
+    pub inserted: u64,
+    /// Records that were there with other values.
+    pub updated: u64,
+    /// Records that were there as they are to be.
+    pub unchanged: u64,
+    /// Records that were refused, and are errors.
+    pub failed: u64,
+    /// How fast it goes, since the engine was started at the earliest; null if it is not known.
+    pub rows_per_second: Option<f64>,
+    /// In how many seconds it will be done at that rate; null if it is not known.
+    pub eta_seconds: Option<u64>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; null while it goes on.
+    pub ended_at: Option<Timestamp>,
+    /// Why nothing can be read now; null if it can.
+    pub fault: Option<String>,
 }
 
 /// One direction of a map.
@@ -268,6 +301,31 @@ impl From<&CatchUpView> for CatchUp {
     }
 }
 
+impl From<&InitialSyncView> for InitialSync {
+    fn from(view: &InitialSyncView) -> Self {
+        let phase = match view.stage {
+            CopyStage::Chunks => "chunks",
+            CopyStage::Again => "again",
+            CopyStage::Last => "last",
+            CopyStage::Ended => "ended",
+        };
+        Self {
+            phase: phase.to_owned(),
+            rows_done: view.rows_done,
+            rows_total_estimate: view.rows_total_estimate,
+            inserted: view.inserted,
+            updated: view.updated,
+            unchanged: view.unchanged,
+            failed: view.failed,
+            rows_per_second: view.rate.map(Rate::per_second),
+            eta_seconds: view.eta().map(|eta| eta.as_secs()),
+            started_at: moment(view.started_at),
+            ended_at: view.ended_at.map(moment),
+            fault: view.fault.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
 impl From<&FlowView> for Flow {
     fn from(flow: &FlowView) -> Self {
         Self {
@@ -308,6 +366,7 @@ impl From<&MapView> for Map {
                 over: window.over,
             }),
             catch_up: view.catch_up.as_ref().map(CatchUp::from),
+            initial_sync: view.initial_sync.as_ref().map(InitialSync::from),
             queue: QueueStats::of(&view.flows),
             errors: ErrorStats {
                 open: view.errors.open,

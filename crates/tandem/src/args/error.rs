@@ -2,6 +2,7 @@
 
 use super::{List, duration};
 use clap::Subcommand;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
@@ -108,6 +109,12 @@ pub(crate) struct Meant {
 pub(crate) struct ErrorRetry {
     #[command(flatten)]
     pub(crate) meant: Meant,
+    /// Write the records as they are in the source now, instead of the changes that were set aside.
+    #[arg(long, conflicts_with = "rate")]
+    pub(crate) refresh: bool,
+    /// At most so many changes a second.
+    #[arg(long, value_name = "CHANGES")]
+    pub(crate) rate: Option<NonZeroU32>,
     /// Return when it has ended.
     #[arg(long)]
     pub(crate) wait: bool,

@@ -99,9 +99,13 @@ pub(crate) struct Run {
     /// The maps: all of them, or none.
     #[arg(required = true)]
     pub(crate) maps: Vec<String>,
-    /// Do not copy the records that are there; only what changes from now on.
+    /// Do not copy the records that are there; only what changes from now on. After an initial sync that ended with
+    /// errors: go on without the rows that failed.
     #[arg(long)]
     pub(crate) no_initial_sync: bool,
+    /// After an initial sync that ended with errors: copy again, and leave out the rows that failed.
+    #[arg(long, conflicts_with = "no_initial_sync")]
+    pub(crate) without_failed: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }

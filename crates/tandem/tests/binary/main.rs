@@ -6,6 +6,7 @@
 mod bad_input;
 mod both;
 mod bypass;
+mod copying;
 mod crowded;
 mod data_folder;
 mod errors;

@@ -44,7 +44,6 @@ fn what_is_asked_wrongly_ends_with_2() {
 
 #[test]
 fn what_this_version_cannot_do_is_said_and_ends_with_2() {
-    check(&["map", "run", "m"], 2, "add --no-initial-sync");
     check(&["map", "stop", "m", "--queue", "preserve", "--force"], 2, "its queue has nowhere to go");
 }
 

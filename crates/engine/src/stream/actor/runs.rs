@@ -21,7 +21,10 @@ impl StreamActor {
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let leaders: BTreeSet<LaneId> = self.leaders(lane, plan).into_iter().collect();
             let (outside, terms) = (self.outside(lane, plan), self.terms(lane, plan));
-            let stale = |run: &Run| run.leaders != leaders || run.outside != outside || run.terms != terms;
+            let copies = self.copies(lane, plan);
+            let stale = |run: &Run| {
+                run.leaders != leaders || run.outside != outside || run.terms != terms || run.copies != copies
+            };
             if self.slot(lane).run.as_ref().is_some_and(stale) {
                 self.stop(lane, PAUSE_TIMEOUT).await;
             }
@@ -96,6 +99,9 @@ impl StreamActor {
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
         let (orders, ended, env) =
             (watch::Sender::new(Orders { stop: false, until }), self.ended.clone(), self.parts.env.clone());
+        let copies = self.copies(lane, plan);
+        let desks =
+            members.values().filter_map(|member| Some(member.flow.copy.as_ref()?.changes())).collect();
         let slot = self.slot(lane);
         let mut run = LaneRun {
             context,
@@ -111,12 +117,14 @@ impl StreamActor {
             progress: slot.progress.clone(),
             terms,
             bucket: slot.bucket,
+            desks,
             trial: std::mem::take(&mut slot.trial),
+            copying: slot.copying.clone(),
             position: slot.position.clone(),
             began: Duration::ZERO,
         };
         let kill = Arc::new(Notify::new());
-        slot.run = Some(Run { leaders: led_by, outside, terms, orders, kill: kill.clone() });
+        slot.run = Some(Run { leaders: led_by, outside, terms, copies, orders, kill: kill.clone() });
         env.spawn(
             "lane",
             Box::pin(async move {
@@ -129,6 +137,12 @@ impl StreamActor {
                 let _ = ended.send(Ended { lane, outcome: outcome.map(|end| (run, end)) }).await;
             }),
         );
+    }
+
+    /// The members of a lane that have windows to write.
+    fn copies(&self, lane: LaneId, plan: &StreamPlan) -> BTreeSet<FlowId> {
+        let copied = |flow: &FlowId| plan.flows.get(flow).is_some_and(|flow| flow.copy.is_some());
+        self.members(lane).into_iter().filter(copied).collect()
     }
 
     /// Whether a lane is a retry's and has come to its end.
@@ -204,6 +218,7 @@ impl StreamActor {
         tracing::trace!(%stream, lane = %ended.lane, cursor = %moved, ?end, "a run has ended");
         slot.connection = run.apply;
         slot.trial = run.trial;
+        slot.copying = run.copying;
         slot.bucket = run.bucket;
         slot.position = run.position;
         match end {

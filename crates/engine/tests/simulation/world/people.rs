@@ -20,7 +20,10 @@ impl World {
         let mut there: BTreeMap<&str, BTreeSet<i64>> =
             MAPS.map(|name| (name, ids(&self.left, name))).into_iter().collect();
         let mut orders: BTreeMap<i64, i64> = references(&self.left);
-        let parent_deletes = self.weather.parent_deletes;
+        let (parent_deletes, copies) = (self.weather.parent_deletes, self.weather.copies);
+        // Items that this transaction has dealt with, and their values before it.
+        let mut swapped: BTreeSet<i64> = BTreeSet::new();
+        let values = values(&self.left);
         let committed = self.left.transaction(|t| {
             let most = if random.is_rare() { 12 } else { 2 };
             for _ in 0..1 + random.below(most) {
@@ -31,6 +34,25 @@ impl World {
                 let exists = there[name].contains(&key);
                 let parents: Vec<i64> = there["customers"].iter().copied().collect();
                 let deletes = random.below(10) > 6;
+                if name == "items" && copies && exists && random.below(3) == 0 {
+                    // Its value moves to another, and the other's comes here.
+                    let others: Vec<i64> =
+                        there[name].iter().copied().filter(|other| *other != key).collect();
+                    let Some(other) = others.get(*next as usize % others.len().max(1)).copied() else {
+                        continue;
+                    };
+                    if swapped.insert(key) && swapped.insert(other) {
+                        let at = |id: i64| values.get(&id).cloned().unwrap_or(Value::Null);
+                        t.update(&table(name), vec![Value::Int(key)], vec![("v", at(other))]);
+                        t.update(&table(name), vec![Value::Int(other)], vec![("v", at(key))]);
+                        steps.push(format!("swap items[{key}] [{other}]"));
+                    }
+                    continue;
+                }
+                if name == "items" && copies && swapped.contains(&key) {
+                    continue;
+                }
+                swapped.extend((name == "items").then_some(key));
                 let verb = match (name, exists, deletes) {
                     (_, true, false) => {
                         t.update(&table(name), vec![Value::Int(key)], vec![("v", value)]);
@@ -140,12 +162,15 @@ impl World {
     pub(crate) fn ask_of_errors(&mut self, verb: ErrorVerb, map: MapName, one: bool) {
         let Some(engine) = self.engine.clone() else { return };
         let answers = self.answers.clone();
+        let refresh = verb == ErrorVerb::Retry && self.weather.refreshes && self.random.chance(500);
         self.executor.spawn(Box::pin(async move {
             let mut request = ErrorRequest {
                 verb,
                 map: map.clone(),
                 pick: Some(ErrorPick::default()),
                 kept: Vec::new(),
+                refresh,
+                rate: None,
                 actor: "sim".into(),
                 reason: String::new(),
                 expected: None,
@@ -182,6 +207,16 @@ fn ids(app: &MemoryApp, name: &str) -> BTreeSet<i64> {
     rows.iter()
         .filter_map(|row| if let Some(Value::Int(id)) = row.first() { Some(*id) } else { None })
         .collect()
+}
+
+/// The value of each item.
+fn values(app: &MemoryApp) -> BTreeMap<i64, Value> {
+    let rows = app.rows(&table("items"));
+    let pair = |row: &Vec<Value>| match row.as_slice() {
+        [Value::Int(id), value, ..] => Some((*id, value.clone())),
+        _ => None,
+    };
+    rows.iter().filter_map(pair).collect()
 }
 
 /// Which customer each order refers to.

@@ -17,6 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(crate) async fn retry(desk: &Desk<'_>, asked: ErrorRetry) -> Outcome {
     let deadline = Instant::now() + asked.timeout;
     let (map, request) = request(asked.meant);
+    let request = ErrorsRequest { refresh: asked.refresh, rate: asked.rate, ..request };
     let taken = desk.client.retry_errors(&map, &request).await?;
     if asked.wait {
         wait(desk, &map, deadline).await?;
@@ -43,8 +44,17 @@ pub(crate) async fn delete(desk: &Desk<'_>, asked: ErrorDelete) -> Outcome {
 /// The map, and what is asked of its errors.
 fn request(meant: Meant) -> (String, ErrorsRequest) {
     let Meant { map, which: Which { ids, all, class, key, tx }, expected, reason } = meant;
-    let request =
-        ErrorsRequest { all, ids, class, key, transaction: tx, expected, reason, actor: Some(actor()) };
+    let request = ErrorsRequest {
+        all,
+        ids,
+        class,
+        key,
+        transaction: tx,
+        expected,
+        reason,
+        actor: Some(actor()),
+        ..ErrorsRequest::default()
+    };
     (map, request)
 }
 

@@ -14,7 +14,6 @@ pub(crate) async fn plan(desk: &Desk<'_>, asked: Asked) -> Outcome {
         Fate::Discard => "discard".to_owned(),
     };
     let request = ActionRequest {
-        initial_sync: (asked.action == "run").then_some(false),
         action: asked.action,
         maps: asked.maps,
         mode: asked.mode.map(|mode| mode.name().to_owned()),

@@ -1,4 +1,4 @@
-//! How a catch-up gets on, in words, and as a bar while somebody waits for its end.
+//! How a catch-up or an initial sync gets on, in words, and as a bar while somebody waits for its end.
 //!
 //! The bar is for a person who watches: it is drawn on stderr, only on a terminal, and leaves nothing behind. What
 //! a script waits for looks the same with it and without it.
@@ -7,12 +7,12 @@ use crate::output::{bytes, count, watches};
 use crate::verbs::Desk;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
-use tandem_server::wire::{CatchUp, Map};
+use tandem_server::wire::{CatchUp, InitialSync, Map};
 
 /// How often the bar looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Watches a map's catch-up as long as nobody drops it; nothing at all unless somebody looks on.
+/// Watches a map's catch-up or initial sync as long as nobody drops it; nothing at all unless somebody looks on.
 pub(super) async fn watch(desk: &Desk<'_>, map: &str) {
     if !watches() {
         return std::future::pending().await;
@@ -24,10 +24,18 @@ pub(super) async fn watch(desk: &Desk<'_>, map: &str) {
     let bar = Wiped(bar);
     loop {
         // Who cannot be asked now is asked again; whoever waits hears of it in another way.
-        if let Ok(Map { catch_up: Some(catch_up), .. }) = desk.client.map(map).await {
-            bar.0.set_length(catch_up.applied + catch_up.records);
-            bar.0.set_position(catch_up.applied);
-            bar.0.set_message(left(&catch_up));
+        match desk.client.map(map).await {
+            Ok(Map { catch_up: Some(catch_up), .. }) => {
+                bar.0.set_length(catch_up.applied + catch_up.records);
+                bar.0.set_position(catch_up.applied);
+                bar.0.set_message(left(&catch_up));
+            }
+            Ok(Map { initial_sync: Some(copy), .. }) if copy.ended_at.is_none() => {
+                bar.0.set_length(copy.rows_total_estimate.unwrap_or(0).max(copy.rows_done));
+                bar.0.set_position(copy.rows_done);
+                bar.0.set_message(copied(&copy));
+            }
+            _ => {}
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -58,6 +66,14 @@ pub(super) fn left(catch_up: &CatchUp) -> String {
         rates(catch_up),
         eta(catch_up)
     )
+}
+
+/// What an initial sync has done, how fast it goes and how long it takes.
+pub(super) fn copied(copy: &InitialSync) -> String {
+    let of = copy.rows_total_estimate.map(|all| format!(" of about {}", count(all))).unwrap_or_default();
+    let rate = copy.rows_per_second.map(|rate| format!(", {rate:.0}/s")).unwrap_or_default();
+    let eta = copy.eta_seconds.map(|seconds| format!(", done in {}", long(seconds))).unwrap_or_default();
+    format!("{} rows{of}{rate}{eta}", count(copy.rows_done))
 }
 
 /// How fast it goes, and how fast more comes.

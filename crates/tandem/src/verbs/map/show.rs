@@ -50,6 +50,19 @@ fn text(map: &Map) -> String {
         lines.push(("catching up", format!("{done}: {left}")));
         lines.push(("  rate", format!("{}; {}", progress::rates(catch_up), progress::eta(catch_up))));
     }
+    if let Some(copy) = &map.initial_sync {
+        let when = match copy.ended_at {
+            Some(ended) => format!("{} rows, ended {}", count(copy.rows_done), moment(ended)),
+            None => format!("{}, since {}", progress::copied(copy), moment(copy.started_at)),
+        };
+        lines.push(("initial sync", when));
+        let [inserted, updated] = [copy.inserted, copy.updated].map(count);
+        let [unchanged, failed] = [copy.unchanged, copy.failed].map(count);
+        let counts =
+            format!("{inserted} inserted, {updated} updated, {unchanged} unchanged, {failed} failed");
+        lines.push(("  records", counts));
+        lines.extend(copy.fault.iter().map(|fault| ("  waits", fault.clone())));
+    }
     for flow in &map.flows {
         let queue = &flow.queue;
         let behind = queue.oldest_at.map(|at| format!(", oldest {}", age(at))).unwrap_or_default();

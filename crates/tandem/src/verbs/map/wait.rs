@@ -11,6 +11,9 @@ use tandem_server::wire::Map;
 use tandem_server::{ClientError, WAIT_MAX_SECONDS};
 use tokio::time::Instant;
 
+/// How often it is looked whether waiting is in vain.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 pub(crate) async fn wait(desk: &Desk<'_>, asked: Asked) -> Outcome {
     let deadline = Instant::now() + asked.timeout;
     let map = until(desk, &asked.map, &asked.state, deadline).await?;
@@ -35,6 +38,7 @@ pub(super) async fn until(
             biased;
             answered = asked => answered,
             () = progress::watch(desk, map), if wanted == "running" => continue,
+            failed = failed_copy(desk, map), if wanted == "running" => return Err(failed),
         };
         match answered {
             Ok(Ok(map)) => return Ok(map),
@@ -45,6 +49,24 @@ pub(super) async fn until(
         if Instant::now() >= deadline {
             return Err(late(&desk.client.map(map).await?, wanted));
         }
+    }
+}
+
+/// Ends when the map's initial sync has ended with errors: it will not run before a person has decided.
+async fn failed_copy(desk: &Desk<'_>, map: &str) -> Failure {
+    loop {
+        if let Ok(Map { initial_sync: Some(copy), state, name, .. }) = desk.client.map(map).await
+            && state == "initializing"
+            && copy.ended_at.is_some()
+            && copy.failed > 0
+        {
+            let message = format!("the initial sync of {name} ended with {} errors", copy.failed);
+            return Failure::new(Exit::Failed, message).fix(format!(
+                "tandem error list {name}; then tandem map run {name} to copy again (--without-failed leaves those rows \
+                 out), or tandem map run {name} --no-initial-sync to go on without them"
+            ));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
