@@ -19,6 +19,8 @@ pub(crate) struct Window {
     pub(crate) low: Seq,
     /// The second: nothing behind it is.
     pub(crate) high: Seq,
+    /// Of a two-way map: what comes the other way was in the table up to here before the first barrier.
+    pub(crate) knew: Seq,
     /// What was read.
     pub(crate) kind: Kind,
     /// What the rows' cells are.

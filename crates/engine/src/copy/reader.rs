@@ -8,6 +8,7 @@ use super::{CHUNK_BYTES, WAIT};
 use crate::capture::Marks;
 use crate::env::Env;
 use crate::store::{CopyStage, StoreError};
+use crate::stream::JournalHandle;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tandem_core::connect::{Chunk, ChunkLimit, Connector, KeyedTable, Reads};
@@ -23,6 +24,8 @@ pub(crate) struct Reader {
     pub(crate) marks: Marks,
     pub(crate) stream: StreamName,
     pub(crate) spec: FlowSpec,
+    /// Of a two-way map: the journal of the flow that comes the other way, and the map's number.
+    pub(crate) opposite: Option<(Arc<JournalHandle>, u64)>,
     /// Rows that one chunk may hold.
     pub(crate) chunk_rows: usize,
     /// The initial syncs of maps that depend on this one as it does on them: its records may wait for theirs.
@@ -145,17 +148,19 @@ impl Reader {
                 if record.through.is_none() && after.is_none() && record.stage == CopyStage::Chunks {
                     self.look(&mut **reads).await?;
                 }
+                let knew = self.knew();
                 let low = self.mark(1).await?;
                 let limit = ChunkLimit { rows: self.chunk_rows, bytes: CHUNK_BYTES };
                 let chunk = reads.chunk(&self.source_table(), after.as_ref(), limit).await?;
                 let high = self.mark(1).await?;
                 let Chunk { rows, relation, next, unseen } = chunk;
                 let kind = Kind::Chunk { rows, next };
-                self.put(generation, (&low, &high), kind, relation, unseen);
+                self.put(generation, (&low, &high, knew), kind, relation, unseen);
             }
             Next::Named(generation, wanted, last) => {
                 let through = wanted.iter().map(|again| again.id).max().unwrap_or_default();
                 let keys: Vec<IntegrationKey> = wanted.into_iter().map(|again| again.key).collect();
+                let knew = self.knew();
                 let low = self.mark(1).await?;
                 let chunk = reads.records(&self.source_table(), &keys).await?;
                 // Each that may become an error needs a place of its own.
@@ -164,7 +169,7 @@ impl Reader {
                 let records = named(&self.spec, &relation, keys, rows);
                 let places = if last { high.clone() } else { Vec::new() };
                 let kind = Kind::Named { records, places, through };
-                self.put(generation, (&low, &high), kind, relation, unseen);
+                self.put(generation, (&low, &high, knew), kind, relation, unseen);
             }
             Next::Wait | Next::End => {}
         }
@@ -196,6 +201,11 @@ impl Reader {
         Ok(self.desk.begins(estimate, there.rows.is_empty())?)
     }
 
+    /// How far what comes the other way is known to be in the table.
+    fn knew(&self) -> Seq {
+        self.opposite.as_ref().map_or(Seq::ZERO, |(journal, map)| journal.echoed(*map))
+    }
+
     async fn mark(&self, count: usize) -> Result<Vec<Seq>, Stop> {
         self.marks.mark(&self.stream, count).await.ok_or(Stop::Gone)
     }
@@ -203,14 +213,14 @@ impl Reader {
     fn put(
         &self,
         generation: u64,
-        (low, high): (&[Seq], &[Seq]),
+        (low, high, knew): (&[Seq], &[Seq], Seq),
         kind: Kind,
         relation: Arc<Relation>,
         unseen: Vec<Arc<str>>,
     ) {
         let low = low.first().copied().unwrap_or_default();
         let high = high.last().copied().unwrap_or_default();
-        self.desk.put(generation, Window { low, high, kind, relation, unseen });
+        self.desk.put(generation, Window { low, high, knew, kind, relation, unseen });
     }
 }
 

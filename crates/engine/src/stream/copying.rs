@@ -103,10 +103,13 @@ impl LaneRun {
             desk.give_back();
             return Ok(());
         };
+        // Of two-way maps the log of the destination shows these as echoes, of nothing that a journal has.
+        let note = self.note(NoteKind::Window);
+        let both_ways = member.flow.both_ways.clone();
         let items = self.slice_of(window, done, &spec);
         let taken = items.len();
         let mut again: Vec<IntegrationKey> = Vec::new();
-        let mut written = Vec::with_capacity(taken);
+        let (mut written, mut overtaken) = (Vec::with_capacity(taken), Vec::new());
         let left_out = self.left_out(desk, &items).map_err(LaneEnd::Forgetful)?;
         for item in items {
             match named.keys.get(&item.key) {
@@ -116,15 +119,20 @@ impl LaneRun {
                 None if self.may_lack(&spec, flow, window, &item.key).map_err(LaneEnd::Unreadable)? => {
                     again.push(item.key)
                 }
-                None => written.push(item),
+                None => match &both_ways {
+                    Some(both) if both.is_overtaken(&*self.context.store, &item.key, window.knew)? => {
+                        overtaken.push(item.key)
+                    }
+                    Some(_) | None => written.push(item),
+                },
             }
         }
-        // Of two-way maps the log of the destination shows these as echoes, of nothing that a journal has.
-        self.set_note(&self.note(NoteKind::Window));
+        self.set_note(&note);
         let outcome = self.write_items(flow, desk, window, written).await?;
         self.set_note(&self.note(NoteKind::Journal));
         FailPoint::ChunkUnsaved.pass();
-        let Outcome { copied, refused, through, errors, superseded } = outcome;
+        let Outcome { copied, refused, mut through, errors, superseded } = outcome;
+        through.extend(overtaken);
         let is_chunk = matches!(window.kind, Kind::Chunk { .. });
         let moved = if is_chunk { taken as u64 } else { through.len() as u64 };
         let mut records = Vec::new();

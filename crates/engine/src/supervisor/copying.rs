@@ -13,7 +13,8 @@ use crate::store::{
     CopyRecord, CopyStage, ErrorPick, ErrorQuery, FlowId, FlowRecord, MapRecord, Record, Refresh, SetAside,
     Skipped, StoreError,
 };
-use crate::stream::Place;
+use crate::stream::{JournalHandle, Place};
+use crate::two_way::map_number;
 use crate::view::{InitialSyncView, RetryView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -353,9 +354,17 @@ impl Supervisor {
             marks: self.apps.get(&flow.stream.source)?.marks.clone(),
             stream: flow.stream.clone(),
             spec: flow.spec.clone(),
+            opposite: self.opposite(flow),
             chunk_rows: self.world.tuning.chunk_rows,
             beside: self.beside(flow),
         })
+    }
+
+    /// Of a two-way map: the journal of what comes the other way, and the map's number.
+    fn opposite(&self, flow: &FlowRecord) -> Option<(Arc<JournalHandle>, u64)> {
+        let record = self.maps.get(&flow.spec.map)?;
+        let other = record.flows.iter().find(|other| other.stream != flow.stream)?;
+        Some((self.streams.get(&other.stream)?.journal.clone(), map_number(&flow.spec.map)))
     }
 
     /// The desks of maps that depend on a flow's map as it does on them.

@@ -26,20 +26,37 @@ pub(crate) struct Echo {
     key: IntegrationKey,
     /// What the record is since.
     content: Content,
-    /// The change of the opposite journal that was brought: its Seq, and what it knew. `None` for what is no change of
-    /// the journal.
-    brought: Option<(Seq, Option<Stamp>)>,
+    brought: Brought,
     /// Changes of the app's users with a lower Seq came before it in the app's log.
     before: Seq,
 }
 
+/// What a transaction of ours brought.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Brought {
+    /// A change of the opposite journal: its Seq, and what it knew.
+    Journaled(Seq, Option<Stamp>),
+    /// Something else, that was decided when this was journaled of the other side.
+    Beside(Seq),
+}
+
+impl Brought {
+    /// What it knew of the other side.
+    fn knew(self) -> Seq {
+        match self {
+            Brought::Journaled(_, stamp) => stamp.map_or(Seq::ZERO, |stamp| stamp.knew),
+            Brought::Beside(decided) => decided,
+        }
+    }
+
+    /// Whether a change of the other side was made in sight of it.
+    fn was_known_to(self, version: &Version) -> bool {
+        matches!(self, Brought::Journaled(seq, _) if version.stamp.knew >= seq)
+    }
+}
+
 impl Echo {
-    pub(super) fn of(
-        change: &Change,
-        both: &Arc<BothWays>,
-        brought: Option<(Seq, Option<Stamp>)>,
-        before: Seq,
-    ) -> Vec<Self> {
+    pub(super) fn of(change: &Change, both: &Arc<BothWays>, brought: Brought, before: Seq) -> Vec<Self> {
         let all = Content::all_of(change, both).into_iter();
         all.map(|(key, content)| Echo { both: both.clone(), key, content, brought, before }).collect()
     }
@@ -70,12 +87,11 @@ pub(crate) fn overwritten(store: &dyn Store, echoes: &[Echo]) -> Result<Vec<Corr
     let mut corrections = Vec::new();
     for echo in echoes {
         let both = &echo.both;
-        let knew = echo.brought.and_then(|(_, stamp)| stamp).map_or(Seq::ZERO, |stamp| stamp.knew);
-        let versions = both.own.versions(store, &echo.key, knew, echo.before)?;
+        let versions = both.own.versions(store, &echo.key, echo.brought.knew(), echo.before)?;
         let last = versions.into_iter().next_back().map(|(version, record)| (version, record.change));
         let Some((version, change)) = last else { continue };
         // It came behind what is written here, and in sight of it.
-        if echo.brought.is_some_and(|(seq, _)| version.stamp.knew >= seq) {
+        if echo.brought.was_known_to(&version) {
             continue;
         }
         if content(&change, &echo.key, both) == echo.content {
@@ -150,6 +166,7 @@ impl LaneRun {
             if noted.is_empty() {
                 return Ok(());
             }
+            let note = self.note(NoteKind::Restore);
             let at = self.progress.borrow().cursor;
             let mut writes = Vec::with_capacity(noted.len());
             for correction in &noted {
@@ -160,7 +177,7 @@ impl LaneRun {
                 }
             }
             if !writes.is_empty() {
-                self.write_back(&both, &writes, at).await?;
+                self.write_back(&note, &writes, at).await?;
             }
             let done = noted.iter().map(|done| Record::Corrected(done.id)).collect::<Vec<_>>();
             self.context.store.save(&done).map_err(LaneEnd::Forgetful)?;
@@ -178,13 +195,10 @@ impl LaneRun {
         is_winner(store, &version, &correction.key, both)
     }
 
-    async fn write_back(&mut self, both: &[Arc<BothWays>], writes: &[Write], at: Seq) -> Result<(), LaneEnd> {
+    async fn write_back(&mut self, note: &Note, writes: &[Write], at: Seq) -> Result<(), LaneEnd> {
         self.began = self.context.env.now();
         let usual = self.note(NoteKind::Journal);
-        self.set_note(&Note {
-            kind: NoteKind::Restore,
-            maps: both.iter().map(|both| both.number()).collect(),
-        });
+        self.set_note(note);
         let advance = Advance { to: at, position: self.position.clone() };
         let mut done = self.part(Some(self.begin()), writes, Plan::Fast, Some(advance.clone())).await;
         if done.as_ref().is_err_and(|failed| failed.fault.class.is_about_record() && !failed.broken) {

@@ -1,7 +1,7 @@
 //! Giving way: what a lane does with a change whose record the other side has changed, too.
 
 use super::{BothWays, Note, NoteKind};
-use crate::store::{FlowId, Record, SetAside, Unreadable};
+use crate::store::{FlowId, Record, SetAside, Store, Unreadable};
 use crate::stream::{Batch, LaneEnd, LaneRun};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -36,13 +36,16 @@ pub(crate) struct Judged {
 }
 
 impl LaneRun {
-    /// What marks of this lane's transactions say.
+    /// What marks of this lane's transactions say. To be asked for before anything is looked up in the other journal.
     pub(crate) fn note(&self, kind: NoteKind) -> Note {
-        let both = self.members.values().filter_map(|member| member.flow.both_ways.as_ref());
-        let maps: BTreeSet<u64> = both.map(|both| both.number()).collect();
-        Note { kind, maps: maps.into_iter().collect() }
+        let both = || self.members.values().filter_map(|member| member.flow.both_ways.as_ref());
+        let maps: BTreeSet<u64> = both().map(|both| both.number()).collect();
+        // They are all of one stream, and so is what comes the other way.
+        let head = both().next().map(|both| both.other.journal.with(|journal| journal.head()));
+        Note { kind, head: head.unwrap_or_default(), maps: maps.into_iter().collect() }
     }
 
+    /// Sets what the marks of the transactions that begin from now on say.
     pub(crate) fn set_note(&mut self, note: &Note) {
         if let Some(apply) = &mut self.apply {
             apply.set_note(note.encode().into());
@@ -54,6 +57,9 @@ impl LaneRun {
     pub(crate) async fn give_way(&mut self, batch: &mut Batch, done: usize) -> Result<(), LaneEnd> {
         if self.members.values().all(|member| member.flow.both_ways.is_none()) {
             return Ok(());
+        }
+        if self.retry.is_some() {
+            self.set_note(&self.note(NoteKind::Retry));
         }
         let now = self.context.env.wall();
         let (mut places, mut parked, mut notes) = (Vec::new(), Vec::new(), Vec::new());
@@ -164,6 +170,17 @@ impl LaneRun {
 }
 
 impl BothWays {
+    /// Whether the other side has changed a record that a window of this side, which knew of it up to a Seq, says
+    /// something of. That change is on its way here by itself.
+    pub(crate) fn is_overtaken(
+        &self,
+        store: &dyn Store,
+        key: &IntegrationKey,
+        knew: Seq,
+    ) -> Result<bool, Unreadable> {
+        Ok(!self.other.versions(store, &self.other_key(key), knew, Seq(u64::MAX))?.is_empty())
+    }
+
     /// A key of the own side as the other side has it, and the other way round.
     pub(crate) fn other_key(&self, key: &IntegrationKey) -> IntegrationKey {
         key.clone()

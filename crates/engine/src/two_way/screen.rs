@@ -5,6 +5,7 @@
 //! that holds less): a side effect, which is brought to the other side once. If that comes back changed again, two
 //! sides are normalising against each other, and it is left there and counted.
 
+use super::restore::Brought;
 use super::{BothWays, Echo, Note, NoteKind};
 use crate::capture::Place;
 use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
@@ -195,11 +196,11 @@ impl Screen {
             Some(NoteKind::Journal) if mark.seq > both.other.start && !self.was_seen(both, mark, origin) => {
                 self.journaled(change, both, mark.seq, (origin, seq))?
             }
-            // Rows that are no change of the journal, or of one before this run of the map; and those of a log that is
-            // read again: what there was in them for us is journaled.
-            Some(NoteKind::Journal | NoteKind::Retry) => Kind::Echo,
-            Some(NoteKind::Window | NoteKind::Restore) => {
-                self.echoes.extend(Echo::of(change, both, None, seq));
+            // Of a run of the map before this one; or of a log that is read again: what there was in it for us is journaled.
+            Some(NoteKind::Journal) => Kind::Echo,
+            Some(NoteKind::Retry | NoteKind::Window | NoteKind::Restore) => {
+                let decided = named.map(|note| note.head).unwrap_or_default();
+                self.echoes.extend(Echo::of(change, both, Brought::Beside(decided), seq));
                 Kind::Echo
             }
         };
@@ -258,7 +259,7 @@ impl Screen {
         }
         if is_as_written {
             if let Some(line) = brought {
-                self.echoes.extend(Echo::of(change, both, Some((line.seq, line.stamp)), seq));
+                self.echoes.extend(Echo::of(change, both, Brought::Journaled(line.seq, line.stamp), seq));
             }
             return Ok(Kind::Echo);
         }
@@ -268,7 +269,7 @@ impl Screen {
             return Ok(Kind::PingPong);
         }
         if let Some(line) = brought {
-            self.echoes.extend(Echo::of(change, both, Some((line.seq, line.stamp)), seq));
+            self.echoes.extend(Echo::of(change, both, Brought::Journaled(line.seq, line.stamp), seq));
         }
         Ok(self.side_effect(both, if ends { through } else { through.max(book_end) }, origin))
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
-use tandem_core::lifecycle::{Action, Phase, ResumeMode};
+use tandem_core::lifecycle::{Action, Initializing, Phase, ResumeMode};
 use tandem_core::map::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
 use tandem_core::two_way::{ConflictPolicy, SideEffects};
 use tandem_core::{Value, WallTime};
@@ -36,6 +36,8 @@ struct Weather {
     crashes: u64,
     faults: u64,
     deletes: bool,
+    /// Both sides have records when the map is run, and they are copied.
+    copies: bool,
 }
 
 /// A change by a user.
@@ -46,6 +48,8 @@ struct Version {
     value: Option<i64>,
     /// The versions that the record had gone through on that side, this one not included.
     knew: BTreeSet<usize>,
+    /// It was there before the map was run: the left side's counts, and nothing is in conflict with it.
+    from_before: bool,
 }
 
 struct Both {
@@ -91,10 +95,33 @@ impl Both {
             rows: Default::default(),
             clocks: [0, 0],
         };
+        if weather.copies {
+            both.fill();
+        }
         both.start();
-        both.ask(Action::Run { initial_sync: false });
-        both.until("the map runs", |both| both.phase() == Some(Phase::Running));
+        both.ask(Action::Run { initial_sync: weather.copies });
+        // What is changed before a table is captured is no change, but what is copied.
+        let copying = |phase| matches!(phase, Phase::Running | Phase::Initializing(Initializing::Copying));
+        both.until("both tables are captured", |both| both.phase().is_some_and(copying));
         both
+    }
+
+    /// Records that are there before anything begins, the right side's first.
+    fn fill(&mut self) {
+        for side in [1, 0] {
+            for key in 0..KEYS {
+                if self.random.chance(500) {
+                    continue;
+                }
+                let (id, value) = (self.versions.len(), self.versions.len() as i64 + 1_000);
+                let row = vec![Value::Int(key), Value::Int(value)];
+                self.apps[side].transaction(|t| t.insert(&table(MAP), row)).expect("the app is empty");
+                let knew = self.sight[1].get(&key).cloned().unwrap_or_default();
+                self.versions.push(Version { side, key, value: Some(value), knew, from_before: true });
+                self.sight[side].entry(key).or_default().insert(id);
+                self.rows[side].insert(key, value);
+            }
+        }
     }
 
     fn say(&self, text: impl FnOnce() -> String) {
@@ -257,7 +284,7 @@ impl Both {
             let id = self.versions.len();
             let knew = self.sight[side].get(&key).cloned().unwrap_or_default();
             self.say(|| format!("USER {id} {} {key} := {value:?}", ["left", "right"][side]));
-            self.versions.push(Version { side, key, value, knew });
+            self.versions.push(Version { side, key, value, knew, from_before: false });
             self.sight[side].entry(key).or_default().insert(id);
             match value {
                 Some(value) => drop(self.rows[side].insert(key, value)),
@@ -313,6 +340,7 @@ impl Both {
         }
         if self.random.chance(self.weather.operators) {
             match self.phase() {
+                Some(Phase::Initializing(_)) | None => {}
                 Some(Phase::Running | Phase::Resuming) => self.ask(Action::Pause),
                 Some(Phase::Paused) => self.ask(Action::Resume(ResumeMode::CatchUp)),
                 _ => {}
@@ -384,7 +412,8 @@ impl Both {
                 (0..self.versions.len()).filter(|id| self.versions[*id].key == key).collect();
             let strangers = |one: usize, other: usize| {
                 let (a, b) = (&self.versions[one], &self.versions[other]);
-                a.side != b.side && !a.knew.contains(&other) && !b.knew.contains(&one)
+                let both_new = !a.from_before && !b.from_before;
+                both_new && a.side != b.side && !a.knew.contains(&other) && !b.knew.contains(&one)
             };
             let fought = of_key.iter().any(|one| of_key.iter().any(|other| strangers(*one, *other)));
             let is_noted = noted.contains(&key.to_string());
@@ -431,6 +460,7 @@ pub(crate) fn schedule(seed: u64, tracing: bool) {
         crashes: 5 * storm,
         faults: 12 * storm,
         deletes: seed / 16 % 2 == 1,
+        copies: seed / 32 % 2 == 1,
     };
     let mut both = Both::new(seed, weather, tracing);
     for _ in 0..weather.steps {
