@@ -82,14 +82,22 @@ impl Comparison {
 
     /// Appends bytes of a value that are equal for two values exactly if the values are.
     pub fn canonical(self, value: &Value, out: &mut Vec<u8>) {
+        let mut sized = |tag: u8, payload: &[u8]| {
+            out.push(tag);
+            out.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+            out.extend_from_slice(payload);
+        };
+        // Most keys are one of these, and each captured record has one.
+        match (self, value) {
+            (Self::Own | Self::Number, Value::Int(number)) => {
+                return sized(b'n', number.to_string().as_bytes());
+            }
+            (Self::Own, Value::Text(text)) => return sized(b't', text.as_bytes()),
+            _ => {}
+        }
         let (tag, payload) = match value {
             Value::Null => (b'0', String::new()),
-            Value::Bytes(bytes) => {
-                out.push(b'b');
-                out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-                out.extend_from_slice(bytes);
-                return;
-            }
+            Value::Bytes(bytes) => return sized(b'b', bytes),
             _ => {
                 let text = plain(value);
                 let read = match self.for_value(value) {
@@ -105,9 +113,7 @@ impl Comparison {
                 read.unwrap_or((b't', text))
             }
         };
-        out.push(tag);
-        out.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-        out.extend_from_slice(payload.as_bytes());
+        sized(tag, payload.as_bytes());
     }
 
     /// Whether two values are the same one.

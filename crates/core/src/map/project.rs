@@ -397,7 +397,7 @@ mod tests {
 
     fn made(expression: &str) -> FlowSpec {
         let from = Origin::Expression(Expression::parse(expression).unwrap());
-        let made = FlowColumn { to: "title".into(), from, steps: vec![Step::Trim] };
+        let made = FlowColumn { from, steps: vec![Step::Trim], ..FlowColumn::new("name", "title") };
         let mut key = FlowColumn::new("no", "ext_no");
         key.steps = vec![Step::Case(crate::map::Case::Lower)];
         FlowSpec { columns: vec![key, made], ..flow() }

@@ -4,6 +4,7 @@ use super::expression::Expression;
 use super::fit;
 use super::transform::{Origin, Step};
 use super::{ColumnPair, Columns, OnLeave, Side, TableMap};
+use crate::canonical::Comparison;
 use crate::{Change, Finding, IntegrationKey, MapName, Relation, Row, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct FlowColumn {
     pub from: Origin,
     /// What happens to them, in order.
     pub steps: Vec<Step>,
+    /// How a value of it is told from another, here and in the column that it comes from.
+    pub compared: Comparison,
 }
 
 /// A column as it may lie in a store: one of an engine before there were transforms is a pair of names.
@@ -51,14 +54,20 @@ pub struct FlowColumn {
 #[serde(untagged)]
 enum StoredColumn {
     Pair(Arc<str>, Arc<str>),
-    Whole { to: Arc<str>, from: Origin, steps: Vec<Step> },
+    Whole {
+        to: Arc<str>,
+        from: Origin,
+        steps: Vec<Step>,
+        #[serde(default)]
+        compared: Comparison,
+    },
 }
 
 impl From<StoredColumn> for FlowColumn {
     fn from(stored: StoredColumn) -> Self {
         match stored {
             StoredColumn::Pair(from, to) => Self::new(from, to),
-            StoredColumn::Whole { to, from, steps } => Self { to, from, steps },
+            StoredColumn::Whole { to, from, steps, compared } => Self { to, from, steps, compared },
         }
     }
 }
@@ -66,7 +75,12 @@ impl From<StoredColumn> for FlowColumn {
 impl FlowColumn {
     /// A column that is written as it is.
     pub fn new(from: impl Into<Arc<str>>, to: impl Into<Arc<str>>) -> Self {
-        Self { to: to.into(), from: Origin::Column(from.into()), steps: Vec::new() }
+        Self {
+            to: to.into(),
+            from: Origin::Column(from.into()),
+            steps: Vec::new(),
+            compared: Comparison::Own,
+        }
     }
 
     /// The source's columns that it is made of.
@@ -175,6 +189,8 @@ pub fn resolve(
                     Origin::Column(from) => source_schema.column(from),
                     Origin::Constant(_) | Origin::Expression(_) => None,
                 };
+                let of = read.map_or(&known.type_name, |read| &read.type_name);
+                column.compared = Comparison::of(of, &known.type_name);
                 let doubts = read.map(|read| fit::doubts(column, read, known)).unwrap_or_default();
                 let told = |(code, message, fix): (&str, String, String)| {
                     Finding::warning(code, format!("{}.{}", place(destination), column.to), message).fix(fix)
@@ -252,7 +268,7 @@ fn columns(
     let named: Vec<FlowColumn> = match &map.columns {
         Columns::Pairs(pairs) => {
             let goes = |pair: &&ColumnPair| pair.goes(map.direction, to_right);
-            let way = |(to, from, steps)| FlowColumn { to, from, steps };
+            let way = |(to, from, steps)| FlowColumn { to, from, steps, compared: Comparison::Own };
             pairs.iter().filter(goes).filter_map(|pair| pair.way(to_right)).map(way).collect()
         }
         Columns::SameNames => source_schema

@@ -104,7 +104,7 @@ impl Half {
                 let seqs = records.find(flow, hash, after, LOOKED_UP_AT_ONCE)?;
                 for seq in seqs.iter().filter(|seq| **seq < before) {
                     let Some(record) = records.read_committed(flow, *seq)? else { continue };
-                    let same = self.spec.keys_of(&record.change).any(|other| other == *key);
+                    let same = self.spec.keys_of(&record.change).any(|other| other.is_same(key));
                     if same && !self.is_given_up(store, flow, *seq)? {
                         found.push((self.version(&record), record));
                     }

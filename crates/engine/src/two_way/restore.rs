@@ -128,7 +128,7 @@ fn is_winner(
 /// What a change makes of a record.
 fn content(change: &Change, key: &IntegrationKey, both: &BothWays) -> Content {
     let row = change.op.new_row();
-    let row = row.filter(|row| both.own.spec.key_in(&change.relation, row).as_ref() == Some(key));
+    let row = row.filter(|row| both.own.spec.key_in(&change.relation, row).is_some_and(|of| of.is_same(key)));
     row.map_or(Content::Gone, |row| Content::of_row(&change.relation, row, both))
 }
 
@@ -137,7 +137,9 @@ fn write(correction: &Correction, both: &BothWays, at: Seq) -> Option<Write> {
     let target: &Arc<Target> = &both.other.target;
     let change = &correction.change;
     let row = change.op.new_row();
-    let row = row.filter(|row| both.own.spec.key_in(&change.relation, row).as_ref() == Some(&correction.key));
+    let row = row.filter(|row| {
+        both.own.spec.key_in(&change.relation, row).is_some_and(|of| of.is_same(&correction.key))
+    });
     let op = match row {
         None => WriteOp::Delete(correction.key.clone()),
         Some(row) => {

@@ -158,7 +158,7 @@ impl LaneRun {
                 }
                 let Some(error) = store.error_at(touching.flow, touching.seq)? else { continue };
                 let kept =
-                    error.kept.filter(|kept| both.other.spec.keys_of(&kept.change).any(|of| of == *key));
+                    error.kept.filter(|kept| both.other.spec.keys_of(&kept.change).any(|of| of.is_same(key)));
                 let Some(kept) = kept else { continue };
                 let stamp = kept.stamp.unwrap_or(Stamp { knew: Seq::ZERO, at: kept.committed_at });
                 let version = Version { side: both.other.side, seq: touching.seq, stamp };

@@ -11,10 +11,11 @@ use crate::capture::Place;
 use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use tandem_core::map::{Projected, Projection, projected_row};
+use tandem_core::map::{Projected, Projection, row_hash, written_hash};
 use tandem_core::two_way::{ConflictPolicy, SideEffects, frozen_time};
 use tandem_core::{
-    Change, Entry, IntegrationKey, KeyHash, Mark, Relation, Row, Seq, Stamp, TableName, WallTime, WriteOp,
+    Change, Entry, IntegrationKey, KeyHash, Mark, Relation, Row, RowHash, Seq, Stamp, TableName, WallTime,
+    WriteOp,
 };
 
 /// Records of the opposite journal that are read at once.
@@ -275,17 +276,31 @@ impl Screen {
     }
 }
 
-/// What a record is after a change, as far as the map's columns tell: a hash, or that it is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a record is after a change, as far as the map's columns tell.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Content {
-    Is(u128),
+    Is(RowHash),
     Gone,
+    /// The log, or a change, does not say all of it.
+    Partly,
+}
+
+/// What is not known is like nothing, itself included.
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Content::Is(one), Content::Is(other)) => one == other,
+            (Content::Gone, Content::Gone) => true,
+            (Content::Is(_) | Content::Gone | Content::Partly, _) => false,
+        }
+    }
 }
 
 impl Content {
     /// What a row of an app is, in the columns that the map writes there.
     pub(super) fn of_row(relation: &Relation, row: &Row, both: &BothWays) -> Self {
-        Content::Is(projected_row(relation, row, &both.other.target.columns))
+        let hash = written_hash(&both.other.spec.columns, relation, row);
+        hash.map_or(Content::Partly, Content::Is)
     }
 
     /// What each record is that a captured change touches: one, or two if it changes the key.
@@ -385,7 +400,7 @@ impl Book {
 
     fn find(&self, key: &IntegrationKey, content: &Content, through: Seq) -> Found {
         let lines = self.lines.get(&key.hash()).map(Vec::as_slice).unwrap_or_default();
-        let mut of_key = lines.iter().filter(|(other, _, line)| other == key && line.seq <= through);
+        let mut of_key = lines.iter().filter(|(other, _, line)| other.is_same(key) && line.seq <= through);
         let same = of_key.clone().rev().find(|(_, other, _)| other == content);
         match (same, of_key.next_back()) {
             (Some((_, _, line)), _) => Found::Same(*line),
@@ -421,8 +436,8 @@ fn contents(op: &WriteOp, both: &BothWays) -> Vec<(IntegrationKey, Content)> {
         parts.collect::<Option<Vec<_>>>().map(IntegrationKey::from_values)
     };
     let is = |values: &[Option<tandem_core::Value>]| {
-        let content = Content::Is(tandem_core::map::row_hash(values.iter().map(Option::as_ref)));
-        key_of(values).map(|key| (key, content))
+        let hash = row_hash(&both.other.spec.columns, values.iter().map(Option::as_ref));
+        key_of(values).map(|key| (key, hash.map_or(Content::Partly, Content::Is)))
     };
     match op {
         WriteOp::Upsert(values) => {
