@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::lifecycle::{
     Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, Window, step,
 };
-use tandem_core::map::FlowSpec;
+use tandem_core::map::{Direction, FlowSpec};
 use tandem_core::{BarrierId, Dependents, Finding, MapName, RateCap, StreamName};
 
 /// What a request needs that has to be asked of apps first.
@@ -67,6 +67,7 @@ impl Supervisor {
         let mut blockers = self.parents_not_live(request, &along);
         blockers.extend(self.not_as_expected(request));
         blockers.extend(self.errors_left(request));
+        blockers.extend(self.copied_both_ways(request));
         let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
         for (name, event) in events {
             let Some(record) = self.maps.get(&name) else { continue };
@@ -317,6 +318,24 @@ impl Supervisor {
             (errors > 0).then_some(Blocker { map, state, needs })
         });
         with_errors.collect()
+    }
+
+    /// Maps that go both ways and are to be copied. What one flow writes into a table is in no journal, so a window of
+    /// the other flow, which reads that table, could bring back what is out of date.
+    fn copied_both_ways(&self, request: &Request) -> Vec<Blocker> {
+        if request.action != (Action::Run { initial_sync: true }) {
+            return Vec::new();
+        }
+        let maps = request.maps.iter().filter_map(|name| self.maps.get(name));
+        let both = maps.filter(|record| record.map.direction == Direction::Both);
+        both.map(|record| Blocker {
+            map: record.map.name.clone(),
+            state: record.state.phase.to_string(),
+            needs:
+                "goes both ways, and cannot be copied yet: run it without an initial sync (--no-initial-sync)"
+                    .to_owned(),
+        })
+        .collect()
     }
 
     /// Maps that cannot be resumed because a map that they depend on is not live, and is not resumed with them.

@@ -19,6 +19,7 @@ use crate::view::{ErrorStats, RetryView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tandem_core::lifecycle::{Phase, QueueFate};
+use tandem_core::map::Direction;
 use tandem_core::{MapName, RateCap, Seq, StreamName};
 
 /// How long a retry goes on while its map has changes to apply.
@@ -175,6 +176,9 @@ impl Supervisor {
             }
             ErrorVerb::Retry if request.refresh && record.state.phase != Phase::Running => {
                 return blocked("a refresh needs a running map: run it, or retry without a refresh");
+            }
+            ErrorVerb::Retry if request.refresh && record.map.direction == Direction::Both => {
+                return blocked("a refresh is for maps that go one way: retry without it");
             }
             ErrorVerb::Cancel | ErrorVerb::Retry | ErrorVerb::Delete => {}
         }
