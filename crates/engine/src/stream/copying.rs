@@ -14,7 +14,7 @@ use crate::copy::{Desk, Kind, Window};
 use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, ReadLimit, Record as JournalRecord};
 use crate::store::{CopyRecord, ErrorStatus, FlowId, Record, SetAside, StoreError, Unreadable};
-use crate::two_way::NoteKind;
+use crate::two_way::{BothWays, NoteKind, is_overtaken};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,12 +119,16 @@ impl LaneRun {
                 None if self.may_lack(&spec, flow, window, &item.key).map_err(LaneEnd::Unreadable)? => {
                     again.push(item.key)
                 }
-                None => match &both_ways {
-                    Some(both) if both.is_overtaken(&*self.context.store, &item.key, window.knew)? => {
-                        overtaken.push(item.key)
+                None => {
+                    let row = item.row.as_ref().map(|row| (&*window.relation, row));
+                    let store = &*self.context.store;
+                    let overtakes =
+                        |both: &Arc<BothWays>| is_overtaken(store, both, (&item.key, row), window.knew);
+                    match both_ways.as_ref().map(overtakes).transpose()? {
+                        Some(true) => overtaken.push(item.key),
+                        Some(false) | None => written.push(item),
                     }
-                    Some(_) | None => written.push(item),
-                },
+                }
             }
         }
         self.set_note(&note);

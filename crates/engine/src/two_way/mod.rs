@@ -22,11 +22,11 @@ mod screen;
 
 pub(crate) use note::{Note, NoteKind, map_number};
 pub use restore::Correction;
-pub(crate) use restore::{Echo, overwritten};
+pub(crate) use restore::{Echo, is_overtaken, overwritten};
 pub use rivals::Conflict;
 pub(crate) use screen::{Origin, Screen, Tables};
 
-use crate::journal::{JournalError, ReadLimit, Record};
+use crate::journal::{ReadLimit, Record};
 use crate::store::{FlowId, Store, Unreadable};
 use crate::stream::{Family, JournalHandle};
 use std::sync::Arc;
@@ -131,7 +131,13 @@ impl Half {
     /// The journal must keep what lies beyond this for the map's two ways: `cursor` is how far the flow is applied.
     /// What has not come back as an echo is still to be compared with it; and the other side's changes that have not
     /// come back are still to be judged against whatever they did not know.
-    pub(crate) fn needed_from(&self, other: &Half, cursor: Seq) -> Result<Seq, JournalError> {
+    /// A winner that is still to be written back is judged against the changes that it did not know, too.
+    pub(crate) fn needed_from(
+        &self,
+        other: &Half,
+        store: &dyn Store,
+        cursor: Seq,
+    ) -> Result<Seq, Unreadable> {
         let number = map_number(&self.spec.map);
         let echoed = self.journal.echoed(number);
         let other_echoed = other.journal.echoed(number);
@@ -139,6 +145,17 @@ impl Half {
         let records = other.journal.with(|journal| journal.records().clone());
         let oldest = records.scan(other.flow, other_echoed, first)?.pop();
         let knew = oldest.map_or(cursor, |record| other.version(&record).stamp.knew);
-        Ok(cursor.min(echoed).min(knew))
+        let mut needed = cursor.min(echoed).min(knew);
+        if store.any_corrections() {
+            for correction in store.corrections(&[self.flow, other.flow], usize::MAX)? {
+                let from = if correction.of == self.flow {
+                    Seq(correction.seq.0 - 1)
+                } else {
+                    correction.stamp.knew
+                };
+                needed = needed.min(from);
+            }
+        }
+        Ok(needed)
     }
 }

@@ -14,7 +14,9 @@ use crate::stream::{LaneEnd, LaneRun};
 use std::sync::Arc;
 use tandem_core::connect::{Advance, Plan};
 use tandem_core::two_way::{Version, is_to_be_restored};
-use tandem_core::{Change, FaultClass, IntegrationKey, Seq, Stamp, Target, Value, Write, WriteOp};
+use tandem_core::{
+    Change, FaultClass, IntegrationKey, Relation, Row, Seq, Stamp, Target, Value, Write, WriteOp,
+};
 
 /// So many corrections are done in one destination transaction.
 const AT_ONCE: usize = 500;
@@ -123,6 +125,26 @@ fn is_winner(
     let others = both.other.versions(store, &both.other_key(key), version.stamp.knew, Seq(u64::MAX))?;
     let others: Vec<Version> = others.into_iter().map(|(version, _)| version).collect();
     Ok(is_to_be_restored(version, &others, both.policy))
+}
+
+/// Whether a row that a window has read of this side is not to be written to the other: the other side has changed the
+/// record since what the window knew of it, and that change is on its way here by itself; or the row is of a loser that
+/// was written here, over which the winner is about to be written back.
+pub(crate) fn is_overtaken(
+    store: &dyn Store,
+    both: &BothWays,
+    (key, row): (&IntegrationKey, Option<(&Relation, &Row)>),
+    knew: Seq,
+) -> Result<bool, Unreadable> {
+    let all = Seq(u64::MAX);
+    if !both.other.versions(store, &both.other_key(key), knew, all)?.is_empty() {
+        return Ok(true);
+    }
+    let Some((version, record)) = both.own.versions(store, key, Seq::ZERO, all)?.pop() else {
+        return Ok(false);
+    };
+    let read = row.map_or(Content::Gone, |(relation, row)| Content::of_row(relation, row, both));
+    Ok(content(&record.change, key, both) != read && is_winner(store, &version, key, both)?)
 }
 
 /// What a change makes of a record.

@@ -1,7 +1,7 @@
 //! Giving way: what a lane does with a change whose record the other side has changed, too.
 
 use super::{BothWays, Note, NoteKind};
-use crate::store::{FlowId, Record, SetAside, Store, Unreadable};
+use crate::store::{FlowId, Record, SetAside, Unreadable};
 use crate::stream::{Batch, LaneEnd, LaneRun};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -170,17 +170,6 @@ impl LaneRun {
 }
 
 impl BothWays {
-    /// Whether the other side has changed a record that a window of this side, which knew of it up to a Seq, says
-    /// something of. That change is on its way here by itself.
-    pub(crate) fn is_overtaken(
-        &self,
-        store: &dyn Store,
-        key: &IntegrationKey,
-        knew: Seq,
-    ) -> Result<bool, Unreadable> {
-        Ok(!self.other.versions(store, &self.other_key(key), knew, Seq(u64::MAX))?.is_empty())
-    }
-
     /// A key of the own side as the other side has it, and the other way round.
     pub(crate) fn other_key(&self, key: &IntegrationKey) -> IntegrationKey {
         key.clone()

@@ -70,8 +70,9 @@ fn what_is_there_is_copied_while_people_write() {
                      UPDATE things SET price = price + 1 WHERE id = 1 + {turn} * 31 % 30000;
                      DELETE FROM things WHERE id = 1 + {turn} * 6007 % 30000;
                      INSERT INTO things VALUES (40000 + {turn}, 5000000 + {turn}, 'new', 1, NULL);
-                     UPDATE nodes SET parent = 1 + {turn} % 5000 WHERE id = 5000 - {turn} % 5000;"
+                     UPDATE nodes SET parent = NULL WHERE id = 5000 - {turn} % 5000;"
                 ));
+                std::thread::sleep(Duration::from_millis(100));
             }
         });
         let wait = |name| tandem.tandem(&["map", "wait", name, "--for", "running", "--timeout", "100s"]);

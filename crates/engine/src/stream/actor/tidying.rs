@@ -2,7 +2,7 @@
 
 use super::{SHELVE_STEP_BYTES, StreamActor};
 use crate::failpoint::FailPoint;
-use crate::store::{FlowId, StoreError};
+use crate::store::{FlowId, StoreError, Unreadable};
 use crate::stream::plan::StreamPlan;
 use tandem_core::Seq;
 
@@ -24,9 +24,10 @@ impl StreamActor {
             flows.iter().filter_map(|flow| Some((*flow, self.cursor_of(plan, *flow)?))).collect();
         for (flow, need) in &mut needs {
             let Some(both) = plan.flows.get(flow).and_then(|flow| flow.both_ways.as_ref()) else { continue };
-            match both.own.needed_from(&both.other, *need) {
+            match both.own.needed_from(&both.other, &*self.context.store, *need) {
                 Ok(needed) => *need = needed,
-                Err(error) => {
+                Err(Unreadable::Store(error)) => return Err(error),
+                Err(Unreadable::Journal(error)) => {
                     tracing::warn!(stream = %self.parts.record.stream, "what a two-way map needs cannot be read: {error}");
                     return Ok(());
                 }
