@@ -358,7 +358,8 @@ impl AppActor {
         let Some(route) = self.routes.get_mut(stream).filter(|_| !sink.both_ways.is_empty()) else {
             return Ok(());
         };
-        let echoes = route.screen.take_echoes();
+        let goes_on = route.is_open();
+        let echoes = route.screen.take_echoes(goes_on);
         let corrections = match overwritten(&*self.parts.store, &echoes) {
             Ok(corrections) => corrections,
             Err(Unreadable::Journal(error)) => return Err(error),

@@ -282,6 +282,10 @@ impl Found {
         while !self.is_full()
             && let Some(group) = cursor.next_group()?
         {
+            // What lies behind may be a transaction that has no end yet.
+            if group.found.first().is_some_and(|found| found.seq > end) {
+                return Ok(());
+            }
             let records = read_group(&mut cursor, &group, Seq::ZERO)?;
             for record in records.into_iter().filter(|record| record.seq <= end) {
                 if self.is_full() {

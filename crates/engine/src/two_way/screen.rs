@@ -32,7 +32,7 @@ pub(crate) struct Screen {
     /// How far the opposite flow of each map was in the log, by the map's number.
     seen: BTreeMap<u64, Seq>,
     books: BTreeMap<u64, Book>,
-    /// When records were changed last in this batch, for maps that ask.
+    /// When records were changed last, of those changes that the journal does not show yet; for maps that ask.
     fresh: HashMap<(u64, KeyHash), WallTime>,
     /// Echoes of this batch.
     echoes: Vec<Echo>,
@@ -76,9 +76,12 @@ impl Screen {
         self.seen.iter().map(|(map, seq)| (*map, *seq)).collect()
     }
 
-    /// What came back in this batch, once it is in the journal.
-    pub(crate) fn take_echoes(&mut self) -> Vec<Echo> {
-        self.fresh.clear();
+    /// What came back in this batch, once it is in the journal; `goes_on` if its last transaction does.
+    pub(crate) fn take_echoes(&mut self, goes_on: bool) -> Vec<Echo> {
+        // What is committed is found in the journal from here on; of a transaction that goes on nothing is.
+        if !goes_on {
+            self.fresh.clear();
+        }
         std::mem::take(&mut self.echoes)
     }
 
