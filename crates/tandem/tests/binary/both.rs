@@ -218,6 +218,8 @@ fn traffic_on_both_sides_ends_equal_however_often_the_engine_is_killed() {
             std::thread::sleep(Duration::from_secs((seconds / 4).clamp(2, 60)));
             // The lock of the data folder is free once the old one is dead.
             running.take().unwrap().kill();
+            // Both sides go on while nobody is between them.
+            std::thread::sleep(Duration::from_millis(500));
             running = Some(twins.house.serve());
         }
         over.store(true, Ordering::Relaxed);
