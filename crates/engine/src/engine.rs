@@ -2,12 +2,18 @@
 
 mod errors;
 mod force;
+mod logs;
 mod queue;
 mod trying;
+mod verify;
 mod windows;
 
 pub use errors::{ErrorInFull, ErrorPage};
+pub use logs::ActivityQuery;
 pub use queue::{QueueFilter, QueueQuery, RecordInFull};
+pub use verify::{
+    DIFFERENCES_MAX, Difference, DifferenceKind, Verification, VerifyCounts, VerifyRequest, VerifyStage,
+};
 
 use crate::declared::{reconcile_maps, reconcile_rules};
 #[cfg(feature = "simulation")]
@@ -23,7 +29,7 @@ use crate::store::{EngineRecord, Record, Store};
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Prepared, Supervisor, World, parents_along};
 use crate::telling::Tell;
-use crate::view::{ActivityEntry, MapView, Page, RuleTest, RuleView, Snapshot};
+use crate::view::{MapView, RuleTest, RuleView, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -88,17 +94,6 @@ pub enum StartError {
     Maps(Vec<Finding>),
 }
 
-/// Which activity to list.
-#[derive(Debug, Clone, Default)]
-pub struct ActivityQuery {
-    /// Only entries about this map.
-    pub map: Option<MapName>,
-    /// Where to begin, and which way to go.
-    pub from: ActivityFrom,
-    /// At most so many.
-    pub limit: usize,
-}
-
 /// A running engine. Cheap to clone; ends with [`Engine::shutdown`].
 #[derive(Clone)]
 pub struct Engine {
@@ -107,6 +102,7 @@ pub struct Engine {
     apps: Arc<BTreeMap<AppName, Arc<dyn Connector>>>,
     store: Arc<dyn Store>,
     env: Arc<dyn Env>,
+    verifications: Arc<verify::Verifications>,
     /// Held as long as the engine lives; the operating system lets go of it with the process.
     _lock: Option<Arc<File>>,
 }
@@ -199,7 +195,8 @@ impl Engine {
         let mut supervisor = Supervisor::new(world, engine, saved, received, shown);
         supervisor.begin().map_err(|error| failed("open the journals", error.to_string(), error.fix()))?;
         env.spawn("supervisor", Box::pin(supervisor.run()));
-        let engine = Engine { snapshots, commands, apps, store, env, _lock: None };
+        let verifications = Arc::default();
+        let engine = Engine { snapshots, commands, apps, store, env, verifications, _lock: None };
         // Ends with the supervisor, and must not hold the folder for longer.
         engine.env.spawn("windows", Box::pin(windows::resume_after_windows(engine.clone())));
         Ok(Engine { _lock: lock.map(Arc::new), ..engine })
@@ -402,34 +399,6 @@ impl Engine {
                 )))
             }
         }
-    }
-
-    /// The activity log.
-    pub async fn activity(&self, query: ActivityQuery) -> Result<Page<ActivityEntry>, Rejected> {
-        let store = self.store.clone();
-        let read =
-            blocking(&*self.env, move || store.activity(query.map.as_ref(), query.from, query.limit + 1));
-        let mut items = read.await.map_err(|error| Rejected::Disk(error.to_string()))?;
-        let more = items.len() > query.limit;
-        items.truncate(query.limit);
-        let next = items.last().filter(|_| more).map(|entry| entry.id);
-        Ok(Page { items, next })
-    }
-
-    /// The conflicts of a map, or of all, the newest first; before this number, if it is given.
-    pub async fn conflicts(
-        &self,
-        map: Option<MapName>,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Page<(u64, crate::Conflict)>, Rejected> {
-        let store = self.store.clone();
-        let read = blocking(&*self.env, move || store.conflicts(map.as_ref(), before, limit + 1));
-        let mut items = read.await.map_err(|error| Rejected::Disk(error.to_string()))?;
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|(id, _)| *id);
-        Ok(Page { items, next })
     }
 
     /// Checks the declared maps against their apps: schemas, keys, rights, settings.

@@ -19,8 +19,9 @@ mod two_way;
 mod view;
 
 pub use engine::{
-    ActivityFrom, ActivityQuery, Engine, ErrorInFull, ErrorPage, QueueFilter, QueueQuery, RecordInFull,
-    Setup, StartError, check,
+    ActivityFrom, ActivityQuery, DIFFERENCES_MAX, Difference, DifferenceKind, Engine, ErrorInFull, ErrorPage,
+    QueueFilter, QueueQuery, RecordInFull, Setup, StartError, Verification, VerifyCounts, VerifyRequest,
+    VerifyStage, check,
 };
 pub use failpoint::{FailPoint, Mistake};
 pub use request::{

@@ -203,6 +203,9 @@ pub enum Rejected {
         /// The number that was asked for.
         seq: Seq,
     },
+    /// The map was not verified since the engine was started.
+    #[error("map {0} was not verified since the server was started")]
+    UnknownVerification(MapName),
     /// There is no such rule.
     #[error("there is no rule {0}")]
     UnknownRule(String),

@@ -5,7 +5,7 @@ use crate::PAGE_MAX;
 use crate::wire::{
     Accepted, ActionRequest, Activity, App, CancelRequest, Conflict, ErrorCause, ErrorsRequest, ErrorsTaken,
     Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError,
-    RecordErrorInFull, Rule, RuleTest, SwitchRequest, Tried, TryRequest,
+    RecordErrorInFull, Rule, RuleTest, SwitchRequest, Tried, TryRequest, Verification, VerifyRequest,
 };
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
@@ -210,6 +210,21 @@ impl Client {
     /// Ends the retry of a map's errors, whatever is left.
     pub async fn cancel_retry(&self, map: &str, asked: &CancelRequest) -> Result<ErrorsTaken, ClientError> {
         self.send(Method::POST, &["maps", map, "errors", "cancel"], &[], Some(asked), ANSWER_WITHIN).await
+    }
+
+    /// Begins to compare the tables of a map.
+    pub async fn verify(&self, map: &str, asked: &VerifyRequest) -> Result<Verification, ClientError> {
+        self.send(Method::POST, &["maps", map, "verify"], &[], Some(asked), ANSWER_WITHIN).await
+    }
+
+    /// How the last comparison of a map gets on, or what came of it; with the rows that differ, or without.
+    pub async fn verification(&self, map: &str, rows: bool) -> Result<Verification, ClientError> {
+        self.get(&["maps", map, "verify"], &[("rows", text(Some(rows)))]).await
+    }
+
+    /// Ends a comparison.
+    pub async fn cancel_verify(&self, map: &str) -> Result<Verification, ClientError> {
+        self.send(Method::POST, &["maps", map, "verify", "cancel"], &[], None::<&()>, ANSWER_WITHIN).await
     }
 
     /// The figures of a map's queue.

@@ -66,6 +66,10 @@ impl From<Rejected> for Refusal {
             Rejected::UnknownMap(map) => Self::unknown_map(map.as_str()),
             Rejected::UnknownError(_) => Self::unknown_error(&detail),
             Rejected::UnknownRecord { map, .. } => Self::unknown_record(map.as_str(), &detail),
+            Rejected::UnknownVerification(map) => {
+                Self::new(StatusCode::NOT_FOUND, "verify_unknown", "The map was not verified", detail)
+                    .fix(format!("tandem map verify {map}"))
+            }
             Rejected::UnknownRule(_) => {
                 Self::new(StatusCode::NOT_FOUND, "rule_unknown", "There is no such rule", detail)
                     .fix("tandem rule list")

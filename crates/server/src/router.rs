@@ -1,6 +1,6 @@
 //! The routes, on one screen, and the loop that serves them.
 
-use crate::handlers::{actions, activity, apps, conflicts, errors, health, maps, queue, rules};
+use crate::handlers::{actions, activity, apps, conflicts, errors, health, maps, queue, rules, verify};
 use crate::problem::Refusal;
 use crate::{BODY_MAX_BYTES, fence};
 use axum::Router;
@@ -33,6 +33,8 @@ pub fn router(engine: Engine) -> Router {
         .route("/maps/{map}/errors/retry", post(errors::retry))
         .route("/maps/{map}/errors/delete", post(errors::delete))
         .route("/maps/{map}/errors/cancel", post(errors::cancel))
+        .route("/maps/{map}/verify", get(verify::show).post(verify::start))
+        .route("/maps/{map}/verify/cancel", post(verify::cancel))
         .route("/actions", post(actions::several))
         .route("/plan", post(actions::plan))
         .route("/rules", get(rules::list))

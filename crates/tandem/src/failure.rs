@@ -102,7 +102,7 @@ impl From<Problem> for Failure {
         let exit = match problem.code.as_str() {
             "state_refused" | "check_failed" => Exit::Refused,
             "map_unknown" | "app_unknown" | "rule_unknown" | "route_unknown" | "error_unknown"
-            | "record_unknown" => Exit::NotFound,
+            | "record_unknown" | "verify_unknown" => Exit::NotFound,
             "request_invalid" | "not_supported" => Exit::Usage,
             "not_local" => Exit::Denied,
             "timed_out" => Exit::TimedOut,

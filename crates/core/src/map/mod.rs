@@ -6,6 +6,7 @@
 //! column was added or renamed is bound to the columns that it has.
 
 mod column;
+mod compare;
 mod content;
 mod declare;
 mod expression;
@@ -17,6 +18,7 @@ pub(crate) mod transform;
 
 pub use crate::decimal::Rounding;
 pub use column::{BadColumn, ColumnPair, Made, Transforms};
+pub use compare::{Comparer, Verdict, Wanted};
 pub use content::{row_hash, written_hash};
 pub use declare::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
 pub use expression::{BadExpression, EvaluationError, Expression};

@@ -114,7 +114,7 @@ impl Engine {
         self.ask(|reply| Command::Errors { request, adopted, reply }).await?
     }
 
-    async fn locate_kept(&self, map: Option<&MapName>) -> Result<Vec<LocatedKept>, Rejected> {
+    pub(super) async fn locate_kept(&self, map: Option<&MapName>) -> Result<Vec<LocatedKept>, Rejected> {
         let map = map.cloned();
         self.ask(|reply| Command::LocateKept { map, reply }).await
     }

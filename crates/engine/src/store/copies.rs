@@ -57,6 +57,9 @@ pub struct Refresh {
     pub actor: String,
     /// Why, in their words.
     pub reason: String,
+    /// They are no errors, but records that were found to differ: whoever compares them tells of it.
+    #[serde(default)]
+    pub is_repair: bool,
 }
 
 /// What the initial sync of a flow is at.

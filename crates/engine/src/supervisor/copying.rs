@@ -44,7 +44,7 @@ impl Copies {
         &self.desks
     }
 
-    fn record(&self, flow: FlowId) -> Option<CopyRecord> {
+    pub(super) fn record(&self, flow: FlowId) -> Option<CopyRecord> {
         let going_on = self.desks.get(&flow).map(|desk| desk.record());
         going_on.or_else(|| self.saved.get(&flow).cloned())
     }
@@ -179,13 +179,18 @@ impl Supervisor {
 
     fn end_refresh(&mut self, record: CopyRecord, refresh: &Refresh) -> Result<(), StoreError> {
         let record = CopyRecord { refresh: None, ..record };
+        let kept =
+            if record.initial { Record::Copy(Box::new(record.clone())) } else { Record::NoCopy(record.flow) };
+        if refresh.is_repair {
+            self.save(&[kept])?;
+            self.copies.begin(record);
+            return Ok(());
+        }
         let mut entry = self.note("errors.retried", &record.map, &refresh.actor, &refresh.reason);
         entry.detail = format!(
             "of {} errors that were refreshed, {} records were refused as they are now",
             refresh.errors, refresh.refused
         );
-        let kept =
-            if record.initial { Record::Copy(Box::new(record.clone())) } else { Record::NoCopy(record.flow) };
         self.save(&[Record::Activity(entry), kept])?;
         self.copies.begin(record);
         Ok(())
@@ -199,7 +204,7 @@ impl Supervisor {
     /// How the errors of a map stand that are being refreshed.
     pub(super) fn refresh_views(&self, record: &MapRecord) -> Vec<RetryView> {
         let view = |flow: &FlowRecord| {
-            let refresh = self.copies.refresh(flow.flow)?;
+            let refresh = self.copies.refresh(flow.flow).filter(|refresh| !refresh.is_repair)?;
             Some(RetryView {
                 errors: refresh.errors,
                 left: self.world.store.again_count(flow.flow).unwrap_or_default(),
@@ -250,6 +255,7 @@ impl Supervisor {
                 since: self.now(),
                 actor: request.actor.clone(),
                 reason: request.reason.clone(),
+                is_repair: false,
             };
             let before = self.copies.record(flow.flow);
             let before =

@@ -22,9 +22,11 @@ mod retrying;
 mod ruling;
 mod skip;
 mod snapshot;
+mod verifying;
 mod windows;
 
 pub(crate) use act::{Prepared, parents_along};
+pub(crate) use verifying::{Repair, Way, Ways};
 pub(crate) use windows::Stuck;
 
 use crate::capture::{AppActor, AppParts, AppPlan, AppStatus, Marks};
@@ -116,6 +118,22 @@ pub(crate) enum Command {
     LocateKept {
         map: Option<MapName>,
         reply: oneshot::Sender<Vec<LocatedKept>>,
+    },
+    Ways {
+        map: MapName,
+        reply: oneshot::Sender<Result<Ways, Rejected>>,
+    },
+    Repair {
+        repair: Repair,
+        reply: oneshot::Sender<Result<(), Rejected>>,
+    },
+    NoteVerify {
+        map: MapName,
+        event: &'static str,
+        actor: String,
+        reason: String,
+        detail: String,
+        reply: oneshot::Sender<Result<(), Rejected>>,
     },
     SwitchRule {
         rule: String,
@@ -310,6 +328,11 @@ impl Supervisor {
                     let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
                 }
                 Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
+                Some(Command::Ways { map, reply }) => drop(reply.send(self.ways(&map))),
+                Some(Command::Repair { repair, reply }) => drop(reply.send(self.take_repair(repair))),
+                Some(Command::NoteVerify { map, event, actor, reason, detail, reply }) => {
+                    let _ = reply.send(self.note_verify(&map, event, (&actor, &reason), detail));
+                }
                 Some(Command::LocateKept { map, reply }) => {
                     drop(reply.send(self.locate_kept(map.as_ref())));
                 }

@@ -9,3 +9,4 @@ pub(crate) mod health;
 pub(crate) mod maps;
 pub(crate) mod queue;
 pub(crate) mod rules;
+pub(crate) mod verify;

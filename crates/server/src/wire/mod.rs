@@ -13,6 +13,7 @@ mod problem;
 mod queue;
 mod rule;
 pub(crate) mod value;
+mod verify;
 
 pub(crate) use action::TEXT_MAX;
 pub use action::{
@@ -29,6 +30,7 @@ pub use map::{CatchUp, Column, Condition, ErrorStats, Flow, Hold, InitialSync, M
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};
+pub use verify::{Difference, Verification, VerifyRequest};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -26,6 +26,8 @@ pub(crate) enum MapVerb {
     Stop(Stop),
     /// Wait until a map is in a state
     Wait(Wait),
+    /// Compare both tables while everything goes on; ends with 7 if records differ
+    Verify(Verify),
     /// Show what a map makes of a row; nothing is written
     Try(Try),
 }
@@ -254,6 +256,31 @@ pub(crate) struct Wait {
     /// How long.
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// The map.
+    pub(crate) map: String,
+    /// Make the other side equal to this one: what differs there is written over, what is only there is deleted. A map
+    /// that goes one way can be repaired from its source only.
+    #[arg(long, value_name = "SIDE", value_parser = ["left", "right"])]
+    pub(crate) repair: Option<String>,
+    /// Show at most so many differences; all are counted.
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) limit: Option<usize>,
+    /// Show the rows of both sides, too: they are values of your records.
+    #[arg(long)]
+    pub(crate) rows: bool,
+    /// End the one that goes on, begin none.
+    #[arg(long, conflicts_with = "repair")]
+    pub(crate) cancel: bool,
+    /// Why, for the activity log.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Do not ask before a repair.
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, clap::Args)]

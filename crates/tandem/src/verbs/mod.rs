@@ -46,6 +46,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Map(MapVerb::Stop(asked)) => map::stop(&desk()?, asked).await,
         Verb::Map(MapVerb::Wait(asked)) => map::wait(&desk()?, asked).await,
         Verb::Map(MapVerb::Try(asked)) => map::try_row(&desk()?, asked).await,
+        Verb::Map(MapVerb::Verify(asked)) => map::verify(&desk()?, asked).await,
         Verb::App(AppVerb::List) => app::list(&desk()?).await,
         Verb::App(AppVerb::Pause(asked)) => app::pause(&desk()?, asked).await,
         Verb::App(AppVerb::Resume(asked)) => app::resume(&desk()?, asked).await,

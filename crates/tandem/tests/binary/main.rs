@@ -27,4 +27,5 @@ mod stalled;
 mod story;
 mod twins;
 mod usage;
+mod verify;
 mod windows;

@@ -11,6 +11,7 @@ mod show;
 mod skip;
 mod stop;
 mod try_row;
+mod verify;
 mod wait;
 
 pub(super) use act::{act, actor, agree_to_loss_in};
@@ -25,6 +26,7 @@ pub(crate) use skip::skip;
 pub(crate) use stop::stop;
 pub(super) use stop::{ending, fate, waiting};
 pub(crate) use try_row::try_row;
+pub(crate) use verify::verify;
 pub(crate) use wait::wait;
 
 use tandem_server::wire::Map;

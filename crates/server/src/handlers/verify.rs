@@ -1,0 +1,74 @@
+//! Comparing the tables of a map: begun, looked at, ended.
+
+use super::maps::find;
+use crate::input::{Asked, Body};
+use crate::problem::Refusal;
+use crate::wire::{TEXT_MAX, Verification, VerifyRequest};
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use tandem_core::two_way::SideName;
+use tandem_engine::{DIFFERENCES_MAX, Engine};
+
+/// Differences that are kept unless another number is asked for.
+const LIMIT: usize = 100;
+
+/// The query of `GET /maps/{map}/verify`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    #[serde(default)]
+    rows: bool,
+}
+
+/// `POST /maps/{map}/verify`
+pub(crate) async fn start(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+    Body(asked): Body<VerifyRequest>,
+) -> Result<Json<Verification>, Refusal> {
+    find(&engine, &map)?;
+    let repair = match asked.repair.as_deref() {
+        None => None,
+        Some("left") => Some(SideName::Left),
+        Some("right") => Some(SideName::Right),
+        Some(_) => {
+            let said = "'repair' is left or right: the side that the other one is made equal to";
+            return Err(Refusal::bad_request(said));
+        }
+    };
+    let limit = asked.limit.unwrap_or(LIMIT);
+    if limit > DIFFERENCES_MAX {
+        return Err(Refusal::bad_request(format!("limit is {limit}; it is 0 to {DIFFERENCES_MAX}")));
+    }
+    if asked.reason.len() > TEXT_MAX || asked.actor.as_ref().is_some_and(|actor| actor.len() > TEXT_MAX) {
+        return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
+    }
+    let request = tandem_engine::VerifyRequest {
+        map: map.into(),
+        repair,
+        limit,
+        actor: asked.actor.unwrap_or_else(|| "api".to_owned()),
+        reason: asked.reason,
+    };
+    Ok(Json(Verification::of(engine.verify(request).await?, false)))
+}
+
+/// `GET /maps/{map}/verify`: the one that goes on, or the last one. Rows are values of records: only on request.
+pub(crate) async fn show(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+    Asked(asked): Asked<Query>,
+) -> Result<Json<Verification>, Refusal> {
+    find(&engine, &map)?;
+    Ok(Json(Verification::of(engine.verification(&map.into())?, asked.rows)))
+}
+
+/// `POST /maps/{map}/verify/cancel`
+pub(crate) async fn cancel(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+) -> Result<Json<Verification>, Refusal> {
+    find(&engine, &map)?;
+    Ok(Json(Verification::of(engine.cancel_verification(&map.into())?, false)))
+}
