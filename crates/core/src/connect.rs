@@ -105,8 +105,9 @@ pub struct CaptureNeed {
     pub table: TableName,
     /// The integration key: old rows must name it.
     pub key: Vec<Arc<str>>,
-    /// The columns that the map's filter reads: old rows must name them, too.
-    pub filter: Vec<Arc<str>>,
+    /// Other columns that old rows must name: those that the map's filter reads; of a map that goes both ways, all that
+    /// it maps, since only a whole row can win a conflict.
+    pub also: Vec<Arc<str>>,
 }
 
 /// A table to write.

@@ -38,7 +38,7 @@ use std::time::Duration;
 use tandem_core::connect::{CaptureNeed, Connector, Needs, WriteNeed};
 use tandem_core::lifecycle::{Action, Phase};
 use tandem_core::limits::Limits;
-use tandem_core::map::{FlowSpec, Side, TableMap, resolve};
+use tandem_core::map::{Direction, FlowSpec, Side, TableMap, resolve};
 use tandem_core::rules::Rule;
 use tandem_core::{
     AppName, Dependents, Epoch, Fault, FaultClass, Finding, JournalId, MapName, Severity, StreamName,
@@ -469,7 +469,10 @@ async fn check_maps(
                     let captured = CaptureNeed {
                         table: spec.source.clone(),
                         key: spec.source_key.clone(),
-                        filter: spec.filter_columns(),
+                        also: match map.direction {
+                            Direction::Both => spec.source_columns(),
+                            Direction::ToRight | Direction::ToLeft => spec.filter_columns(),
+                        },
                     };
                     needs.entry(source.app.clone()).or_default().captured.push(captured);
                     let columns: Vec<_> = spec.columns.iter().map(|column| column.to.clone()).collect();

@@ -180,7 +180,7 @@ impl Check<'_> {
             let fix = format!("ALTER TABLE {name} SET LOGGED;");
             self.add(Finding::error("unlogged", &place, message).fix(fix));
         }
-        let wanted: Vec<Arc<str>> = need.key.iter().chain(&need.filter).cloned().collect();
+        let wanted: Vec<Arc<str>> = need.key.iter().chain(&need.also).cloned().collect();
         if !self.missing_columns(&need.table, &schema, &wanted)
             && let Some(column) = wanted.iter().find(|column| !schema.identity.contains(column))
         {
@@ -191,8 +191,8 @@ impl Check<'_> {
                 )
             } else {
                 format!(
-                    "the replica identity of {place} does not cover {column}, which the map's filter reads: \
-                     the log would not say whether a record that was deleted belonged to the map"
+                    "the replica identity of {place} does not cover {column}, which the map's filter reads, or a map \
+                     that goes both ways has to know: the log would not say it of a record that was changed or deleted"
                 )
             };
             let fix = self.identity_sql(oid, need, &wanted).await?;

@@ -61,7 +61,7 @@ fn plain_table(
 
 fn captured(table: &Table, need: &CaptureNeed, findings: &mut Vec<Finding>) {
     let name = &need.table;
-    for column in need.key.iter().chain(&need.filter) {
+    for column in need.key.iter().chain(&need.also) {
         match table.schema.column(column) {
             None => findings.push(column_missing(name, column)),
             Some(known) if known.generated => {

@@ -11,7 +11,7 @@ fn needs(captured: &[(&str, &[&str])], written: &[(&str, &[&str], &[&str])]) -> 
     Needs {
         captured: captured
             .iter()
-            .map(|(name, key)| CaptureNeed { table: table(name), key: names(key), filter: vec![] })
+            .map(|(name, key)| CaptureNeed { table: table(name), key: names(key), also: vec![] })
             .collect(),
         written: written
             .iter()
@@ -217,7 +217,7 @@ async fn what_else_happens_when_we_write_is_told_and_our_own_triggers_are_not() 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_replica_identity_must_cover_the_columns_of_a_filter() {
     let app = app("CREATE TABLE t (id int PRIMARY KEY, status text NOT NULL)").await;
-    let need = CaptureNeed { table: table("t"), key: vec!["id".into()], filter: vec!["status".into()] };
+    let need = CaptureNeed { table: table("t"), key: vec!["id".into()], also: vec!["status".into()] };
     let needs = Needs { captured: vec![need], written: vec![] };
     let findings = found(&app, &needs).await;
     let [(code, place, fix)] = findings.as_slice() else { panic!("one: {findings:?}") };

@@ -343,9 +343,9 @@ async fn check_names_what_stands_in_the_way_and_what_mends_it() {
     let columns = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<Vec<_>>();
     let needs = Needs {
         captured: vec![
-            CaptureNeed { table: table("t"), key: columns(&["code", "nope"]), filter: vec![] },
-            CaptureNeed { table: table("v"), key: columns(&["id"]), filter: vec![] },
-            CaptureNeed { table: table("gone"), key: columns(&["id"]), filter: vec![] },
+            CaptureNeed { table: table("t"), key: columns(&["code", "nope"]), also: vec![] },
+            CaptureNeed { table: table("v"), key: columns(&["id"]), also: vec![] },
+            CaptureNeed { table: table("gone"), key: columns(&["id"]), also: vec![] },
         ],
         written: vec![WriteNeed {
             table: table("t"),

@@ -1,7 +1,7 @@
 //! Maps that go both ways, between real databases: two people who change the same records at once, an app whose own
 //! triggers change what we write, an engine that is killed in the middle.
 
-use crate::house::{PATIENCE, Server};
+use crate::house::{House, PATIENCE, Server};
 use crate::twins::{Twins, asked};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -142,6 +142,68 @@ fn what_a_trigger_makes_of_our_write_is_brought_back_and_two_that_fight_are_stop
     assert_eq!(
         (name(&twins, "erp", 2).unwrap(), name(&twins, "crm", 2).unwrap()),
         ("two".into(), "TWO".into())
+    );
+}
+
+/// A map that goes both ways needs whole rows, and says with which statement it gets them.
+#[test]
+fn a_table_that_does_not_log_whole_rows_is_refused_with_what_mends_it() {
+    let twins = twins("");
+    crm(&twins, "ALTER TABLE accounts REPLICA IDENTITY DEFAULT");
+    let tandem = twins.house.serve();
+    let refused = tandem.tandem(&["map", "run", "accounts", "--no-initial-sync"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.err.contains("ALTER TABLE \"public\".\"accounts\" REPLICA IDENTITY FULL"), "{refused:?}");
+}
+
+/// What is changed at one end of a chain reaches the other, and what our own writes bring into the middle does, too.
+#[test]
+fn a_third_app_behind_two_that_keep_each_other_in_step_gets_everything() {
+    let house = House::new();
+    let third = house.app("dwh");
+    third.pragma_update(None, "journal_mode", "wal").unwrap();
+    third.execute_batch("CREATE TABLE customers (no TEXT PRIMARY KEY, name TEXT)").unwrap();
+    let side = |app: &str| format!("{{ app = \"{app}\", table = \"customers\", key = [\"no\"] }}");
+    let app = |app: &str| format!("[apps.{app}]\nurl = \"sqlite:{app}.db\"\n");
+    let map = |name: &str, left: &str, right: &str, more: &str| {
+        let (left, right) = (side(left), side(right));
+        format!("[[maps]]\nname = \"{name}\"\ndeletes = \"queue\"\n{more}\nleft = {left}\nright = {right}\n")
+    };
+    let apps = ["erp", "crm", "dwh"].map(app).concat();
+    let pair = map("pair", "erp", "crm", "direction = \"both\"");
+    let text = format!("[server]\nlisten = \"127.0.0.1:0\"\n{apps}{pair}{}", map("on", "crm", "dwh", ""));
+    house.write("tandem.toml", &text);
+    house.app("erp").execute_batch("INSERT INTO customers VALUES ('before', 'there')").unwrap();
+    house.app("crm").execute_batch("INSERT INTO customers VALUES ('too', 'there')").unwrap();
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", "pair", "on", "--wait"]);
+    house.app("erp").execute_batch("INSERT INTO customers VALUES ('a', 'left')").unwrap();
+    house
+        .app("crm")
+        .execute_batch("INSERT INTO customers VALUES ('b', 'right'); DELETE FROM customers WHERE no = 'too'")
+        .unwrap();
+    let rows = |app: &str| -> Vec<String> {
+        let database = house.app(app);
+        let mut query = database.prepare("SELECT no || '=' || name FROM customers ORDER BY no").unwrap();
+        query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let wanted = ["a=left", "b=right", "before=there"];
+    let deadline = Instant::now() + PATIENCE;
+    while ["erp", "crm", "dwh"].iter().any(|app| rows(app) != wanted) {
+        let shown = ["erp", "crm", "dwh"].map(|app| rows(app));
+        assert!(Instant::now() < deadline, "{shown:?} {}", tandem.ok(&["error", "list"]));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(tandem.ok(&["map", "show", "pair"])["conflicts"], 0);
+    // A circle of three is refused: nobody would know the echo that comes round.
+    house.edit(
+        "[[maps]]\nname = \"on\"",
+        &format!("{}[[maps]]\nname = \"on\"", map("back", "dwh", "erp", "")),
+    );
+    let refused = house.tandem(&["check", "-c", "tandem.toml"]);
+    assert!(
+        refused.code != Some(0) && refused.err.contains("come back to the table that they left"),
+        "{refused:?}"
     );
 }
 

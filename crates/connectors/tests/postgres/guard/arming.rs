@@ -185,7 +185,7 @@ async fn who_does_not_own_the_table_is_told_what_to_grant() {
     let url = server().url_of("guarding", "secret", &app.name);
     let connector = Postgres::connector(&AppName::from(app.name.as_str()), &url).unwrap();
     let needs = Needs {
-        captured: vec![CaptureNeed { table: table("public.t"), key: vec!["id".into()], filter: vec![] }],
+        captured: vec![CaptureNeed { table: table("public.t"), key: vec!["id".into()], also: vec![] }],
         ..Needs::default()
     };
     let findings = connector.check(&needs).await.unwrap();
