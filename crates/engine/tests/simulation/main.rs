@@ -12,6 +12,7 @@ mod found;
 mod oracle;
 mod paced;
 mod told;
+mod verify;
 mod windows;
 mod world;
 
@@ -60,6 +61,13 @@ fn schedule(seed: u64, tracing: bool) {
         caps: seed % 7 == 2,
         copies: seed % 7 == 6,
         refreshes: seed % 14 == 11,
+        // What a destination has lost, and what was dropped or deleted, does differ.
+        keeps: seed % 10 == 4,
+        verifies: if seed % 5 == 4 && !matches!(seed % 7, 0 | 1 | 3) && seed % 14 != 4 && seed % 21 != 1 {
+            20
+        } else {
+            0
+        },
     };
     let steps = weather.steps;
     let copies = weather.copies;
@@ -76,9 +84,9 @@ fn schedule(seed: u64, tracing: bool) {
 }
 
 /// How many schedules a plain test run goes through.
-const SCHEDULES: u64 = 60_000;
+const SCHEDULES: u64 = 40_000;
 /// The same, of maps that go both ways.
-const BOTH_SCHEDULES: u64 = 20_000;
+const BOTH_SCHEDULES: u64 = 15_000;
 
 /// Tells what happens.
 fn tell() {

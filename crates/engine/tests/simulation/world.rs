@@ -53,6 +53,10 @@ pub(crate) struct Weather {
     pub(crate) copies: bool,
     /// Operators refresh errors instead of trying them again.
     pub(crate) refreshes: bool,
+    /// Operators compare tables. Nobody has touched the destination, so no record may be found to differ.
+    pub(crate) verifies: u64,
+    /// The journal keeps what is applied for a while, as it does where nobody tunes it.
+    pub(crate) keeps: bool,
 }
 
 impl Weather {
@@ -75,6 +79,8 @@ impl Weather {
             caps: false,
             copies: false,
             refreshes: false,
+            verifies: 0,
+            keeps: false,
         }
     }
 }
@@ -286,7 +292,7 @@ impl World {
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
-        let keep_applied_bytes = if self.weather.losses { 1 << 30 } else { 0 };
+        let keep_applied_bytes = if self.weather.losses || self.weather.keeps { 1 << 30 } else { 0 };
         let chunk_rows = 1 + (self.seed / 7 % 3) as usize;
         let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, chunk_rows, journal };
         let engine =
@@ -317,6 +323,11 @@ impl World {
         if self.random.chance(weather.operators) {
             self.operator();
         }
+        if weather.verifies > 0 && self.random.chance(weather.verifies) {
+            let map = MAPS[self.random.below(3) as usize];
+            let repairs = self.random.chance(500);
+            self.verify(map, repairs);
+        }
         if self.random.chance(weather.faults) {
             self.fault();
         }
@@ -340,6 +351,9 @@ impl World {
         for (verb, map, answer) in answers {
             self.say(|| format!("{verb} {map}: {answer:?}"));
             self.oracle.answered(verb, &map, &answer);
+        }
+        if self.weather.verifies > 0 {
+            self.no_false_difference();
         }
         if let Some(engine) = &self.engine {
             let effects = self.right.effects_since(self.oracle.seen());
@@ -451,7 +465,11 @@ impl World {
                 });
                 self.oracle.nothing_got_past_guards(self.seed, &self.store);
                 // The barriers of guards and windows have Seqs, too, which nobody applies.
-                if !self.weather.guards && !self.weather.copies && !self.weather.refreshes {
+                if !self.weather.guards
+                    && !self.weather.copies
+                    && !self.weather.refreshes
+                    && self.weather.verifies == 0
+                {
                     self.oracle.conserved(self.seed, (queued_before, head), &self.right, &self.store);
                 }
                 let may_lose = self.weather.limits.as_ref().is_some_and(Limits::may_lose_data);

@@ -35,17 +35,17 @@ fn what_is_there_is_copied_while_people_write() {
     ];
     let twins = Twins::new(SCHEMA, &maps);
     twins.erp(
-        "INSERT INTO things SELECT n, n, repeat(md5(n::text), 100), n / 7.0, jsonb_build_object('n', n) FROM generate_series(1, 30000) n;
-         INSERT INTO nodes SELECT n, CASE WHEN n < 5000 THEN n + 1 END FROM generate_series(1, 5000) n;
-         INSERT INTO heads SELECT n, NULL FROM generate_series(1, 3000) n;
-         INSERT INTO tails SELECT n, n FROM generate_series(1, 3000) n;
-         UPDATE heads SET tail = id - 1500 WHERE id > 1500;
-         UPDATE tails SET head = NULL WHERE id <= 500",
+        "INSERT INTO things SELECT n, n, repeat(md5(n::text), 100), n / 7.0, jsonb_build_object('n', n) FROM generate_series(1, 9000) n;
+         INSERT INTO nodes SELECT n, CASE WHEN n < 1500 THEN n + 1 END FROM generate_series(1, 1500) n;
+         INSERT INTO heads SELECT n, NULL FROM generate_series(1, 1200) n;
+         INSERT INTO tails SELECT n, n FROM generate_series(1, 1200) n;
+         UPDATE heads SET tail = id - 600 WHERE id > 600;
+         UPDATE tails SET head = NULL WHERE id <= 200",
     );
     // What is at the other side already is out of date, and has unique values that others are to have.
     twins.server.sql_blocking(
         "crm",
-        "INSERT INTO things SELECT n, 30001 - n, 'old', 0, '{}' FROM generate_series(20000, 30000) n;
+        "INSERT INTO things SELECT n, 9001 - n, 'old', 0, '{}' FROM generate_series(6000, 9000) n;
          INSERT INTO nodes SELECT n, NULL FROM generate_series(1, 100) n",
     );
     let tandem = twins.house.serve();
@@ -57,7 +57,7 @@ fn what_is_there_is_copied_while_people_write() {
             let mut turn: u64 = 0;
             while !done.load(Ordering::Relaxed) {
                 turn += 1;
-                let (a, b) = (1 + turn * 7919 % 30000, 1 + turn * 104_729 % 30000);
+                let (a, b) = (1 + turn * 7919 % 9000, 1 + turn * 104_729 % 9000);
                 if a == b {
                     continue;
                 }
@@ -67,10 +67,10 @@ fn what_is_there_is_copied_while_people_write() {
                      WITH x AS (SELECT tag FROM things WHERE id = {b}) UPDATE things SET tag = -2 - tag WHERE id = {b};
                      UPDATE things SET tag = (SELECT -2 - tag FROM things WHERE id = {b}) WHERE id = {a};
                      UPDATE things SET tag = {turn} + 1000000 WHERE id = {b}; COMMIT;
-                     UPDATE things SET price = price + 1 WHERE id = 1 + {turn} * 31 % 30000;
-                     DELETE FROM things WHERE id = 1 + {turn} * 6007 % 30000;
+                     UPDATE things SET price = price + 1 WHERE id = 1 + {turn} * 31 % 9000;
+                     DELETE FROM things WHERE id = 1 + {turn} * 6007 % 9000;
                      INSERT INTO things VALUES (40000 + {turn}, 5000000 + {turn}, 'new', 1, NULL);
-                     UPDATE nodes SET parent = NULL WHERE id = 5000 - {turn} % 5000;"
+                     UPDATE nodes SET parent = NULL WHERE id = 1500 - {turn} % 1500;"
                 ));
                 std::thread::sleep(Duration::from_millis(100));
             }

@@ -7,9 +7,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use tandem_connectors::memory::MemoryApp;
 use tandem_core::lifecycle::{Action, QueueFate, ResumeMode};
+use tandem_core::two_way::SideName;
 use tandem_core::{Guard, MapName, Value};
 use tandem_engine::{
-    ErrorId, ErrorPick, ErrorQuery, ErrorRequest, ErrorVerb, Request, SetAside, WindowAsked, WindowEnd,
+    ErrorId, ErrorPick, ErrorQuery, ErrorRequest, ErrorVerb, Request, SetAside, Verification, VerifyRequest,
+    VerifyStage, WindowAsked, WindowEnd,
 };
 
 impl World {
@@ -156,6 +158,35 @@ impl World {
             let answer = engine.act(request).await.map(drop);
             answers.lock().expect("one thread").push((verb, map, answer));
         }));
+    }
+
+    /// Somebody compares the tables of a map.
+    pub(crate) fn verify(&mut self, map: &str, repairs: bool) {
+        let Some(engine) = self.engine.clone() else { return };
+        let request = VerifyRequest {
+            map: map.into(),
+            repair: repairs.then_some(SideName::Left),
+            limit: 100,
+            actor: "sim".into(),
+            reason: String::new(),
+        };
+        // It may be refused: the map may be in any state.
+        self.executor.spawn(Box::pin(async move { drop(engine.verify(request).await) }));
+    }
+
+    /// The last comparison of a map, if it was brought to its end.
+    pub(crate) fn verified(&self, map: &str) -> Option<Verification> {
+        let seen = self.engine.as_ref()?.verification(&map.into()).ok()?;
+        (seen.stage == VerifyStage::Done).then_some(seen)
+    }
+
+    /// What is on its way, or moves while it is looked at, was never reported as a difference.
+    pub(super) fn no_false_difference(&self) {
+        let Some(engine) = &self.engine else { return };
+        for map in MAPS {
+            let Ok(seen) = engine.verification(&map.into()) else { continue };
+            assert_eq!(seen.counts.differing(), 0, "seed {}: {map}: {seen:#?}", self.seed);
+        }
     }
 
     /// Somebody asks for something about the errors of a map: about all of them, or about the first one.
