@@ -169,7 +169,7 @@ impl Both {
             env: Arc::new(self.env.clone()),
         };
         let journal = Settings { segment_bytes: 300 + self.seed % 2000, frame_bytes: 200, ahead_bytes: 300 };
-        let keep_applied_bytes = if self.seed % 10 == 4 { 1 << 30 } else { 0 };
+        let keep_applied_bytes = if self.weather.verifies > 0 && self.seed % 3 == 1 { 1 << 30 } else { 0 };
         let tuning =
             Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, journal, ..Tuning::default() };
         let engine =
@@ -489,7 +489,7 @@ pub(crate) fn schedule(seed: u64, tracing: bool) {
         deletes: seed / 16 % 2 == 1,
         copies: seed / 32 % 2 == 1,
         early: seed / 32 % 4 == 3,
-        verifies: if seed % 5 == 4 { 25 } else { 0 },
+        verifies: if seed % 4 == 2 || seed % 5 == 4 { 80 } else { 0 },
     };
     let mut both = Both::new(seed, weather, tracing);
     for _ in 0..weather.steps {

@@ -70,6 +70,13 @@ fn what_cannot_be_answered_is_a_problem_with_a_code() {
     check("GET", "/api/v1/activity?after=x", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps/customers/wait?for=happy", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps/customers/wait?for=running&timeout=0", "", "", 504, "timed_out");
+    let verify = "/api/v1/maps/customers/verify";
+    check("GET", verify, "", "", 404, "verify_unknown");
+    check("POST", "/api/v1/maps/customers/verify/cancel", "", "", 404, "verify_unknown");
+    check("POST", "/api/v1/maps/nobody/verify", "", "", 404, "map_unknown");
+    check("POST", verify, "", "", 409, "state_refused");
+    check("POST", verify, JSON, "{\"repair\":\"up\"}", 400, "request_invalid");
+    check("POST", verify, JSON, "{\"limit\":1001}", 400, "request_invalid");
     check("GET", "/api/v1/nothing", "", "", 404, "route_unknown");
     check("DELETE", "/api/v1/maps", "", "", 405, "method_unknown");
     check("POST", "/api/v1/maps/customers/pause", "", "", 409, "state_refused");

@@ -120,7 +120,7 @@ pub struct VerifyCounts {
     pub missing_right: u64,
     /// The map makes nothing of them.
     pub refused: u64,
-    /// Changes of them are queued, or dropped soon: nothing is known of them.
+    /// Changes of them are queued: nothing is known of them before those are applied.
     pub queued: u64,
     /// They have an open error.
     pub has_error: u64,

@@ -96,9 +96,15 @@ impl Walk {
 
     async fn look(&self, open: &mut Open, suspects: Vec<Suspect>) -> Result<Vec<Settled>, Stop> {
         let mut behind = self.barrier().await?;
-        if behind.barriers.len() > 1 && !behind.paused {
-            // What was written for the first barrier has come back as an echo before the second.
-            behind = self.barrier().await?;
+        while behind.barriers.len() > 1 {
+            // What was written for the first barrier has come back as an echo before the second; unless the map was paused
+            // between them, and something written behind the second.
+            let second = self.barrier().await?;
+            let same = second.paused == behind.paused;
+            behind = second;
+            if same {
+                break;
+            }
         }
         // Looked at before the rows: an error that is settled in between was written before it was.
         let wanted: Vec<Hashes> = suspects.iter().map(|one| hashes(one, None, None, open)).collect();
