@@ -5,6 +5,7 @@ use crate::house::{House, PATIENCE, Server};
 use crate::twins::{Twins, asked};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tandem_proof_servers::{PostgresOptions, PostgresServer};
 
 const SCHEMA: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, name text, cents numeric(12, 2), at timestamptz);
@@ -154,6 +155,75 @@ fn a_table_that_does_not_log_whole_rows_is_refused_with_what_mends_it() {
     let refused = tandem.tandem(&["map", "run", "accounts", "--no-initial-sync"]);
     assert_eq!(refused.code, Some(3), "{refused:?}");
     assert!(refused.err.contains("ALTER TABLE \"public\".\"accounts\" REPLICA IDENTITY FULL"), "{refused:?}");
+}
+
+/// Two databases that write keys and values in their own ways: nothing looks like a change that is none.
+#[test]
+fn postgresql_and_sqlite_keep_each_other_in_step_without_an_echo() {
+    let server = PostgresServer::start_new(PostgresOptions { fsync: false, ..PostgresOptions::default() });
+    let house = House::new();
+    server.sql_blocking("postgres", "CREATE DATABASE erp");
+    server.sql_blocking(
+        "erp",
+        "CREATE TABLE things (id uuid PRIMARY KEY, price numeric(10, 2), ok boolean, at timestamptz, doc jsonb);
+         ALTER TABLE things REPLICA IDENTITY FULL",
+    );
+    house
+        .app("crm")
+        .execute_batch("CREATE TABLE things (id TEXT PRIMARY KEY, price TEXT, ok INTEGER, at TEXT, doc TEXT)")
+        .unwrap();
+    house.write("password", PostgresServer::PASSWORD);
+    house.write(
+        "tandem.toml",
+        &format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[apps.erp]\nurl = \"postgres://postgres:${{file:password}}@127.0.0.1:{}/erp?sslmode=disable\"\n\
+             [apps.crm]\nurl = \"sqlite:crm.db\"\n[[maps]]\nname = \"things\"\ndirection = \"both\"\ndeletes = \"queue\"\n\
+             left = {{ app = \"erp\", table = \"public.things\", key = [\"id\"] }}\n\
+             right = {{ app = \"crm\", table = \"things\", key = [\"id\"] }}\n",
+            server.port()
+        ),
+    );
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", "things", "--no-initial-sync", "--wait"]);
+    let one = "00000000-0000-4000-8000-00000000000a";
+    let two = "00000000-0000-4000-8000-00000000000b";
+    server.sql_blocking(
+        "erp",
+        &format!("INSERT INTO things VALUES ('{one}', 1.50, true, '2024-05-01 12:00:00+02', '{{\"b\": 1, \"a\": [1.0]}}')"),
+    );
+    let crm = house.app("crm");
+    let insert = "INSERT INTO things VALUES (?1, '2.5', 0, '2024-05-01 10:00:00+00', '{\"a\":1}')";
+    crm.execute(insert, [two]).unwrap();
+    let in_crm = |id: &str| {
+        crm.query_row("SELECT price FROM things WHERE id = ?1", [id], |row| row.get::<_, String>(0)).ok()
+    };
+    let in_erp = |id: &str| {
+        let rows = server.sql_blocking("erp", &format!("SELECT price FROM things WHERE id = '{id}'"));
+        rows.first().and_then(|row| row[0].clone())
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let until = |what: &str, so: &dyn Fn() -> bool| {
+        while !so() {
+            assert!(Instant::now() < deadline, "{what}: {}", tandem.ok(&["error", "list", "things"]));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("each has the other's", &|| {
+        in_crm(one).as_deref() == Some("1.50") && in_erp(two).as_deref() == Some("2.50")
+    });
+    crm.execute("UPDATE things SET price = '3' WHERE id = ?1", [one]).unwrap();
+    server.sql_blocking("erp", &format!("UPDATE things SET price = 4 WHERE id = '{two}'"));
+    until("changed there and back", &|| {
+        in_erp(one).as_deref() == Some("3.00") && in_crm(two).as_deref() == Some("4.00")
+    });
+    let applied = |map: &serde_json::Value| -> Vec<u64> {
+        map["flows"].as_array().unwrap().iter().map(|flow| flow["applied"].as_u64().unwrap()).collect()
+    };
+    let shown = tandem.until(&["map", "show", "things"], |map| applied(map).iter().sum::<u64>() >= 4);
+    std::thread::sleep(Duration::from_secs(1));
+    let later = tandem.ok(&["map", "show", "things"]);
+    assert_eq!((applied(&shown), applied(&later)), (vec![2, 2], vec![2, 2]), "nothing came back: {later}");
+    assert_eq!(later["conflicts"], 0);
 }
 
 /// What is changed at one end of a chain reaches the other, and what our own writes bring into the middle does, too.
