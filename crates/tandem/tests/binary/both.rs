@@ -260,7 +260,7 @@ fn a_third_app_behind_two_that_keep_each_other_in_step_gets_everything() {
     let wanted = ["a=left", "b=right", "before=there"];
     let deadline = Instant::now() + PATIENCE;
     while ["erp", "crm", "dwh"].iter().any(|app| rows(app) != wanted) {
-        let shown = ["erp", "crm", "dwh"].map(|app| rows(app));
+        let shown = ["erp", "crm", "dwh"].map(rows);
         assert!(Instant::now() < deadline, "{shown:?} {}", tandem.ok(&["error", "list"]));
         std::thread::sleep(Duration::from_millis(20));
     }
