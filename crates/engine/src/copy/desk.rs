@@ -12,6 +12,11 @@ use std::time::Duration;
 use tandem_core::{Fault, IntegrationKey, Relation, Row, Seq, WallTime};
 use tokio::sync::watch;
 
+/// So many rounds in a row may come to nothing before the last one: who writes meanwhile may hold a value for a moment.
+const STUCK_ROUNDS: u32 = 8;
+/// If more records than this are left, they are not tried that often.
+const STUCK_RECORDS: u64 = 1_000;
+
 /// Rows that were read between two barriers.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -95,6 +100,8 @@ struct Inner {
     fault: Option<Fault>,
     /// What was done before this start, and since when it goes on.
     resumed: (u64, Duration),
+    /// So many rounds in a row came to nothing.
+    stuck_rounds: u32,
 }
 
 impl Desk {
@@ -109,6 +116,7 @@ impl Desk {
             done: 0,
             again_after: 0,
             again_before: None,
+            stuck_rounds: 0,
             generation: 0,
             settled: 0,
             closed: false,
@@ -248,11 +256,15 @@ impl Desk {
                 record.stage = CopyStage::Ended;
                 record.ended_at.get_or_insert(now);
             }
-            // None of them got through: the next round is the last.
+            // None of them got through, not even while changes came that they may have waited for: the next round is the
+            // last. Many are not tried for ever: it is not a change to come that they lack.
             _ if stuck && !others_move => {
-                record.stage = CopyStage::Last;
+                inner.stuck_rounds += 1;
+                if inner.stuck_rounds >= STUCK_ROUNDS || left > STUCK_RECORDS {
+                    record.stage = CopyStage::Last;
+                }
             }
-            _ => {}
+            _ => inner.stuck_rounds = 0,
         }
         if record != inner.record {
             self.store.save(&[Record::Copy(Box::new(record.clone()))])?;
