@@ -440,7 +440,7 @@ async fn a_source_transaction_that_is_cut_into_parts_is_checked_at_its_own_end()
     let parent = [write(&p, 1, upsert(&[int(1)]))];
     let begin = Begin { lane: LaneId(1), from: Seq(0), first: true };
     let advance = Advance { to: Seq(2), position: Position::default() };
-    for plan in [Plan::Exact, Plan::Single] {
+    for plan in [Plan::Exact, Plan::SingleOpen] {
         let part = Part { begin: Some(begin), writes: &child, plan, commit: None };
         assert_eq!(writer.apply.apply(part).await.unwrap().refused, []);
         // Another transaction comes: the one before can go on no more.
