@@ -5,7 +5,7 @@ use crate::copy::Desk;
 use crate::journal::{FlowSpec as JournalFlow, Span};
 use crate::store::{FlowId, FlowRecord, Holes, MapRecord, RetryRecord, Skipped};
 use crate::stream::{Family, FlowPlan, JournalHandle, RetryPlan};
-use crate::two_way::{BothWays, Half, Tables};
+use crate::two_way::{BothWays, Half, Tables, map_number};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::lifecycle::{Phase, duties};
@@ -130,7 +130,7 @@ fn both_ways(
     let own = half(record.flows.iter().find(|flow| flow.stream == *stream)?)?;
     let other = half(record.flows.iter().find(|flow| flow.stream != *stream)?)?;
     let (policy, side_effects) = (record.map.conflict, record.map.side_effects);
-    Some(Arc::new(BothWays { policy, side_effects, own, other }))
+    Some(Arc::new(BothWays { number: map_number(&record.map.name), policy, side_effects, own, other }))
 }
 
 /// Where errors of a map are in a stream.

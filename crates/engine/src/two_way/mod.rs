@@ -32,7 +32,7 @@ use crate::stream::{Family, JournalHandle};
 use std::sync::Arc;
 use tandem_core::map::FlowSpec;
 use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName, Version};
-use tandem_core::{IntegrationKey, Seq, Stamp, StreamName, Target};
+use tandem_core::{IntegrationKey, Mark, Seq, Stamp, StreamName, Target, WallTime};
 
 /// So many versions of one record are looked up at once.
 const LOOKED_UP_AT_ONCE: usize = 1_000;
@@ -40,6 +40,8 @@ const LOOKED_UP_AT_ONCE: usize = 1_000;
 /// A two-way map, as one of its flows sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct BothWays {
+    /// The number under which notes name the map.
+    pub(crate) number: u64,
     /// Who wins.
     pub(crate) policy: ConflictPolicy,
     /// What becomes of side effects of our writes.
@@ -72,17 +74,24 @@ impl std::fmt::Debug for Half {
 }
 
 impl BothWays {
-    /// The number under which notes name the map.
-    pub(crate) fn number(&self) -> u64 {
-        map_number(&self.own.spec.map)
+    /// Whether a mark is of the stream that comes the other way.
+    pub(crate) fn is_opposite(&self, mark: &Mark) -> bool {
+        let stream = &self.other.stream;
+        let rest = mark.stream.strip_prefix(stream.source.as_str()).and_then(|rest| rest.strip_prefix('→'));
+        rest == Some(stream.destination.as_str())
     }
 }
 
 impl Half {
     /// A record as a version. One without a stamp was captured before anything of the other side was written here.
     pub(crate) fn version(&self, record: &Record) -> Version {
-        let stamp = record.stamp.unwrap_or(Stamp { knew: Seq::ZERO, at: record.committed_at });
-        Version { side: self.side, seq: record.seq, stamp }
+        self.version_of(record.seq, record.stamp, record.committed_at)
+    }
+
+    /// The same of a change that is kept elsewhere.
+    fn version_of(&self, seq: Seq, stamp: Option<Stamp>, committed_at: WallTime) -> Version {
+        let stamp = stamp.unwrap_or(Stamp { knew: Seq::ZERO, at: committed_at });
+        Version { side: self.side, seq, stamp }
     }
 
     /// The versions of a record that its side has made beyond a Seq and before another, oldest first, each with

@@ -147,22 +147,22 @@ pub(crate) fn is_overtaken(
     Ok(content(&record.change, key, both) != read && is_winner(store, &version, key, both)?)
 }
 
+/// The row that a change leaves of a record. `None` if it takes it away, or gives it another key.
+fn row_left<'a>(change: &'a Change, key: &IntegrationKey, both: &BothWays) -> Option<&'a Row> {
+    let row = change.op.new_row()?;
+    both.own.spec.key_in(&change.relation, row).is_some_and(|of| of.is_same(key)).then_some(row)
+}
+
 /// What a change makes of a record.
 fn content(change: &Change, key: &IntegrationKey, both: &BothWays) -> Content {
-    let row = change.op.new_row();
-    let row = row.filter(|row| both.own.spec.key_in(&change.relation, row).is_some_and(|of| of.is_same(key)));
-    row.map_or(Content::Gone, |row| Content::of_row(&change.relation, row, both))
+    row_left(change, key, both).map_or(Content::Gone, |row| Content::of_row(&change.relation, row, both))
 }
 
 /// The write that makes a record again what its own side had made of it.
 fn write(correction: &Correction, both: &BothWays, at: Seq) -> Option<Write> {
     let target: &Arc<Target> = &both.other.target;
     let change = &correction.change;
-    let row = change.op.new_row();
-    let row = row.filter(|row| {
-        both.own.spec.key_in(&change.relation, row).is_some_and(|of| of.is_same(&correction.key))
-    });
-    let op = match row {
+    let op = match row_left(change, &correction.key, both) {
         None => WriteOp::Delete(correction.key.clone()),
         Some(row) => {
             let places = change.relation.places(target.columns.iter().map(|name| &**name)).ok()?;

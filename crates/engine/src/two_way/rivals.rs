@@ -6,7 +6,7 @@ use crate::stream::{Batch, LaneEnd, LaneRun};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tandem_core::two_way::{ConflictPolicy, Outcome, Rival, SideName, Version, judge};
-use tandem_core::{Fault, FaultClass, IntegrationKey, MapName, Seq, Stamp, WallTime, WriteOp};
+use tandem_core::{Fault, FaultClass, IntegrationKey, MapName, Seq, WallTime, WriteOp};
 
 /// Two changes of a record that did not know each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl LaneRun {
     /// What marks of this lane's transactions say. To be asked for before anything is looked up in the other journal.
     pub(crate) fn note(&self, kind: NoteKind) -> Note {
         let both = || self.members.values().filter_map(|member| member.flow.both_ways.as_ref());
-        let maps: BTreeSet<u64> = both().map(|both| both.number()).collect();
+        let maps: BTreeSet<u64> = both().map(|both| both.number).collect();
         // They are all of one stream, and so is what comes the other way.
         let head = both().next().map(|both| both.other.journal.with(|journal| journal.head()));
         Note { kind, head: head.unwrap_or_default(), maps: maps.into_iter().collect() }
@@ -160,8 +160,7 @@ impl LaneRun {
                 let kept =
                     error.kept.filter(|kept| both.other.spec.keys_of(&kept.change).any(|of| of.is_same(key)));
                 let Some(kept) = kept else { continue };
-                let stamp = kept.stamp.unwrap_or(Stamp { knew: Seq::ZERO, at: kept.committed_at });
-                let version = Version { side: both.other.side, seq: touching.seq, stamp };
+                let version = both.other.version_of(touching.seq, kept.stamp, kept.committed_at);
                 rivals.push(Rival { version, set_aside: true });
             }
         }
@@ -178,6 +177,7 @@ impl BothWays {
     /// The same map as its other flow sees it.
     pub(crate) fn turned(&self) -> BothWays {
         BothWays {
+            number: self.number,
             policy: self.policy,
             side_effects: self.side_effects,
             own: self.other.clone(),

@@ -115,7 +115,7 @@ impl Screen {
                 continue;
             };
             let seq = Seq(origin.first.0 + out.entries.len() as u64);
-            let ours = origin.mark.filter(|mark| *mark.stream == *both.other.stream.to_string());
+            let ours = origin.mark.filter(|mark| both.is_opposite(mark));
             let stamp = match ours {
                 None => Some(self.stamp(change, &both, origin.committed_at)?),
                 Some(mark) => {
@@ -126,7 +126,7 @@ impl Screen {
             let Some(stamp) = stamp else { continue };
             if both.policy == ConflictPolicy::LatestWins {
                 let keys = both.own.spec.keys_of(change).map(|key| key.hash());
-                self.fresh.extend(keys.map(|key| ((both.number(), key), stamp.at)));
+                self.fresh.extend(keys.map(|key| ((both.number, key), stamp.at)));
             }
             out.entries.push(entry);
             out.stamps.push(Some(stamp));
@@ -134,10 +134,10 @@ impl Screen {
         if let Some(at) = origin.committed_at {
             self.last_time = at;
             if let Some((mark, note)) = note {
-                let opposite = |both: &&Arc<BothWays>| *mark.stream == *both.other.stream.to_string();
-                for both in tables.values().filter(opposite).filter(|both| note.maps.contains(&both.number()))
-                {
-                    self.settle(both.number(), mark.seq, note.kind);
+                let named =
+                    |both: &&Arc<BothWays>| both.is_opposite(mark) && note.maps.contains(&both.number);
+                for both in tables.values().filter(named) {
+                    self.settle(both.number, mark.seq, note.kind);
                 }
             }
         }
@@ -157,13 +157,17 @@ impl Screen {
         }
     }
 
+    fn seen_of(&self, both: &BothWays) -> Seq {
+        self.seen.get(&both.number).copied().unwrap_or_default()
+    }
+
     fn stamp(
         &self,
         change: &Change,
         both: &BothWays,
         committed_at: Option<WallTime>,
     ) -> Result<Stamp, JournalError> {
-        let knew = self.seen.get(&both.number()).copied().unwrap_or_default();
+        let knew = self.seen_of(both);
         let at = committed_at.unwrap_or(self.last_time);
         let earlier = match both.policy {
             ConflictPolicy::LatestWins => self.earlier(change, both)?,
@@ -176,7 +180,7 @@ impl Screen {
     fn earlier(&self, change: &Change, both: &BothWays) -> Result<Option<WallTime>, JournalError> {
         let mut latest = None;
         for key in both.own.spec.keys_of(change) {
-            latest = self.fresh.get(&(both.number(), key.hash())).copied().max(latest);
+            latest = self.fresh.get(&(both.number, key.hash())).copied().max(latest);
             let records = both.own.journal.with(|journal| journal.records().clone());
             if let Some(seq) = records.find(both.own.flow, key.hash(), Seq::ZERO, usize::MAX)?.pop() {
                 let record = records.read_committed(both.own.flow, seq)?;
@@ -194,7 +198,7 @@ impl Screen {
         (mark, note): (&Mark, Option<&Note>),
         (origin, seq): (&Origin<'_>, Seq),
     ) -> Result<Option<Stamp>, JournalError> {
-        let named = note.filter(|note| note.maps.contains(&both.number()));
+        let named = note.filter(|note| note.maps.contains(&both.number));
         let kind = match named.map(|note| note.kind) {
             None => self.side_effect(both, mark.seq, origin),
             Some(NoteKind::Journal) if mark.seq > both.other.start && !self.was_seen(both, mark, origin) => {
@@ -211,7 +215,7 @@ impl Screen {
         Ok(match kind {
             Kind::Echo => None,
             Kind::PingPong => {
-                *self.ping_pong.entry(both.number()).or_default() += 1;
+                *self.ping_pong.entry(both.number).or_default() += 1;
                 None
             }
             Kind::SideEffect(_) if both.side_effects == SideEffects::Ignore => None,
@@ -221,12 +225,12 @@ impl Screen {
 
     /// Whether a transaction of ours was taken in before. One in pieces says only where it began until it ends.
     fn was_seen(&self, both: &BothWays, mark: &Mark, origin: &Origin<'_>) -> bool {
-        let seen = self.seen.get(&both.number()).copied().unwrap_or_default();
+        let seen = self.seen_of(both);
         if origin.committed_at.is_some() { mark.seq <= seen } else { mark.seq < seen }
     }
 
     fn side_effect(&self, both: &BothWays, seq: Seq, origin: &Origin<'_>) -> Kind {
-        let seen = self.seen.get(&both.number()).copied().unwrap_or_default();
+        let seen = self.seen_of(both);
         Kind::SideEffect(Stamp { knew: seq.max(seen), at: origin.committed_at.unwrap_or(self.last_time) })
     }
 
@@ -238,20 +242,20 @@ impl Screen {
         through: Seq,
         (origin, seq): (&Origin<'_>, Seq),
     ) -> Result<Kind, JournalError> {
-        let seen = self.seen.get(&both.number()).copied().unwrap_or_default();
-        let book = self.books.entry(both.number()).or_insert_with(|| Book::new(both, seen));
+        let seen = self.seen_of(both);
+        let book = self.books.entry(both.number).or_insert_with(|| Book::new(both, seen));
         if book.last < seen {
             // What has come back meanwhile may be reclaimed: it is not to be read any more.
             *book = Book::new(both, seen);
         }
         // A transaction that comes in pieces says only at its end how far it went.
         let ends = origin.committed_at.is_some();
-        book.read_to(both, if ends { through } else { Seq(u64::MAX) })?;
+        let limit = if ends { through } else { Seq(u64::MAX) };
+        book.read_to(both, limit)?;
         let contents = Content::all_of(change, both);
         let mut brought = None;
         let mut is_as_written = true;
         for (key, content) in &contents {
-            let limit = if ends { through } else { Seq(u64::MAX) };
             match book.find(key, content, limit) {
                 Found::Same(line) => brought = Line::later(brought, line),
                 Found::Other(line) => {

@@ -120,28 +120,24 @@ impl Walk {
     async fn walk(&mut self) -> Result<(), Stop> {
         let mut open = self.open_again().await?;
         self.estimate(&mut open).await;
-        let mut after: Option<IntegrationKey> = None;
-        loop {
-            match self.source_chunk(&mut open, after.as_ref()).await {
-                Ok(next) => after = next,
-                Err(stop) => {
-                    self.wait_after(stop).await?;
-                    open = self.open_again().await?;
-                    continue;
-                }
-            }
-            open = self.settle_all(open, after.is_none()).await?;
-            if after.is_none() {
-                break;
-            }
-        }
+        open = self.pass(open, true).await?;
         self.shown().stage = VerifyStage::Destination;
         if !open.comparer.leads_back() {
             self.shown().looks_back = false;
             return Ok(());
         }
+        self.pass(open, false).await.map(drop)
+    }
+
+    /// Goes through one of the tables, chunk by chunk, with new connections whenever one breaks.
+    async fn pass(&mut self, mut open: Open, of_source: bool) -> Result<Open, Stop> {
+        let mut after: Option<IntegrationKey> = None;
         loop {
-            match self.destination_chunk(&mut open, after.as_ref()).await {
+            let chunk = match of_source {
+                true => self.source_chunk(&mut open, after.as_ref()).await,
+                false => self.destination_chunk(&mut open, after.as_ref()).await,
+            };
+            match chunk {
                 Ok(next) => after = next,
                 Err(stop) => {
                     self.wait_after(stop).await?;
@@ -151,7 +147,7 @@ impl Walk {
             }
             open = self.settle_all(open, after.is_none()).await?;
             if after.is_none() {
-                return Ok(());
+                return Ok(open);
             }
         }
     }
