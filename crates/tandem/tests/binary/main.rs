@@ -28,4 +28,5 @@ mod story;
 mod twins;
 mod usage;
 mod verify;
+mod whole_schema;
 mod windows;
