@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod both;
+mod both_histories;
 mod bypass;
 mod copying;
 mod crowded;
@@ -23,6 +24,7 @@ mod pace;
 mod postgres;
 mod rules;
 mod seeds;
+mod slow;
 mod stalled;
 mod story;
 mod twins;
