@@ -135,15 +135,17 @@ pub enum Outcome {
     Parked,
 }
 
-/// Judges a version against those of the opposite side that have been journaled. A pure function of what was
-/// journaled, so that asking again gives the same answer unless there are more rivals.
-pub fn judge(version: &Version, rivals: &[Rival], policy: ConflictPolicy) -> Verdict {
+/// Judges a version against those of the opposite side that have been journaled; `version` is a rival to them as they are
+/// to it. A pure function of what was journaled, so that asking again gives the same answer unless there are more rivals.
+pub fn judge(version: &Rival, rivals: &[Rival], policy: ConflictPolicy) -> Verdict {
     let mut verdict = Verdict { outcome: Outcome::Write, conflicts: Vec::new() };
+    let Rival { version, set_aside } = version;
     for rival in rivals {
         if version.knew(&rival.version) && !rival.set_aside {
             continue;
         }
-        if rival.version.knew(version) {
+        // What was set aside had gone past them, and nobody has seen it.
+        if rival.version.knew(version) && !set_aside {
             verdict.outcome = Outcome::Lost;
             continue;
         }
@@ -193,9 +195,9 @@ mod tests {
         // Right 7 had seen left 5; so left 5 is old, and right 7 is written without a word.
         let (left, right) = (version(Left, 5, 3, 0), version(Right, 7, 5, 0));
         for policy in ConflictPolicy::ALL {
-            let verdict = judge(&right, &[rival(left)], policy);
+            let verdict = judge(&rival(right), &[rival(left)], policy);
             assert_eq!(verdict, Verdict { outcome: Outcome::Write, conflicts: vec![] });
-            let verdict = judge(&left, &[rival(right)], policy);
+            let verdict = judge(&rival(left), &[rival(right)], policy);
             assert_eq!(verdict, Verdict { outcome: Outcome::Lost, conflicts: vec![] });
         }
     }
@@ -210,9 +212,9 @@ mod tests {
             (Park, Outcome::Parked, Outcome::Parked),
         ];
         for (policy, of_left, of_right) in table {
-            let verdict = judge(&left, &[rival(right)], policy);
+            let verdict = judge(&rival(left), &[rival(right)], policy);
             assert_eq!((verdict.outcome, verdict.conflicts), (of_left, vec![Seq(7)]), "{policy:?}");
-            let verdict = judge(&right, &[rival(left)], policy);
+            let verdict = judge(&rival(right), &[rival(left)], policy);
             assert_eq!((verdict.outcome, verdict.conflicts), (of_right, vec![Seq(5)]), "{policy:?}");
         }
     }
@@ -228,15 +230,19 @@ mod tests {
     fn what_was_set_aside_was_not_brought_over_whatever_the_stamp_says() {
         let (left, right) = (version(Left, 5, 3, 0), version(Right, 7, 6, 0));
         let aside = Rival { version: left, set_aside: true };
-        let verdict = judge(&right, &[aside], LeftWins);
+        let verdict = judge(&rival(right), &[aside], LeftWins);
         assert_eq!(verdict, Verdict { outcome: Outcome::Lost, conflicts: vec![Seq(5)] });
+        // Nor is it when its own turn comes again: both decide alike, or the sides would differ.
+        for (policy, outcome) in [(LeftWins, Outcome::Write), (RightWins, Outcome::Lost)] {
+            assert_eq!(judge(&aside, &[rival(right)], policy), Verdict { outcome, conflicts: vec![Seq(7)] });
+        }
     }
 
     #[test]
     fn one_lost_comparison_is_enough() {
         let mine = version(Left, 5, 3, 100);
         let rivals = [rival(version(Right, 7, 4, 50)), rival(version(Right, 8, 4, 150))];
-        let verdict = judge(&mine, &rivals, LatestWins);
+        let verdict = judge(&rival(mine), &rivals, LatestWins);
         assert_eq!(verdict, Verdict { outcome: Outcome::Lost, conflicts: vec![Seq(7), Seq(8)] });
     }
 

@@ -122,12 +122,44 @@ pub enum Mistake {
     ForgetWatermark,
     /// Call a map paused while its lane goes on.
     PauseInName,
+    /// Apply what comes behind an error as if there were none.
+    OvertakeErrors,
+    /// Write over what the other side of a two-way map has changed, too.
+    OverlookRivals,
+    /// Take what was set aside for brought over.
+    DeliverSetAside,
+    /// Leave a loser standing at the winner's own home.
+    KeepLosers,
+    /// Take all that is journaled for known to the other side's users.
+    KnowTooMuch,
+    /// Begin after a restart as if nothing of ours had come back.
+    ForgetSeen,
+    /// Take our own writes for those of users.
+    JournalEchoes,
+    /// Believe clocks that step back.
+    RawTimes,
+    /// Let go of what is applied, though it has not come back.
+    ReclaimApplied,
 }
 
 impl Mistake {
-    /// All of them.
-    pub const ALL: &[Mistake] =
+    /// Those that whoever kills the whole binary must find.
+    pub const OF_THE_BINARY: &[Mistake] =
         &[Self::AcknowledgeEarly, Self::ForgetQueue, Self::ForgetWatermark, Self::PauseInName];
+    /// Those that schedules of maps that go one way must find.
+    pub const OF_ONE_WAY: &[Mistake] =
+        &[Self::ForgetQueue, Self::ForgetWatermark, Self::PauseInName, Self::OvertakeErrors];
+    /// Those that schedules of maps that go both ways must find.
+    pub const OF_BOTH_WAYS: &[Mistake] = &[
+        Self::OverlookRivals,
+        Self::DeliverSetAside,
+        Self::KeepLosers,
+        Self::KnowTooMuch,
+        Self::ForgetSeen,
+        Self::JournalEchoes,
+        Self::RawTimes,
+        Self::ReclaimApplied,
+    ];
 
     /// The name by which it is asked for.
     pub const fn name(self) -> &'static str {
@@ -136,16 +168,35 @@ impl Mistake {
             Self::ForgetQueue => "forget_queue",
             Self::ForgetWatermark => "forget_watermark",
             Self::PauseInName => "pause_in_name",
+            Self::OvertakeErrors => "overtake_errors",
+            Self::OverlookRivals => "overlook_rivals",
+            Self::DeliverSetAside => "deliver_set_aside",
+            Self::KeepLosers => "keep_losers",
+            Self::KnowTooMuch => "know_too_much",
+            Self::ForgetSeen => "forget_seen",
+            Self::JournalEchoes => "journal_echoes",
+            Self::RawTimes => "raw_times",
+            Self::ReclaimApplied => "reclaim_applied",
         }
     }
 }
 
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(any(feature = "failpoints", feature = "simulation")))]
 impl Mistake {
     /// Never.
     #[inline(always)]
     pub(crate) const fn is_made(self) -> bool {
         false
+    }
+}
+
+#[cfg(any(feature = "failpoints", feature = "simulation"))]
+impl Mistake {
+    /// Whether it was asked for.
+    pub(crate) fn is_made(self) -> bool {
+        static MADE: std::sync::LazyLock<Option<String>> =
+            std::sync::LazyLock::new(|| std::env::var("TANDEM_MISTAKE").ok());
+        MADE.as_deref() == Some(self.name())
     }
 }
 
@@ -171,7 +222,7 @@ pub(crate) fn tuning() -> crate::Tuning {
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use super::{FailPoint, Mistake};
+    use super::FailPoint;
     use crate::Tuning;
     use crate::journal::Settings;
     use std::io::Write;
@@ -197,18 +248,6 @@ mod armed {
             }
         }
     });
-
-    static MADE: LazyLock<Option<Mistake>> = LazyLock::new(|| {
-        let name = std::env::var("TANDEM_MISTAKE").ok()?;
-        Mistake::ALL.iter().copied().find(|mistake| mistake.name() == name)
-    });
-
-    impl Mistake {
-        /// Whether it was asked for.
-        pub(crate) fn is_made(self) -> bool {
-            *MADE == Some(self)
-        }
-    }
 
     impl FailPoint {
         /// Ends the process if this point is armed and its time has come.

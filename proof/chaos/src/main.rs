@@ -96,7 +96,7 @@ impl Asked {
                 "--rounds" => asked.plan.rounds = number()?,
                 "--mistake" => {
                     let name = words.next().unwrap_or_default();
-                    let known = Mistake::ALL.iter().copied().find(|mistake| mistake.name() == name);
+                    let known = Mistake::OF_THE_BINARY.iter().copied().find(|mistake| mistake.name() == name);
                     asked.mistake =
                         Some(known.with_context(|| format!("the engine cannot make the mistake '{name}'"))?);
                 }
@@ -115,7 +115,7 @@ impl Asked {
 /// A short run for each mistake that the engine can make on purpose. Returns whether every one was found.
 fn find_mistakes() -> Result<bool> {
     let mut all = true;
-    for mistake in Mistake::ALL {
+    for mistake in Mistake::OF_THE_BINARY {
         let output = Command::new(std::env::current_exe()?).args(["--mistake", mistake.name()]).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
         // A run that failed without a verdict has found nothing.

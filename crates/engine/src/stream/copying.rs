@@ -14,7 +14,7 @@ use crate::copy::{Desk, Kind, Window};
 use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, ReadLimit, Record as JournalRecord};
 use crate::store::{CopyRecord, ErrorStatus, FlowId, Record, SetAside, StoreError, Unreadable};
-use crate::two_way::{BothWays, NoteKind, is_overtaken};
+use crate::two_way::{BothWays, NoteKind, is_overtaken, put_off};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +106,7 @@ impl LaneRun {
         // Of two-way maps the log of the destination shows these as echoes, of nothing that a journal has.
         let note = self.note(NoteKind::Window);
         let both_ways = member.flow.both_ways.clone();
+        let put_off = both_ways.as_ref().map(|both| put_off(&*self.context.store, both)).transpose()?;
         let items = self.slice_of(window, done, &spec);
         let taken = items.len();
         let mut again: Vec<IntegrationKey> = Vec::new();
@@ -118,6 +119,9 @@ impl LaneRun {
                 None if left_out.contains(&item.key.hash()) => {}
                 None if self.may_lack(&spec, flow, window, &item.key).map_err(LaneEnd::Unreadable)? => {
                     again.push(item.key)
+                }
+                None if put_off.as_ref().is_some_and(|put_off| put_off.has(&item.key)) => {
+                    overtaken.push(item.key)
                 }
                 None => {
                     let row = item.row.as_ref().map(|row| (&*window.relation, row));

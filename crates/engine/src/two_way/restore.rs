@@ -9,17 +9,22 @@
 
 use super::screen::Content;
 use super::{BothWays, Note, NoteKind};
+use crate::failpoint::Mistake;
 use crate::store::{FlowId, Record, Store, Unreadable};
 use crate::stream::{LaneEnd, LaneRun};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tandem_core::connect::{Advance, Plan};
 use tandem_core::two_way::{Version, is_to_be_restored};
 use tandem_core::{
-    Change, FaultClass, IntegrationKey, Relation, Row, Seq, Stamp, Target, Value, Write, WriteOp,
+    Change, FaultClass, IntegrationKey, KeyHash, Relation, Row, Seq, Stamp, Target, Value, Write, WriteOp,
 };
 
 /// So many corrections are done in one destination transaction.
 const AT_ONCE: usize = 500;
+
+/// Keys that are read at once.
+const KEYS_AT_ONCE: usize = 10_000;
 
 /// What of ours came back.
 #[derive(Debug, Clone)]
@@ -99,7 +104,7 @@ pub(crate) fn overwritten(store: &dyn Store, echoes: &[Echo]) -> Result<Vec<Corr
         if content(&change, &echo.key, both) == echo.content {
             continue;
         }
-        if !is_winner(store, &version, &echo.key, both)? {
+        if !is_winner(store, &version, &echo.key, both)? || Mistake::KeepLosers.is_made() {
             continue;
         }
         corrections.push(Correction {
@@ -145,6 +150,34 @@ pub(crate) fn is_overtaken(
     };
     let read = row.map_or(Content::Gone, |(relation, row)| Content::of_row(relation, row, both));
     Ok(content(&record.change, key, both) != read && is_winner(store, &version, key, both)?)
+}
+
+/// The records that the other side has changed, and that this side has refused as long as it is being copied: the other
+/// flow has gone past them, and brings them at the end of its own copy. A window that has read the row of before must not
+/// write it over them. The keys are as this side writes them.
+pub(crate) fn put_off(store: &dyn Store, both: &BothWays) -> Result<PutOff, Unreadable> {
+    let (mut keys, mut after) = (PutOff::default(), 0);
+    loop {
+        let page = store.again(both.other.flow, after, KEYS_AT_ONCE)?;
+        let Some(last) = page.last() else { return Ok(keys) };
+        after = last.id;
+        for again in page {
+            let key = both.other_key(&again.key);
+            keys.0.entry(key.hash()).or_default().push(key);
+        }
+    }
+}
+
+/// See [`put_off`].
+#[derive(Debug, Default)]
+pub(crate) struct PutOff(HashMap<KeyHash, Vec<IntegrationKey>>);
+
+impl PutOff {
+    /// Whether a record is one of them.
+    pub(crate) fn has(&self, key: &IntegrationKey) -> bool {
+        !self.0.is_empty()
+            && self.0.get(&key.hash()).is_some_and(|same| same.iter().any(|other| other.is_same(key)))
+    }
 }
 
 /// The row that a change leaves of a record. `None` if it takes it away, or gives it another key.

@@ -1,6 +1,7 @@
 //! Giving way: what a lane does with a change whose record the other side has changed, too.
 
 use super::{BothWays, Note, NoteKind};
+use crate::failpoint::Mistake;
 use crate::store::{FlowId, Record, SetAside, Unreadable};
 use crate::stream::{Batch, Became, LaneEnd, LaneRun};
 use serde::{Deserialize, Serialize};
@@ -110,7 +111,7 @@ impl LaneRun {
                 }
             }
         }
-        if rivals.is_empty() {
+        if rivals.is_empty() || Mistake::OverlookRivals.is_made() {
             return Ok(Judged::default());
         }
         // A change of the key has no one record to win.
@@ -118,7 +119,9 @@ impl LaneRun {
             WriteOp::Rekey { .. } => ConflictPolicy::Park,
             WriteOp::Upsert(_) | WriteOp::Patch { .. } | WriteOp::Delete(_) => both.policy,
         };
-        let verdict = judge(&version, &rivals, policy);
+        // What is tried again was never brought over.
+        let judged = Rival { version, set_aside: self.retry.is_some() };
+        let verdict = judge(&judged, &rivals, policy);
         let key = own_keys.last().map(|key| key.values().iter().map(ToString::to_string).collect());
         let mine = (record.flow, record.seq);
         let conflict = |seq: &Seq| {
@@ -151,7 +154,7 @@ impl LaneRun {
         let unknown = both.other.versions(store, key, version.stamp.knew, Seq(u64::MAX))?;
         let mut rivals: Vec<Rival> =
             unknown.into_iter().map(|(version, _)| Rival { version, set_aside: false }).collect();
-        if store.any_touched() {
+        if store.any_touched() && !Mistake::DeliverSetAside.is_made() {
             for touching in store.touching(&both.other.family.flows, &[key.hash()])? {
                 if touching.seq > version.stamp.knew {
                     continue;

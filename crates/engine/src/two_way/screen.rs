@@ -8,6 +8,7 @@
 use super::restore::Brought;
 use super::{BothWays, Echo, Note, NoteKind};
 use crate::capture::Place;
+use crate::failpoint::Mistake;
 use crate::journal::{JournalError, PieceEnd, ReadLimit, Reader};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -68,6 +69,9 @@ impl Screen {
     /// The log is read again from a place.
     pub(crate) fn reopen(&mut self, place: Option<&Place>) {
         *self = Self::default();
+        if Mistake::ForgetSeen.is_made() {
+            return;
+        }
         self.seen = place.map(|place| place.seen.iter().copied().collect()).unwrap_or_default();
     }
 
@@ -115,7 +119,7 @@ impl Screen {
                 continue;
             };
             let seq = Seq(origin.first.0 + out.entries.len() as u64);
-            let ours = origin.mark.filter(|mark| both.is_opposite(mark));
+            let ours = origin.mark.filter(|mark| both.is_opposite(mark) && !Mistake::JournalEchoes.is_made());
             let stamp = match ours {
                 None => Some(self.stamp(change, &both, origin.committed_at)?),
                 Some(mark) => {
@@ -167,9 +171,13 @@ impl Screen {
         both: &BothWays,
         committed_at: Option<WallTime>,
     ) -> Result<Stamp, JournalError> {
-        let knew = self.seen_of(both);
+        let knew = match Mistake::KnowTooMuch.is_made() {
+            true => both.other.journal.with(|journal| journal.head()),
+            false => self.seen_of(both),
+        };
         let at = committed_at.unwrap_or(self.last_time);
         let earlier = match both.policy {
+            ConflictPolicy::LatestWins if Mistake::RawTimes.is_made() => None,
             ConflictPolicy::LatestWins => self.earlier(change, both)?,
             ConflictPolicy::LeftWins | ConflictPolicy::RightWins | ConflictPolicy::Park => None,
         };

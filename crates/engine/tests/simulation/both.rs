@@ -15,12 +15,12 @@ use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Initializing, Phase, ResumeMode};
 use tandem_core::map::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
 use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName};
-use tandem_core::{Value, WallTime};
+use tandem_core::{Fault, FaultClass, Value, WallTime, WriteOp};
 use tandem_engine::disk::SimulatedDisk;
 use tandem_engine::journal::Settings;
 use tandem_engine::store::Store;
 use tandem_engine::store::memory::MemoryStore;
-use tandem_engine::{Engine, Setup, Tuning, VerifyRequest};
+use tandem_engine::{Engine, ErrorPick, ErrorRequest, ErrorVerb, Setup, Tuning, VerifyRequest};
 
 const MAP: &str = "items";
 /// Records that users fight for.
@@ -42,6 +42,8 @@ struct Weather {
     early: bool,
     /// Somebody compares both tables at times.
     verifies: u64,
+    /// Apps refuse what we write to some record for a while, and what they have refused is tried again at the end.
+    refusals: bool,
 }
 
 /// A change by a user.
@@ -324,7 +326,7 @@ impl Both {
         let side = self.random.below(2) as usize;
         let app = self.apps[side].clone();
         let nth = 1 + self.random.below(3);
-        let what = match self.random.below(9) {
+        let what = match self.random.below(if self.weather.refusals { 12 } else { 9 }) {
             0 => {
                 app.break_connections();
                 "connections break"
@@ -353,9 +355,23 @@ impl Both {
                 self.clocks[side] = self.random.below(40_000_000) as i64 - 20_000_000;
                 "has another clock"
             }
-            _ => {
+            8 => {
                 app.heal();
                 "heals"
+            }
+            _ => {
+                let key = Value::Int(self.random.below(KEYS as u64) as i64);
+                let fault = Fault::new(FaultClass::Application, "write", "not this one");
+                app.refuse_writes(move |write| {
+                    let named = match &write.op {
+                        WriteOp::Upsert(values) => values.first(),
+                        WriteOp::Patch { key, .. }
+                        | WriteOp::Rekey { old: key, .. }
+                        | WriteOp::Delete(key) => key.values().first(),
+                    };
+                    (named == Some(&key)).then(|| fault.clone())
+                });
+                "refuses a record"
             }
         };
         self.say(|| format!("{} {what}", ["left", "right"][side]));
@@ -414,6 +430,9 @@ impl Both {
                 if self.phase() == Some(Phase::Paused) {
                     self.ask(Action::Resume(ResumeMode::CatchUp));
                 }
+                if self.weather.refusals && self.has_errors() {
+                    self.retry();
+                }
             }
             self.turn();
         }
@@ -426,9 +445,33 @@ impl Both {
         let snapshot = engine.snapshot();
         self.apps.iter().all(|app| app.retained() == 0)
             && !self.store.any_corrections()
+            && !(self.weather.refusals && self.has_errors())
             && snapshot.maps.iter().all(|view| {
                 view.state.phase == Phase::Running && view.flows.iter().all(|flow| flow.queue.records == 0)
             })
+    }
+
+    fn has_errors(&self) -> bool {
+        let counts = self.store.error_counts().expect("it is in memory");
+        counts.values().flatten().any(|(status, errors)| status.is_unresolved() && *errors > 0)
+    }
+
+    /// Somebody has all errors tried again.
+    fn retry(&mut self) {
+        let Some(engine) = self.engine.clone() else { return };
+        let request = ErrorRequest {
+            verb: ErrorVerb::Retry,
+            map: MAP.into(),
+            pick: Some(ErrorPick::default()),
+            kept: Vec::new(),
+            refresh: false,
+            rate: None,
+            actor: "somebody".into(),
+            reason: String::new(),
+            expected: None,
+        };
+        // It may be refused: they may be tried already.
+        self.executor.spawn(Box::pin(async move { drop(engine.act_on_errors(request).await) }));
     }
 
     fn check(&self) {
@@ -472,7 +515,7 @@ impl Both {
             );
         }
         let errors = self.store.error_counts().expect("it is in memory");
-        if self.weather.policy != ConflictPolicy::Park {
+        if self.weather.policy != ConflictPolicy::Park && !self.weather.refusals {
             assert!(errors.values().all(BTreeMap::is_empty), "seed {seed}: {errors:?}");
         }
     }
@@ -492,6 +535,8 @@ pub(crate) fn schedule(seed: u64, tracing: bool) {
         deletes: seed / 16 % 2 == 1,
         copies: seed / 32 % 2 == 1,
         early: seed / 32 % 4 == 3,
+        // What is parked is an error, too, and is not tried again before somebody has decided.
+        refusals: seed % 7 == 3 && policy != ConflictPolicy::Park,
         verifies: if seed % 4 == 2 || seed % 5 == 4 { 80 } else { 0 },
     };
     let mut both = Both::new(seed, weather, tracing);

@@ -16,9 +16,11 @@ mod verify;
 mod windows;
 mod world;
 
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tandem_core::limits::{Limits, Profile, WhenFull};
+use tandem_engine::Mistake;
 use world::{Weather, World};
 
 /// Small limits of each kind that loses records, in turns.
@@ -127,6 +129,29 @@ fn every(one: fn(u64, bool), schedules: u64) {
 #[test]
 fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
     every(schedule, SCHEDULES);
+}
+
+/// A simulation that cannot fail proves nothing: an engine that makes a mistake is found out. Each in a process of its own,
+/// for the mistake is the process's.
+#[test]
+fn every_mistake_is_found() {
+    let one_way = (Mistake::OF_ONE_WAY, "every_schedule_ends");
+    let both_ways = (Mistake::OF_BOTH_WAYS, "every_schedule_of_a_two_way");
+    let mut overlooked = Vec::new();
+    for (mistakes, schedules) in [one_way, both_ways] {
+        for mistake in mistakes {
+            let mut simulation = Command::new(std::env::current_exe().unwrap());
+            simulation.arg(schedules).env("TANDEM_MISTAKE", mistake.name()).env("TANDEM_SCHEDULES", "3000");
+            simulation.env_remove("TANDEM_SEED").env_remove("TANDEM_FIRST");
+            let ran = simulation.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+            let said = String::from_utf8_lossy(&ran.stdout);
+            assert!(said.contains("running 1 test"), "{said}");
+            if ran.status.success() {
+                overlooked.push(mistake.name());
+            }
+        }
+    }
+    assert!(overlooked.is_empty(), "not found: {overlooked:?}");
 }
 
 #[test]
