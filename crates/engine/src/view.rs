@@ -247,6 +247,8 @@ pub enum ConditionKind {
     NotConverging,
     /// The pause was planned to be over by now.
     WindowOver,
+    /// The tables have the shape that the map was resolved for.
+    SchemaMatches,
     /// The triggers of two apps change each other's records for ever; that was stopped, and both sides differ.
     PingPong,
 }
@@ -257,7 +259,8 @@ impl ConditionKind {
         match self {
             ConditionKind::SourceConnected
             | ConditionKind::DestinationConnected
-            | ConditionKind::GuardArmed => status,
+            | ConditionKind::GuardArmed
+            | ConditionKind::SchemaMatches => status,
             ConditionKind::GapDetected
             | ConditionKind::Stalled
             | ConditionKind::ErrorsOpen

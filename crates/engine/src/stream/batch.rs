@@ -5,7 +5,7 @@ use crate::journal::{Piece, PieceEnd, Record};
 use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tandem_core::map::{FlowSpec, Projected, Projection, Refusal};
+use tandem_core::map::{FlowSpec, Misfit, Projected, Projection, Refusal, misfit};
 use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write, WriteOp};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
@@ -19,7 +19,24 @@ pub(crate) struct Member {
     pub(super) from: Seq,
     /// Queues of its map that were preserved, and that are no part of what this lane does.
     pub(super) kept: Vec<KeptRange>,
-    projections: Vec<(Arc<Relation>, Result<Projection, Refusal>)>,
+    projections: Vec<Bound>,
+    /// The last relation that fit.
+    fitting: Option<Arc<Relation>>,
+}
+
+/// What is known of a relation.
+struct Bound {
+    relation: Arc<Relation>,
+    misfit: Option<Misfit>,
+    projection: Result<Projection, Refusal>,
+}
+
+/// Records of a shape that a flow was not resolved for: nothing of them is projected.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Unfit {
+    pub(super) flow: FlowId,
+    /// Why, as people are told.
+    pub(super) fault: Fault,
 }
 
 /// What of a flow's queue is preserved.
@@ -34,28 +51,53 @@ pub(super) struct KeptRange {
 
 impl Member {
     pub(super) fn new(flow: Arc<FlowPlan>, from: Seq, kept: Vec<KeptRange>) -> Self {
-        Self { flow, from, kept, projections: Vec::new() }
+        Self { flow, from, kept, projections: Vec::new(), fitting: None }
+    }
+
+    /// Why a record must not be projected: its table has another shape than the flow was resolved for. One that was
+    /// captured before the map was resolved may have any shape, and is refused by itself if it cannot be bound; so may
+    /// one that is tried again.
+    fn unfit(&mut self, record: &Record) -> Option<Unfit> {
+        if record.seq <= self.flow.shaped_at || self.flow.retry.is_some() {
+            return None;
+        }
+        let flow = self.flow.clone();
+        let misfit = self.bound(&record.change.relation)?.misfit.as_ref()?;
+        let spec = &flow.spec;
+        let fault = Fault::new(FaultClass::Schema, format!("read {}", spec.source), misfit.to_string());
+        let fault = fault.code(SHAPE_CHANGED).table(spec.source.to_string()).fix(misfit.fix());
+        Some(Unfit { flow: flow.flow, fault })
     }
 
     /// What a record asks for.
     pub(super) fn project(&mut self, record: &Record) -> Result<Projected, Refusal> {
-        let relation = &record.change.relation;
-        let found = self.projections.iter().position(|(known, _)| Arc::ptr_eq(known, relation));
+        match self.bound(&record.change.relation).map(|bound| &bound.projection) {
+            Some(Ok(projection)) => projection.project(&record.change, record.seq, record.transaction),
+            Some(Err(refusal)) => Err(refusal.clone()),
+            None => Err(Refusal::MissingKey),
+        }
+    }
+
+    fn bound(&mut self, relation: &Arc<Relation>) -> Option<&Bound> {
+        let found = self.projections.iter().position(|known| Arc::ptr_eq(&known.relation, relation));
         let place = found.unwrap_or_else(|| {
             if self.projections.len() >= PROJECTIONS_KEPT_MAX {
                 drop(self.projections.remove(0));
             }
-            let bound = Projection::bind(&self.flow.spec, self.flow.target.clone(), relation);
-            self.projections.push((relation.clone(), bound));
+            let misfit = misfit(&self.flow.spec, relation, self.fitting.as_deref());
+            if misfit.is_none() {
+                self.fitting = Some(relation.clone());
+            }
+            let projection = Projection::bind(&self.flow.spec, self.flow.target.clone(), relation);
+            self.projections.push(Bound { relation: relation.clone(), misfit, projection });
             self.projections.len() - 1
         });
-        match self.projections.get(place) {
-            Some((_, Ok(projection))) => projection.project(&record.change, record.seq, record.transaction),
-            Some((_, Err(refusal))) => Err(refusal.clone()),
-            None => Err(Refusal::MissingKey),
-        }
+        self.projections.get(place)
     }
 }
+
+/// The code of a fault that says that records have another shape than their flow was resolved for.
+pub(crate) const SHAPE_CHANGED: &str = "shape_changed";
 
 /// The fault of a record that asks for nothing that could be written.
 pub(super) fn unprojectable(refusal: &Refusal, spec: &FlowSpec) -> Fault {
@@ -83,10 +125,13 @@ pub(crate) struct Batch {
     pub(crate) lost: BTreeMap<FlowId, u64>,
     /// Changes that the filter of their flow leaves out.
     pub(super) filtered: Vec<(FlowId, Seq)>,
+    /// What stands right behind it and must not be projected.
+    pub(super) unfit: Option<Unfit>,
 }
 
 impl Batch {
-    /// Projects a piece of the journal.
+    /// Projects a piece of the journal. It ends before the source transaction that brings the first record of a shape
+    /// which its flow was not resolved for.
     pub(super) fn project(
         piece: Piece,
         members: &mut BTreeMap<FlowId, Member>,
@@ -103,10 +148,15 @@ impl Batch {
             counts: BTreeMap::new(),
             lost: BTreeMap::new(),
             filtered: Vec::new(),
+            unfit: None,
         };
         let mut count: Option<(FlowId, u64)> = None;
         for record in piece.records {
             let Some(member) = members.get_mut(&record.flow) else { continue };
+            if let Some(unfit) = member.unfit(&record) {
+                let before = batch.before_transaction(record.transaction);
+                return Batch { unfit: Some(unfit), ..before };
+            }
             let projected = member.project(&record);
             if let Ok(Projected::Filtered) = projected {
                 batch.filtered.push((record.flow, record.seq));
@@ -164,23 +214,27 @@ impl Batch {
     /// What stands before the source transaction of the write at a place; or, if nothing does, the Seq before it.
     pub(super) fn before(&self, place: usize) -> Result<Batch, Seq> {
         let transaction = self.writes.get(place).map(|write| write.transaction).ok_or(Seq::ZERO)?;
+        let before = self.before_transaction(transaction);
+        let is_empty = before.writes.is_empty() && before.refused.is_empty() && before.filtered.is_empty();
+        if is_empty { Err(before.through) } else { Ok(before) }
+    }
+
+    /// What stands before a source transaction.
+    fn before_transaction(&self, transaction: Seq) -> Batch {
         let through = Seq(transaction.0.saturating_sub(1));
         let end = self.writes.partition_point(|write| write.transaction < transaction);
         let refused: Vec<SetAside> =
             self.refused.iter().filter(|error| error.seq <= through).cloned().collect();
         let filtered: Vec<_> = self.filtered.iter().filter(|(_, seq)| *seq <= through).copied().collect();
-        if end == 0 && refused.is_empty() && filtered.is_empty() {
-            return Err(through);
-        }
         let records: Vec<_> = self.records.iter().take(end).cloned().collect();
         let mut counts = BTreeMap::new();
         let flows = records.iter().map(|record| record.flow).chain(refused.iter().map(|error| error.flow));
         flows.for_each(|flow| *counts.entry(flow).or_default() += 1);
         let end = PieceEnd::Whole { position: self.start.clone() };
         let writes = self.writes.iter().take(records.len()).cloned().collect();
-        let lost = BTreeMap::new();
+        let (lost, unfit) = (BTreeMap::new(), None);
         let start = self.start.clone();
-        Ok(Batch { writes, records, refused, start, through, end, counts, lost, filtered })
+        Batch { writes, records, refused, start, through, end, counts, lost, filtered, unfit }
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

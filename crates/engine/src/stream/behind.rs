@@ -306,6 +306,7 @@ mod tests {
             rank: 0,
             filter: None,
             on_leave: OnLeave::Keep,
+            shape: Default::default(),
         }
     }
 
@@ -372,6 +373,7 @@ mod tests {
             lost: BTreeMap::new(),
             counts: BTreeMap::new(),
             filtered: Vec::new(),
+            unfit: None,
         };
         let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
         let seqs = judged.superseded.iter().flat_map(|record| match record {

@@ -6,7 +6,7 @@
 //!
 //! Dropping is safe at every await: nothing is counted as settled before the destination has said so.
 
-use super::batch::{Batch, KeptRange, Member};
+use super::batch::{Batch, KeptRange, Member, Unfit};
 use super::bucket::{Bucket, at_once};
 use super::copying::Copying;
 use super::feed::{ErrorFeed, Feed};
@@ -333,6 +333,12 @@ impl LaneRun {
 
     /// Applies a batch that ends where a source transaction does.
     async fn apply_closed(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
+        let unfit = batch.unfit.take();
+        self.apply_fitting(batch).await?;
+        unfit.map_or(Ok(()), |unfit| Err(self.has_unfit(unfit)))
+    }
+
+    async fn apply_fitting(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         if batch.writes.is_empty() && batch.refused.is_empty() {
             self.pass(batch.through);
             self.progress.send_modify(|progress| progress.count(&BTreeMap::new(), &batch.filtered));
@@ -355,6 +361,11 @@ impl LaneRun {
         let fault = Fault::new(FaultClass::Reference, "apply in order", message)
             .fix("resume the map that is behind; this one goes on by itself then");
         LaneEnd::Failed(self.fault(fault, flow.into_iter().collect()))
+    }
+
+    /// The next record has a shape that its flow was not resolved for: nothing of it is written as it is mapped now.
+    fn has_unfit(&self, unfit: Unfit) -> LaneEnd {
+        LaneEnd::Failed(self.fault(unfit.fault, BTreeSet::from([unfit.flow])))
     }
 
     async fn settle_batch(&mut self, batch: &mut Batch) -> Result<(), LaneEnd> {
@@ -393,6 +404,11 @@ impl LaneRun {
             let mut counts: BTreeMap<FlowId, u64> = BTreeMap::new();
             let mut filtered = Vec::new();
             loop {
+                if let Some(unfit) = batch.unfit.take() {
+                    self.rollback().await;
+                    self.pass(batch.through);
+                    return Err(self.has_unfit(unfit));
+                }
                 records += batch.counts.values().sum::<u64>();
                 batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
                 filtered.append(&mut batch.filtered);

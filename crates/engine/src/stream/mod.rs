@@ -35,7 +35,7 @@ mod settle;
 mod trial;
 
 pub(crate) use actor::{StreamActor, StreamParts};
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, SHAPE_CHANGED};
 pub(crate) use journal::JournalHandle;
 pub(crate) use lane::{LaneEnd, LaneRun};
 pub(crate) use plan::{ByClass, Family, FlowPlan, FlowStatus, Place, RetryPlan, StreamPlan, StreamStatus};

@@ -2,7 +2,7 @@
 
 use super::limiting::{amount, span};
 use super::{Supervisor, plans};
-use crate::store::{FlowRecord, MapRecord};
+use crate::store::{FlowRecord, MapRecord, Mismatch};
 use crate::two_way::map_number;
 use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
 use std::collections::BTreeMap;
@@ -110,6 +110,7 @@ impl Supervisor {
         let mut facts = if record.flows.is_empty() { Vec::new() } else { self.facts_shown(record) };
         let (now, name) = (self.now(), &record.map.name);
         facts.extend(self.leaving_fact(record));
+        facts.extend(mismatch_fact(record));
         facts.extend(self.guard_facts(record));
         facts.extend(self.limit_fact(record));
         facts.extend(self.dropped_fact(record));
@@ -244,6 +245,12 @@ impl Supervisor {
         let ping_pong = self.ping_pong_fact(record);
         [gap, disk, stalled, ping_pong].into_iter().flatten().chain([source, destination]).collect()
     }
+}
+
+/// What of its tables no longer fits a map.
+fn mismatch_fact(record: &MapRecord) -> Option<Fact> {
+    let Mismatch { reason, fix } = record.mismatch.clone()?;
+    Some(Fact { kind: ConditionKind::SchemaMatches, status: false, reason, fix })
 }
 
 /// What mends it that another engine is at work, if the app says nothing better.

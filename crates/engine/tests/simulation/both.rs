@@ -152,6 +152,7 @@ impl Both {
             conflict: self.weather.policy,
             side_effects: SideEffects::Sync,
             on_leave: OnLeave::Keep,
+            shape: Default::default(),
         };
         let names = ["left", "right"];
         let setup = Setup {

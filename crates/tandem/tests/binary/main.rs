@@ -22,6 +22,8 @@ mod nearly_all;
 mod pace;
 mod postgres;
 mod rules;
+mod schema;
+mod schema_sqlite;
 mod seeds;
 mod stalled;
 mod story;

@@ -3,10 +3,10 @@
 use super::{Lane, StreamActor};
 use crate::failpoint::Mistake;
 use crate::store::FlowId;
-use crate::stream::batch::KeptRange;
+use crate::stream::batch::{KeptRange, SHAPE_CHANGED};
 use crate::stream::plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
 use std::collections::{BTreeMap, BTreeSet};
-use tandem_core::{LaneId, Seq};
+use tandem_core::{Fault, FaultClass, LaneId, Seq};
 
 /// What became of a flow's changes in lanes that are no more.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +14,15 @@ pub(super) struct Counted {
     applied: u64,
     filtered: u64,
     refused: ByClass,
+}
+
+impl Lane {
+    /// The fault of a table of this flow whose shape is not what it was, as long as the lane has not got past it.
+    fn misshapen(&self, flow: FlowId) -> Option<Fault> {
+        let fault = self.retry.fault().filter(|fault| fault.class == FaultClass::Schema)?;
+        let stands = self.progress.borrow().cursor <= self.blocked_at;
+        (stands && self.blamed.contains(&flow)).then(|| fault.clone())
+    }
 }
 
 impl StreamActor {
@@ -128,6 +137,7 @@ impl StreamActor {
                     },
                     cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
                     reach: self.reach_of(plan, *flow),
+                    misshapen: slot.and_then(|slot| slot.misshapen(*flow)),
                     applied,
                     filtered,
                     refused,
@@ -139,7 +149,9 @@ impl StreamActor {
                 },
             );
         }
-        let blocked = self.lanes.values().find_map(|slot| slot.retry.fault().cloned());
+        // That a table has changed its shape says nothing about whether the destination answers.
+        let faults = self.lanes.values().filter_map(|slot| slot.retry.fault());
+        let blocked = faults.into_iter().find(|fault| fault.code.as_deref() != Some(SHAPE_CHANGED)).cloned();
         let status = StreamStatus {
             version: plan.version,
             flows,
