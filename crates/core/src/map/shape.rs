@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// it: then only columns that are gone are noticed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape {
+    /// All columns of the source that its log names, in their order.
+    #[serde(default)]
+    pub columns: Vec<Arc<str>>,
     /// The source's columns that are read, with the names of their types.
     pub source: Vec<(Arc<str>, Arc<str>)>,
     /// The destination's columns that are written, with the names of their types.
@@ -111,7 +114,9 @@ impl Shape {
         }
         let written = columns.iter().filter_map(|column| type_in(destination, &column.to));
         let identity = named.iter().filter(|name| source.identity.contains(name));
-        Self { source: read, destination: written.collect(), identity: identity.cloned().collect() }
+        let logged = source.columns.iter().filter(|column| !column.generated);
+        let columns = logged.map(|column| column.name.clone()).collect();
+        Self { columns, source: read, destination: written.collect(), identity: identity.cloned().collect() }
     }
 
     fn source_type(&self, column: &str) -> Option<&Arc<str>> {
@@ -127,12 +132,11 @@ fn type_of<'a>(types: &'a [(Arc<str>, Arc<str>)], column: &str) -> Option<&'a Ar
     types.iter().find(|(name, _)| **name == *column).map(|(_, type_name)| type_name)
 }
 
-/// Why records of this relation must not be written by this flow, if they must not. `before`: a relation of the same
-/// table that did fit, to tell a column that was renamed.
-pub fn misfit(flow: &FlowSpec, relation: &Relation, before: Option<&Relation>) -> Option<Misfit> {
+/// Why records of this relation must not be written by this flow, if they must not.
+pub fn misfit(flow: &FlowSpec, relation: &Relation) -> Option<Misfit> {
     for column in flow.source_columns() {
         let Some(place) = relation.column(&column) else {
-            let renamed = before.and_then(|before| renamed(before, relation, &column));
+            let renamed = renamed(&flow.shape, relation, &column);
             return Some(Misfit::Gone { column, renamed });
         };
         let is = relation.columns.get(place).map(|column| &column.type_name)?;
@@ -147,13 +151,13 @@ pub fn misfit(flow: &FlowSpec, relation: &Relation, before: Option<&Relation>) -
     unnamed.map(|column| Misfit::Unnamed { column: column.clone() })
 }
 
-/// The column that has taken the place of another: everything else is as it was.
-fn renamed(before: &Relation, now: &Relation, column: &str) -> Option<Arc<str>> {
-    let place = before.column(column)?;
+/// The column that has taken the place of another, where no other column has come or gone.
+fn renamed(before: &Shape, now: &Relation, column: &str) -> Option<Arc<str>> {
+    let place = before.columns.iter().position(|name| **name == *column)?;
     let candidate = now.columns.get(place)?;
-    let same_width = before.columns.len() == now.columns.len();
-    let same_type = before.columns.get(place)?.type_name == candidate.type_name;
-    (same_width && same_type && before.column(&candidate.name).is_none()).then(|| candidate.name.clone())
+    let is_new = before.columns.len() == now.columns.len() && !before.columns.contains(&candidate.name);
+    let was = before.source_type(column)?;
+    (is_new && kind(was) == kind(&candidate.type_name)).then(|| candidate.name.clone())
 }
 
 /// Whether a column of the source is of another type now, and one that it goes to may not take that.

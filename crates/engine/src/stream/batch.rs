@@ -20,8 +20,6 @@ pub(crate) struct Member {
     /// Queues of its map that were preserved, and that are no part of what this lane does.
     pub(super) kept: Vec<KeptRange>,
     projections: Vec<Bound>,
-    /// The last relation that fit.
-    fitting: Option<Arc<Relation>>,
 }
 
 /// What is known of a relation.
@@ -51,7 +49,7 @@ pub(super) struct KeptRange {
 
 impl Member {
     pub(super) fn new(flow: Arc<FlowPlan>, from: Seq, kept: Vec<KeptRange>) -> Self {
-        Self { flow, from, kept, projections: Vec::new(), fitting: None }
+        Self { flow, from, kept, projections: Vec::new() }
     }
 
     /// Why a record must not be projected: its table has another shape than the flow was resolved for. One that was
@@ -84,10 +82,7 @@ impl Member {
             if self.projections.len() >= PROJECTIONS_KEPT_MAX {
                 drop(self.projections.remove(0));
             }
-            let misfit = misfit(&self.flow.spec, relation, self.fitting.as_deref());
-            if misfit.is_none() {
-                self.fitting = Some(relation.clone());
-            }
+            let misfit = misfit(&self.flow.spec, relation);
             let projection = Projection::bind(&self.flow.spec, self.flow.target.clone(), relation);
             self.projections.push(Bound { relation: relation.clone(), misfit, projection });
             self.projections.len() - 1

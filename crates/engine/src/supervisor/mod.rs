@@ -218,6 +218,8 @@ pub(crate) struct Supervisor {
     stuck: BTreeMap<MapName, Stuck>,
     /// Maps whose tables are looked at, since they seem to have another shape.
     looks: BTreeMap<MapName, shapes::Look>,
+    /// Maps whose tables were looked at because records were refused.
+    refusals: BTreeMap<MapName, shapes::Refusals>,
     /// Why streams that have ended could not take out their watermarks.
     left: BTreeMap<StreamName, Fault>,
     ruling: Ruling,
@@ -276,6 +278,7 @@ impl Supervisor {
             resuming: BTreeMap::new(),
             stuck: BTreeMap::new(),
             looks: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             left: BTreeMap::new(),
         }
     }

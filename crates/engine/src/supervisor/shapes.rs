@@ -6,6 +6,9 @@
 //! what mends it, and all that comes is queued. One that does not matter any more goes on: the record is of a shape
 //! that is over, or the destination has moved under our statements, which are made anew.
 //!
+//! A destination may also take another type for a column without a word, and refuse records one by one: so it is looked at
+//! when records are set aside, now and then.
+//!
 //! What the log says is enough to hold a map if the source cannot be asked. A table that is missing is given a moment:
 //! people make tables anew in two steps. What the look cannot explain (a trigger that fails, a function that is
 //! missing) stays a matter of the lane, which is `Stalled`.
@@ -19,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tandem_core::lifecycle::{Hold, duties};
 use tandem_core::map::{FlowSpec, TableMap, drift};
-use tandem_core::{Fault, Finding, MapName, Seq, Severity, StreamName};
+use tandem_core::{Fault, FaultClass, Finding, MapName, Seq, Severity, StreamName};
 use tokio::sync::oneshot;
 
 /// How long a table may be missing before that holds the map.
@@ -38,6 +41,13 @@ pub(super) struct Look {
     /// When it is looked at next.
     due: Duration,
     answer: Option<oneshot::Receiver<Checked>>,
+}
+
+/// Up to which number of refused records of a map its tables were looked at, and when.
+#[derive(Default)]
+pub(super) struct Refusals {
+    seen: u64,
+    at: Option<Duration>,
 }
 
 /// What follows from a look.
@@ -80,6 +90,8 @@ impl Supervisor {
             .filter_map(|record| Some((record.map.name.clone(), self.misshapen(record)?)))
             .collect();
         self.looks.retain(|map, _| troubled.contains_key(map));
+        let maps = &self.maps;
+        self.refusals.retain(|map, _| maps.contains_key(map));
         let now = self.world.env.now();
         for (map, fault) in troubled {
             let look = self.looks.entry(map.clone()).or_insert(Look { since: now, due: now, answer: None });
@@ -113,7 +125,24 @@ impl Supervisor {
         // What the log says is certain; what a destination says has to be looked at.
         let mut faults: Vec<Fault> = faults.collect();
         faults.sort_by_key(|fault| !is_of_source(fault));
-        faults.into_iter().next()
+        faults.into_iter().next().or_else(|| self.refuses(record))
+    }
+
+    /// That more records of a map were refused than when its tables were looked at for that last.
+    fn refuses(&self, record: &MapRecord) -> Option<Fault> {
+        let before = self.refusals.get(&record.map.name);
+        let is_due = before.and_then(|before| before.at).is_none_or(|at| self.world.env.now() >= at + LATER);
+        let is_more = self.refused(record) > before.map_or(0, |before| before.seen);
+        let fault = || Fault::new(FaultClass::Application, "write records", "records were refused");
+        (is_due && is_more).then(fault)
+    }
+
+    fn refused(&self, record: &MapRecord) -> u64 {
+        let refused = record.flows.iter().filter_map(|flow| {
+            let status = self.streams.get(&flow.stream)?.status.borrow();
+            Some(status.flows.get(&flow.flow)?.refused.total())
+        });
+        refused.sum()
     }
 
     fn look_at(&mut self, map: &MapName) {
@@ -142,6 +171,10 @@ impl Supervisor {
         lasted: Duration,
     ) -> Result<(), StoreError> {
         let Some(record) = self.maps.get(map) else { return Ok(()) };
+        if fault.class.is_about_record() {
+            let refusals = Refusals { seen: self.refused(record), at: Some(self.world.env.now()) };
+            self.refusals.insert(map.clone(), refusals);
+        }
         let outcome = judge(record, fault, checked, lasted);
         tracing::debug!(%map, ?outcome, "the tables were looked at: {fault}");
         match outcome {

@@ -200,14 +200,16 @@ impl World {
 
     /// Inserts records into a table, whatever its columns are called.
     fn write_to(&self, table: &str, ids: std::ops::Range<i64>) {
-        let columns = "SELECT column_name FROM information_schema.columns WHERE table_name = '";
+        let columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = '";
         let columns =
             self.server.sql_blocking("erp", &format!("{columns}{table}' ORDER BY ordinal_position"));
+        let is_date = columns.iter().any(|row| row[1].as_deref() == Some("date"));
         let mut statements = String::new();
         for id in ids {
             let value = |column: &str| match column {
                 "id" | "no" => Some(id.to_string()),
                 "name" | "title" => Some(format!("'n{id}'")),
+                "qty" if !is_date => Some("5".to_owned()),
                 _ => None,
             };
             let names = columns.iter().filter_map(|row| row[0].as_deref());
@@ -250,7 +252,8 @@ impl World {
         if items(&errors).is_empty() {
             return;
         }
-        assert!(run.case.side == "erp", "{}: {errors}", run.case.change);
+        let may_have = run.case.side == "erp" || run.case.change.contains("TYPE date");
+        assert!(may_have, "{}: {errors}", run.case.change);
         // Without its key no record of the source can be found again.
         match run.case.change.contains("COLUMN id") {
             true => drop(tandem.ok(&["error", "delete", &run.table, "--all", "--yes"])),
@@ -292,9 +295,11 @@ fn a_running_map_goes_on_where_it_does_not_matter_and_is_held_before_damage_wher
         let shown = tandem.until(&["map", "show", &run.table], |map| map["state"] == "paused");
         let said = mismatch(&shown).unwrap_or_else(|| panic!("{}: {shown}", run.case.change));
         assert!(said.contains(says), "{}: {said}", run.case.change);
-        // Nothing of it was written, and nothing of it is an error.
+        // Nothing of it was written, and nothing of it is an error; but a destination that takes another type says so
+        // with the record, if the statement is new to it.
         let errors = tandem.ok(&["error", "list", &run.table, "--status", "all"]);
-        assert!(items(&errors).is_empty(), "{}: {errors}", run.case.change);
+        let may_have = run.case.side == "crm" && run.case.change.contains("TYPE date");
+        assert!(items(&errors).is_empty() || may_have, "{}: {errors}", run.case.change);
     }
     for run in &world.runs {
         if let Held(_) = run.case.then {
