@@ -334,8 +334,8 @@ impl Engine {
     /// Lets the maps that cannot be resumed say why, also to those who look later.
     async fn mismatched(&self, request: &Request, findings: Vec<Finding>) -> Rejected {
         let mismatches = Mismatch::of(&request.maps, &findings);
-        // Whoever asked is told in any case.
-        let _ = self.commands.send(Command::NoteMismatch { mismatches }).await;
+        // Whoever asked is told in any case, and sees it when they look.
+        let _ = self.ask(|reply| Command::NoteMismatch { mismatches, reply }).await;
         Rejected::Check(findings)
     }
 

@@ -119,6 +119,7 @@ pub(crate) enum Command {
     },
     NoteMismatch {
         mismatches: BTreeMap<MapName, Mismatch>,
+        reply: oneshot::Sender<()>,
     },
     LocateKept {
         map: Option<MapName>,
@@ -334,7 +335,11 @@ impl Supervisor {
                     let _ = reply.send(self.give_up(&request, &sql));
                 }
                 Some(Command::WindowStuck { maps, stuck }) => self.window_stuck(maps, &stuck),
-                Some(Command::NoteMismatch { mismatches }) => self.note_mismatches(mismatches),
+                Some(Command::NoteMismatch { mismatches, reply }) => {
+                    self.note_mismatches(mismatches);
+                    self.show();
+                    let _ = reply.send(());
+                }
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
                     let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
