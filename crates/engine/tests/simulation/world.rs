@@ -140,7 +140,6 @@ fn map(name: &str, deletes: Deletes) -> TableMap {
         conflict: Default::default(),
         side_effects: Default::default(),
         on_leave: OnLeave::Keep,
-        shape: Default::default(),
     }
 }
 
