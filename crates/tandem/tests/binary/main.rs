@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod both;
+mod both_histories;
 mod bypass;
 mod copying;
 mod crowded;
@@ -25,9 +26,11 @@ mod rules;
 mod schema;
 mod schema_sqlite;
 mod seeds;
+mod slow;
 mod stalled;
 mod story;
 mod twins;
 mod usage;
 mod verify;
+mod whole_schema;
 mod windows;
