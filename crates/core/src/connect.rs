@@ -192,6 +192,9 @@ pub struct Captured {
     /// Set if the log went on behind `fragments` with nothing for us, and no transaction is open: resuming
     /// here loses nothing.
     pub idle: Option<Position>,
+    /// Names that captured tables had until now, and have no more: what is written to them comes under another name, or
+    /// not at all.
+    pub renamed: Vec<TableName>,
 }
 
 /// Writes to an app, in transactions that carry the watermark.

@@ -24,7 +24,7 @@ use crate::history::{Recorded, test};
 use crate::request::{Accepted, Blocker, Planned, Rejected, Request};
 pub use crate::store::ActivityFrom;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EngineRecord, Record, Store};
+use crate::store::{EngineRecord, Mismatch, Record, Store};
 #[cfg(feature = "simulation")]
 use crate::supervisor::Tuning;
 use crate::supervisor::{Command, Prepared, Supervisor, World, parents_along};
@@ -219,7 +219,10 @@ impl Engine {
         }
         let prepared = match request.action {
             Action::Run { .. } => self.prepare_run(&request).await?,
-            Action::Resume(_) => self.prepare_resume(&request).await?,
+            Action::Resume(_) => match self.prepare_resume(&request).await {
+                Err(Rejected::Check(findings)) => return Err(self.mismatched(&request, findings).await),
+                prepared => prepared?,
+            },
             Action::Skip(_) if request.with_parents => self.prepare_resume(&request).await?,
             Action::Stop(None) => {
                 self.drain(&request).await?;
@@ -328,6 +331,14 @@ impl Engine {
         }
     }
 
+    /// Lets the maps that cannot be resumed say why, also to those who look later.
+    async fn mismatched(&self, request: &Request, findings: Vec<Finding>) -> Rejected {
+        let mismatches = Mismatch::of(&request.maps, &findings);
+        // Whoever asked is told in any case, and sees it when they look.
+        let _ = self.ask(|reply| Command::NoteMismatch { mismatches, reply }).await;
+        Rejected::Check(findings)
+    }
+
     /// Waits until what had been captured when a stop was asked for is applied: nothing that was committed before
     /// is left out without anybody's word.
     async fn drain(&self, request: &Request) -> Result<(), Rejected> {
@@ -427,17 +438,20 @@ pub async fn check(apps: &BTreeMap<AppName, Arc<dyn Connector>>, maps: &[TableMa
     checked.findings.into_iter().chain(unreachable).collect()
 }
 
+/// What came of looking at maps and their apps.
 #[derive(Default)]
-struct Checked {
-    flows: BTreeMap<MapName, Vec<(StreamName, FlowSpec)>>,
-    findings: Vec<Finding>,
+pub(crate) struct Checked {
+    pub(crate) flows: BTreeMap<MapName, Vec<(StreamName, FlowSpec)>>,
+    /// Both tables of each flow: the source's and the destination's.
+    pub(crate) tables: BTreeMap<MapName, Vec<(StreamName, [TableSchema; 2])>>,
+    pub(crate) findings: Vec<Finding>,
     /// The apps that could not be asked, each with its first fault.
-    faults: BTreeMap<AppName, Fault>,
+    pub(crate) faults: BTreeMap<AppName, Fault>,
 }
 
 /// Resolves `wanted` against both schemas and asks the apps what stands against it. `all`: the maps that there are,
 /// for their order.
-async fn check_maps(
+pub(crate) async fn check_maps(
     apps: &BTreeMap<AppName, Arc<dyn Connector>>,
     all: &[TableMap],
     wanted: &[TableMap],
@@ -481,6 +495,8 @@ async fn check_maps(
                     needs.entry(destination.app.clone()).or_default().written.push(written);
                     let stream =
                         StreamName { source: source.app.clone(), destination: destination.app.clone() };
+                    let both = [source_schema.clone(), destination_schema.clone()];
+                    checked.tables.entry(map.name.clone()).or_default().push((stream.clone(), both));
                     checked.flows.entry(map.name.clone()).or_default().push((stream, spec));
                 }
             }

@@ -292,6 +292,8 @@ pub enum ConditionKind {
     NotConverging,
     /// The pause was planned to be over by now.
     WindowOver,
+    /// The tables have the shape that the map was resolved for.
+    SchemaMatches,
     /// The triggers of two apps change each other's records for ever; that was stopped, and both sides differ.
     PingPong,
     /// More or fewer changes came in than anything became of.
@@ -304,7 +306,8 @@ impl ConditionKind {
         match self {
             ConditionKind::SourceConnected
             | ConditionKind::DestinationConnected
-            | ConditionKind::GuardArmed => status,
+            | ConditionKind::GuardArmed
+            | ConditionKind::SchemaMatches => status,
             ConditionKind::GapDetected
             | ConditionKind::Stalled
             | ConditionKind::ErrorsOpen

@@ -269,7 +269,7 @@ impl PostgresCapture {
             self.idle_due = Instant::now() + IDLE_INTERVAL;
             idle = Some(self.place.position());
         }
-        Captured { fragments: batch.fragments, idle }
+        Captured { fragments: batch.fragments, idle, renamed: std::mem::take(&mut self.decoder.renamed) }
     }
 
     fn do_acknowledge(&mut self, position: &Position) -> Result<(), Fault> {

@@ -8,13 +8,14 @@
 use super::apply::Halt;
 use super::aside::{Aside, aside, key_of, said_again};
 use super::error::fault;
-use super::names::{quoted, quoted_table, shown};
+use super::names::{quoted, quoted_table, schema_of, shown};
 use super::pipeline::{Failed, Pipeline};
 use super::statements::PreparedTarget;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use tandem_core::{Fault, FaultClass, IntegrationKey, Target, Value, Write, WriteOp};
+use tokio_postgres::error::DbError;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
@@ -60,6 +61,15 @@ pub(super) struct Exact<'a> {
 struct Refusal {
     fault: Fault,
     constraint: Option<Constraint>,
+}
+
+/// Whether a column is null that must not be and that the map does not write: no matter of the record, since none would
+/// get through.
+fn is_unwritten(error: &DbError, target: Option<&Target>) -> bool {
+    let (Some(target), Some(column)) = (target, error.column()) else { return false };
+    let schema = error.schema().unwrap_or_default();
+    let here = error.table() == Some(&*target.table.name) && schema == schema_of(&target.table);
+    error.code().code() == "23502" && here && !target.columns.iter().any(|written| **written == *column)
 }
 
 /// A constraint, as an error names it.
@@ -378,6 +388,10 @@ impl Exact<'_> {
         if fault.table.is_none() {
             fault.table =
                 write.and_then(|write| self.writes.get(write)).map(|write| shown(&write.target.table));
+        }
+        let written = write.and_then(|write| self.writes.get(write)).map(|write| &*write.target);
+        if failed.error.as_db_error().is_some_and(|error| is_unwritten(error, written)) {
+            fault.class = FaultClass::Schema;
         }
         if !fault.class.is_about_record() {
             return Err(Halt::at(fault, write));

@@ -28,6 +28,8 @@ pub(super) struct Malformed(pub(super) String);
 pub(super) struct Decoder {
     relations: HashMap<u32, Known>,
     types: HashMap<u32, TypeName>,
+    /// Names under which tables were known that have another now.
+    pub(super) renamed: Vec<TableName>,
 }
 
 #[derive(Debug)]
@@ -136,7 +138,9 @@ impl Decoder {
         // so its identity for those who compare pointers.
         match self.relations.get_mut(&id) {
             Some(known) if *known.relation == relation => known.forms = forms,
-            _ => {
+            known => {
+                let before = known.map(|known| known.relation.table.clone());
+                self.renamed.extend(before.filter(|before| *before != relation.table));
                 self.relations.insert(id, Known { relation: Arc::new(relation), forms });
             }
         }

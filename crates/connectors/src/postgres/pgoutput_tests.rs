@@ -4,10 +4,14 @@ use proptest::prelude::*;
 use tandem_core::{Kind, Value};
 
 fn relation() -> Bytes {
+    relation_called("Odd \"name\"")
+}
+
+fn relation_called(name: &str) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(b'R');
     out.put_u32(7);
-    out.put_slice(b"app\0Odd \"name\"\0d");
+    out.put_slice(format!("app\0{name}\0d").as_bytes());
     out.put_u16(3);
     for (flags, name, oid) in [(1u8, "id", 20u32), (0, "amount", 1700), (0, "note", 25)] {
         out.put_u8(flags);
@@ -148,4 +152,13 @@ proptest! {
         let _ = decoder.decode(relation(), &mut Vec::new());
         let _ = decoder.decode(damaged.into(), &mut Vec::new());
     }
+}
+
+#[test]
+fn a_table_that_is_called_by_another_name_is_told_under_the_name_that_it_had() {
+    let mut decoder = Decoder::default();
+    let names = ["a", "a", "b", "a"].map(relation_called);
+    names.into_iter().for_each(|relation| decoder.decode(relation, &mut Vec::new()).unwrap());
+    let renamed: Vec<&str> = decoder.renamed.iter().map(|table| &*table.name).collect();
+    assert_eq!(renamed, ["a", "b"]);
 }

@@ -111,7 +111,7 @@ impl Capture for SqliteCapture {
                 if let Some((fragment, behind, unit)) = looked {
                     // Nothing is awaited from here on: the place moves exactly if the fragment is handed over.
                     (self.behind, self.unit) = (behind, unit);
-                    return Ok(Captured { fragments: vec![fragment], idle: None });
+                    return Ok(Captured { fragments: vec![fragment], ..Captured::default() });
                 }
                 let _hint_or_poll = tokio::time::timeout(POLL, self.hint.notified()).await;
             }

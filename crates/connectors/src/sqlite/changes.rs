@@ -138,10 +138,12 @@ fn triggers(layout: &Layout) -> [(String, String); 3] {
     [one("INSERT", INSERT, &["NEW"]), one("UPDATE", UPDATE, &["OLD", "NEW"]), one("DELETE", DELETE, &["OLD"])]
 }
 
-/// Whether the triggers of a layout are there, as we made them.
-pub(super) fn intact(conn: &Connection, layout: &Layout) -> Result<bool, Fault> {
-    for (name, sql) in triggers(layout) {
-        let found: Option<String> = conn
+/// Whether the triggers of a layout are there, as we made them; or as SQLite has made them since, which writes the new
+/// name of a column into them when it is renamed. They then log the same columns in the same places.
+pub(super) fn intact(conn: &Connection, table: &Table, layout: &Layout) -> Result<bool, Fault> {
+    let mut found = Vec::with_capacity(3);
+    for (name, _) in triggers(layout) {
+        let sql: Option<String> = conn
             .prepare_cached(
                 "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?1 AND tbl_name = ?2",
             )
@@ -149,11 +151,18 @@ pub(super) fn intact(conn: &Connection, layout: &Layout) -> Result<bool, Fault> 
                 query.query_row([&*name, &*layout.relation.table.name], |row| row.get(0)).optional()
             })
             .map_err(during("look for triggers"))?;
-        if found.as_deref() != Some(&*sql) {
-            return Ok(false);
-        }
+        found.extend(sql);
     }
-    Ok(true)
+    let is = |layout: &Layout| triggers(layout).into_iter().map(|(_, sql)| sql).eq(found.iter().cloned());
+    Ok(is(layout) || is(&renamed(table, layout)))
+}
+
+/// A layout with the names that its columns have now: others can only have been added behind them.
+fn renamed(table: &Table, layout: &Layout) -> Layout {
+    let mut columns = columns_of(table);
+    columns.truncate(layout.relation.columns.len());
+    let relation = Relation { table: layout.relation.table.clone(), columns };
+    Layout { number: layout.number, relation: Arc::new(relation) }
 }
 
 /// Whether a table has other columns than its layout says.
@@ -254,7 +263,8 @@ pub(super) fn write_owner(conn: &Connection, owner: Owner) -> Result<(), Fault> 
     .map_err(during("write the owner"))
 }
 
-/// Finds out whether something was written past our triggers, and follows tables that have gained columns.
+/// Finds out whether something was written past our triggers, and follows tables that have gained columns or call them
+/// by other names.
 /// Called whenever the schema moved; a write lock is taken only if a table needs a new layout.
 pub(super) fn inspect(conn: &mut Connection) -> Result<(), Fault> {
     let gap = |table: &TableName, message: &str| {
@@ -265,7 +275,7 @@ pub(super) fn inspect(conn: &mut Connection) -> Result<(), Fault> {
     for layout in active(conn)? {
         let name = &layout.relation.table;
         let Some(table) = schema::read(conn, name)? else { return gap(name, "a captured table is gone") };
-        if !intact(conn, &layout)? {
+        if !intact(conn, &table, &layout)? {
             return gap(name, "a trigger of ours is gone or was changed: writes may have gone by unseen");
         }
         grown |= outgrown(&table, &layout);
@@ -279,7 +289,9 @@ pub(super) fn inspect(conn: &mut Connection) -> Result<(), Fault> {
     for layout in active(&tx)? {
         // Read again under the lock: the table may have moved once more.
         match schema::read(&tx, &layout.relation.table)? {
-            Some(table) if intact(&tx, &layout)? && outgrown(&table, &layout) => capture(&tx, &table)?,
+            Some(table) if intact(&tx, &table, &layout)? && outgrown(&table, &layout) => {
+                capture(&tx, &table)?
+            }
             Some(_) | None => {}
         }
     }

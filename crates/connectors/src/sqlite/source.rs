@@ -74,7 +74,7 @@ fn enter(tx: &Transaction<'_>, tables: &[TableName], barrier: BarrierId) -> Resu
             None => changes::capture(tx, &table)?,
             // What was written while a trigger was away is lost: that is for the capture to say, and never
             // mended silently.
-            Some(layout) if !changes::intact(tx, layout)? => {
+            Some(layout) if !changes::intact(tx, &table, layout)? => {
                 let message = format!("the triggers of {name} are gone or were changed");
                 return Err(fault(FaultClass::Gap, "enter table", &message).table(name.to_string()));
             }

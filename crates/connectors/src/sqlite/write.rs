@@ -248,7 +248,24 @@ fn there(conn: &Connection, shape: &Shape, key: &[Stored]) -> Result<bool, Fault
 fn execute(conn: &Connection, shape: &Shape, sql: &str, parameters: Vec<Stored>) -> Result<usize, Fault> {
     conn.prepare_cached(sql)
         .and_then(|mut statement| statement.execute(params_from_iter(parameters)))
-        .map_err(|error| named(during("write record")(error), shape))
+        .map_err(|error| required(named(during("write record")(error), shape), shape))
+}
+
+/// A column that must not be null and that the map does not write is no matter of the record: none would get through.
+fn required(fault: Fault, shape: &Shape) -> Fault {
+    const NOT_NULL: &str = "1299";
+    if fault.code.as_deref() != Some(NOT_NULL) {
+        return fault;
+    }
+    let named = fault.message.rsplit(": ").next().and_then(|named| named.split_once('.'));
+    let ours = |(table, column): (&str, &str)| {
+        table.eq_ignore_ascii_case(&shape.target.table.name)
+            && !shape.target.columns.iter().any(|written| **written == *column)
+    };
+    match named.is_some_and(ours) {
+        true => Fault { class: FaultClass::Schema, ..fault },
+        false => fault,
+    }
 }
 
 fn named(fault: Fault, shape: &Shape) -> Fault {

@@ -111,6 +111,40 @@ async fn a_new_column_is_followed() {
 }
 
 #[tokio::test]
+async fn a_renamed_column_is_followed_and_no_value_is_lost_or_misplaced() {
+    let app = sqlite().await;
+    let (items, _source, mut capture, _) = reading(&app).await;
+    app.user()
+        .execute_batch(
+            "ALTER TABLE items RENAME COLUMN body TO content; ALTER TABLE items ADD COLUMN more TEXT",
+        )
+        .unwrap();
+    soon("the log has the new name", async {
+        for id in 2i64.. {
+            let name = format!("n{id}");
+            let mut row = item(id, &name);
+            row.push("more".into());
+            app.run(vec![insert(&items.name, row)]).await;
+            let events = read_changes(&mut *capture, 1).await;
+            let changes = events.iter().filter_map(|event| match event {
+                Event::Change(change) => Some(change.clone()),
+                _ => None,
+            });
+            let change = changes.last().unwrap();
+            let Op::Insert { new } = change.op else { panic!("an insert") };
+            // Under which name ever a column is told, it has its own value.
+            let at = change.relation.column("name").unwrap();
+            assert_eq!(new.cell(at).value(), Some(&name.as_str().into()));
+            if change.relation.column("content").is_some() && change.relation.column("more").is_some() {
+                assert_eq!(change.relation.column("body"), None);
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_restored_file_is_a_gap_even_if_it_has_grown_past_the_position() {
     let app = sqlite().await;
     let (items, source, capture, from) = reading(&app).await;

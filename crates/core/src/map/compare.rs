@@ -252,6 +252,7 @@ fn back(flow: &FlowSpec, filter: Option<&Expression>, reverse: Option<&FlowSpec>
         rank: flow.rank,
         filter: filter.cloned(),
         on_leave: OnLeave::Keep,
+        shape: Default::default(),
     })
 }
 
@@ -315,6 +316,7 @@ mod tests {
             rank: 0,
             filter: None,
             on_leave: OnLeave::Keep,
+            shape: Default::default(),
         }
     }
 

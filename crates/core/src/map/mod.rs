@@ -14,6 +14,7 @@ mod fit;
 mod project;
 mod refusal;
 mod resolve;
+mod shape;
 pub(crate) mod transform;
 
 pub use crate::decimal::Rounding;
@@ -25,4 +26,5 @@ pub use expression::{BadExpression, EvaluationError, Expression};
 pub use project::{Projected, Projection};
 pub use refusal::Refusal;
 pub use resolve::{FlowColumn, FlowSpec, resolve};
+pub use shape::{Misfit, Shape, drift, misfit};
 pub use transform::{Case, Origin, Step, StepError, UnknownZone, Unmapped, ValueMap, Zone};

@@ -293,6 +293,7 @@ mod tests {
             rank: 0,
             filter: None,
             on_leave: OnLeave::Keep,
+            shape: Default::default(),
         }
     }
 

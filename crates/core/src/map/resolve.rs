@@ -2,8 +2,9 @@
 
 use super::expression::Expression;
 use super::fit;
+use super::shape::Shape;
 use super::transform::{Origin, Step};
-use super::{ColumnPair, Columns, OnLeave, Side, TableMap};
+use super::{ColumnPair, Columns, Direction, OnLeave, Side, TableMap};
 use crate::canonical::Comparison;
 use crate::{Change, Finding, IntegrationKey, MapName, Relation, Row, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct FlowSpec {
     /// What becomes of a record at the destination when it leaves the filter.
     #[serde(default)]
     pub on_leave: OnLeave,
+    /// What it relies on of both tables.
+    #[serde(default)]
+    pub shape: Shape,
 }
 
 /// A column that is written, and the way of its values.
@@ -227,19 +231,26 @@ pub fn resolve(
     for column in &destination_schema.columns {
         let written = columns.iter().any(|written| written.to == column.name);
         if !written && !column.nullable && !column.has_default && !column.generated {
-            findings.push(Finding::error(
-                "column_required",
-                place(destination),
-                format!(
-                    "column {} must not be null, has no default, and the map does not write it",
-                    column.name
-                ),
-            ));
+            let message = format!(
+                "column {} must not be null, has no default, and the map does not write it",
+                column.name
+            );
+            let fix = format!(
+                "ALTER it to have a default, or to take null; or map it: {{ right = \"{}\", constant = \"…\" }}",
+                column.name
+            );
+            findings.push(Finding::error("column_required", place(destination), message).fix(fix));
         }
     }
     if findings.iter().any(|finding| finding.severity == crate::Severity::Error) {
         return Err(findings);
     }
+    let filtered: Vec<Arc<str>> = source.filter.iter().flat_map(Expression::columns).cloned().collect();
+    let mut named: Vec<Arc<str>> = source.key.iter().chain(&filtered).cloned().collect();
+    if map.direction == Direction::Both {
+        named.extend(columns.iter().flat_map(FlowColumn::reads).cloned());
+    }
+    let shape = Shape::of((&columns, &filtered), &named, source_schema, destination_schema);
     let spec = FlowSpec {
         map: map.name.clone(),
         source: source_schema.table.clone(),
@@ -250,6 +261,7 @@ pub fn resolve(
         rank,
         filter: source.filter.clone(),
         on_leave: map.on_leave,
+        shape,
     };
     Ok((spec, findings))
 }

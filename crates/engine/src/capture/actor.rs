@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Capture, Captured, Connector, Owner};
-use tandem_core::{AppName, Fault, FaultClass, Position, Seq, StreamName};
+use tandem_core::{
+    AppName, Entry, Fault, FaultClass, Fragment, Position, Relation, Seq, StreamName, TableName,
+};
 use tokio::sync::{Notify, mpsc, watch};
 
 /// How often it is looked whether there is room on the disk.
@@ -296,6 +298,10 @@ impl AppActor {
         plan: &AppPlan,
         captured: &Captured,
     ) -> Result<Option<Position>, JournalError> {
+        self.jobs.renamed(&captured.renamed, plan);
+        if names_others(&captured.fragments, plan) {
+            self.jobs.look_soon();
+        }
         self.group += 1;
         let last_commit = captured.fragments.iter().rev().find_map(|fragment| fragment.commit.as_ref());
         let end = captured.idle.as_ref().or(last_commit.map(|commit| &commit.position));
@@ -411,6 +417,7 @@ impl AppActor {
             self.status.captured = self.jobs.captured().cloned().unwrap_or_default();
         }
         self.status.looked = self.jobs.captured().is_some();
+        self.status.missing.clone_from(self.jobs.missing());
         self.status.guards = self.guarding.standing().to_vec();
         self.status.bypassed = self.guarding.bypasses.seen();
         self.status.guard_fault = self.guarding.fault().cloned();
@@ -426,6 +433,19 @@ impl AppActor {
             self.parts.bell.notify_one();
         }
     }
+}
+
+/// Whether the log names a table that nobody wants: one that has just been taken out, or one of ours that was renamed.
+fn names_others(fragments: &[Fragment], plan: &AppPlan) -> bool {
+    let mut last: Option<&Arc<Relation>> = None;
+    let wanted = |table: &TableName| plan.sinks.values().any(|sink| sink.tables.contains(table));
+    fragments.iter().flat_map(|fragment| &fragment.entries).any(|entry| match entry {
+        Entry::Change(change) if last.is_none_or(|last| !Arc::ptr_eq(last, &change.relation)) => {
+            last = Some(&change.relation);
+            !wanted(&change.relation.table)
+        }
+        Entry::Change(_) | Entry::Barrier(_) => false,
+    })
 }
 
 async fn sync(env: &dyn Env, sink: &Sink) -> Result<Seq, JournalError> {

@@ -78,6 +78,8 @@ pub(crate) struct AppStatus {
     pub(crate) looked: bool,
     /// The tables that are known to be in capture.
     pub(crate) captured: BTreeSet<TableName>,
+    /// Tables that have left capture, though nobody has taken them out.
+    pub(crate) missing: BTreeSet<TableName>,
     /// What the app refuses now on our behalf.
     pub(crate) guards: Vec<Guard>,
     /// Why a guard does not stand that should, or stands that should not.

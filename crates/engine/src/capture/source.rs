@@ -16,10 +16,22 @@ pub(super) struct Jobs {
     line: Line<Box<dyn Source>, Ended>,
     /// Tables known to be in capture; `None` until the source was asked.
     captured: Option<BTreeSet<TableName>>,
+    /// When the source was asked last.
+    looked_at: Duration,
+    /// The log has brought something of a table that nobody wants: it may be one of ours under another name.
+    look_soon: bool,
+    /// Tables that were in capture and are not any more, though nobody has taken them out.
+    missing: BTreeSet<TableName>,
     /// Barriers that were written into the log.
     written: BTreeSet<BarrierId>,
     retry: Retry,
 }
+
+/// How often the source is asked whether its tables are still in capture. A table that was dropped, made anew or renamed
+/// leaves it without a word in the log.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How soon it is asked again when there is reason to.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A job that has ended.
 pub(super) struct Ended {
@@ -30,7 +42,8 @@ pub(super) struct Ended {
 
 #[derive(Debug, Clone)]
 enum Job {
-    Look,
+    /// With the tables that must be in capture.
+    Look(BTreeSet<TableName>),
     Enter(BarrierId, Vec<TableName>),
     Leave(Vec<TableName>),
     Mark(Vec<BarrierId>),
@@ -56,7 +69,12 @@ impl Jobs {
         if self.line.is_busy() || !self.retry.is_due(now) {
             return;
         }
-        let Some(job) = self.next(plan, seen, marking) else { return };
+        let kept = expected(plan);
+        self.missing.retain(|table| kept.contains(table));
+        let Some(job) = self.next(plan, seen, marking, now) else { return };
+        if matches!(job, Job::Look(_)) {
+            (self.looked_at, self.look_soon) = (now, false);
+        }
         let connector = connector.clone();
         self.line.begin(|source| async move {
             let mut source = match source {
@@ -67,7 +85,7 @@ impl Jobs {
                 },
             };
             let done = match &job {
-                Job::Look => source.captured().await.map(Done::Looked),
+                Job::Look(_) => source.captured().await.map(Done::Looked),
                 Job::Enter(barrier, tables) => source.enter(tables, *barrier).await.map(Done::Entered),
                 Job::Leave(tables) => source.leave(tables).await.map(|()| Done::Left),
                 Job::Mark(barriers) => source.mark(barriers).await.map(|()| Done::Marked),
@@ -76,8 +94,14 @@ impl Jobs {
         });
     }
 
-    fn next(&self, plan: &AppPlan, seen: impl Fn(&BarrierId) -> bool, marking: &mut Marking) -> Option<Job> {
-        let Some(captured) = &self.captured else { return Some(Job::Look) };
+    fn next(
+        &self,
+        plan: &AppPlan,
+        seen: impl Fn(&BarrierId) -> bool,
+        marking: &mut Marking,
+        now: Duration,
+    ) -> Option<Job> {
+        let Some(captured) = &self.captured else { return Some(Job::Look(expected(plan))) };
         let leaving: Vec<TableName> = captured.difference(&plan.tables()).cloned().collect();
         if !leaving.is_empty() {
             return Some(Job::Leave(leaving));
@@ -87,7 +111,31 @@ impl Jobs {
             return Some(Job::Enter(*barrier, vec![table.clone()]));
         }
         // A place in a log that holds nothing for us means nothing.
-        if captured.is_empty() { None } else { marking.next().map(Job::Mark) }
+        if captured.is_empty() {
+            return None;
+        }
+        let mark = marking.next().map(Job::Mark);
+        mark.or_else(|| (self.look_due() <= now).then(|| Job::Look(expected(plan))))
+    }
+
+    fn look_due(&self) -> Duration {
+        self.looked_at + if self.look_soon { LOOK_AGAIN } else { LOOK_EVERY }
+    }
+
+    /// The log names a table that nobody wants.
+    pub(super) fn look_soon(&mut self) {
+        self.look_soon = true;
+    }
+
+    /// Tables were captured under these names, and are no more.
+    pub(super) fn renamed(&mut self, tables: &[TableName], plan: &AppPlan) {
+        let ours = plan.tables();
+        self.missing.extend(tables.iter().filter(|table| ours.contains(*table)).cloned());
+    }
+
+    /// Tables that have left capture, though nobody has taken them out: what was written to them since is unknown.
+    pub(super) fn missing(&self) -> &BTreeSet<TableName> {
+        &self.missing
     }
 
     /// Waits for the job that is being done. Dropping the future leaves the job where it is.
@@ -113,7 +161,13 @@ impl Jobs {
         };
         self.retry = Retry::default();
         match (done, ended.job) {
-            (Done::Looked(tables), _) => self.captured = Some(tables.into_iter().collect()),
+            (Done::Looked(tables), job) => {
+                let captured: BTreeSet<TableName> = tables.into_iter().collect();
+                if let Job::Look(expected) = job {
+                    self.missing.extend(expected.difference(&captured).cloned());
+                }
+                self.captured = Some(captured);
+            }
             (Done::Entered(start), Job::Enter(barrier, tables)) => {
                 self.written.insert(barrier);
                 self.captured.get_or_insert_default().extend(tables);
@@ -139,8 +193,16 @@ impl Jobs {
         self.captured.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
-    /// When a job that failed is tried again.
+    /// When a job that failed is tried again, or the source is asked again.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.retry.due()
+        let looks = self.captured.as_ref().filter(|captured| !captured.is_empty() && !self.line.is_busy());
+        self.retry.due().or(looks.map(|_| self.look_due()))
     }
+}
+
+/// The tables that must be in capture: those that are entering may have come or not.
+fn expected(plan: &AppPlan) -> BTreeSet<TableName> {
+    let mut tables = plan.tables();
+    tables.retain(|table| !plan.entering.values().any(|entering| entering == table));
+    tables
 }

@@ -355,6 +355,18 @@ pub struct MapRecord {
     /// When the pause that a person asked for is planned to end.
     #[serde(default)]
     pub window: Option<Window>,
+    /// What of its tables no longer fits it, until it is resumed or stopped.
+    #[serde(default)]
+    pub mismatch: Option<Mismatch>,
+}
+
+/// Why the tables of a map no longer fit it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mismatch {
+    /// What has changed, as people are told.
+    pub reason: String,
+    /// What mends it.
+    pub fix: Option<String>,
 }
 
 impl MapRecord {
@@ -362,7 +374,7 @@ impl MapRecord {
     pub fn new(map: TableMap, now: WallTime) -> Self {
         let (flows, skipped, retries) = Default::default();
         let state = MapState::new(now);
-        Self { map, state, flows, blocked: None, skipped, retries, rate: None, window: None }
+        Self { map, state, flows, blocked: None, skipped, retries, rate: None, window: None, mismatch: None }
     }
 
     /// Its flows in a stream under which errors are noted: the one that goes on, and those whose queues it skipped.
@@ -495,6 +507,10 @@ pub struct FlowRecord {
     /// The guard against deletes that stands for it.
     #[serde(default)]
     pub armed: Option<Armed>,
+    /// Records up to here were captured before the map was resolved last: they may have any shape that the table had,
+    /// and those that cannot be bound any more are set aside. Beyond it a shape that does not fit holds the map.
+    #[serde(default)]
+    pub shaped_at: Seq,
 }
 
 /// That a guard was armed.

@@ -111,6 +111,8 @@ struct Run {
     /// The flows that it was told to wait for with deletes.
     outside: BTreeMap<FlowId, bool>,
     terms: Terms,
+    /// Up to where the records of its members may have any shape, as far as it was told.
+    shaped_at: BTreeMap<FlowId, Seq>,
     /// Its members that have windows to write, as far as it was told.
     copies: BTreeSet<FlowId>,
     orders: watch::Sender<Orders>,

@@ -6,7 +6,7 @@ use crate::journal::{Piece, PieceEnd, Record};
 use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tandem_core::map::{FlowSpec, Projected, Projection, Refusal};
+use tandem_core::map::{FlowSpec, Misfit, Projected, Projection, Refusal, misfit};
 use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write, WriteOp};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
@@ -20,7 +20,22 @@ pub(crate) struct Member {
     pub(super) from: Seq,
     /// Queues of its map that were preserved, and that are no part of what this lane does.
     pub(super) kept: Vec<KeptRange>,
-    projections: Vec<(Arc<Relation>, Result<Projection, Refusal>)>,
+    projections: Vec<Bound>,
+}
+
+/// What is known of a relation.
+struct Bound {
+    relation: Arc<Relation>,
+    misfit: Option<Misfit>,
+    projection: Result<Projection, Refusal>,
+}
+
+/// Records of a shape that a flow was not resolved for: nothing of them is projected.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Unfit {
+    pub(super) flow: FlowId,
+    /// Why, as people are told.
+    pub(super) fault: Fault,
 }
 
 /// What of a flow's queue is preserved.
@@ -38,25 +53,47 @@ impl Member {
         Self { flow, from, kept, projections: Vec::new() }
     }
 
+    /// Why a record must not be projected: its table has another shape than the flow was resolved for. One that was
+    /// captured before the map was resolved may have any shape, and is refused by itself if it cannot be bound; so may
+    /// one that is tried again.
+    fn unfit(&mut self, record: &Record) -> Option<Unfit> {
+        if record.seq <= self.flow.shaped_at || self.flow.retry.is_some() {
+            return None;
+        }
+        let flow = self.flow.clone();
+        let misfit = self.bound(&record.change.relation)?.misfit.as_ref()?;
+        let spec = &flow.spec;
+        let fault = Fault::new(FaultClass::Schema, format!("read {}", spec.source), misfit.to_string());
+        let fault = fault.code(SHAPE_CHANGED).table(spec.source.to_string()).fix(misfit.fix());
+        Some(Unfit { flow: flow.flow, fault })
+    }
+
     /// What a record asks for.
     pub(super) fn project(&mut self, record: &Record) -> Result<Projected, Refusal> {
-        let relation = &record.change.relation;
-        let found = self.projections.iter().position(|(known, _)| Arc::ptr_eq(known, relation));
+        match self.bound(&record.change.relation).map(|bound| &bound.projection) {
+            Some(Ok(projection)) => projection.project(&record.change, record.seq, record.transaction),
+            Some(Err(refusal)) => Err(refusal.clone()),
+            None => Err(Refusal::MissingKey),
+        }
+    }
+
+    fn bound(&mut self, relation: &Arc<Relation>) -> Option<&Bound> {
+        let found = self.projections.iter().position(|known| Arc::ptr_eq(&known.relation, relation));
         let place = found.unwrap_or_else(|| {
             if self.projections.len() >= PROJECTIONS_KEPT_MAX {
                 drop(self.projections.remove(0));
             }
-            let bound = Projection::bind(&self.flow.spec, self.flow.target.clone(), relation);
-            self.projections.push((relation.clone(), bound));
+            let misfit = misfit(&self.flow.spec, relation);
+            let projection = Projection::bind(&self.flow.spec, self.flow.target.clone(), relation);
+            self.projections.push(Bound { relation: relation.clone(), misfit, projection });
             self.projections.len() - 1
         });
-        match self.projections.get(place) {
-            Some((_, Ok(projection))) => projection.project(&record.change, record.seq, record.transaction),
-            Some((_, Err(refusal))) => Err(refusal.clone()),
-            None => Err(Refusal::MissingKey),
-        }
+        self.projections.get(place)
     }
 }
+
+/// The code of a fault that says that records have another shape than their flow was resolved for.
+pub(crate) const SHAPE_CHANGED: &str = "shape_changed";
 
 /// The fault of a record that asks for nothing that could be written.
 pub(super) fn unprojectable(refusal: &Refusal, spec: &FlowSpec) -> Fault {
@@ -80,10 +117,13 @@ pub(crate) struct Batch {
     pub(super) end: PieceEnd,
     /// All changes of members in it, and what becomes of them unless something comes in between.
     pub(super) changes: Vec<(Seq, FlowId, Became)>,
+    /// What stands right behind it and must not be projected.
+    pub(super) unfit: Option<Unfit>,
 }
 
 impl Batch {
-    /// Projects a piece of the journal.
+    /// Projects a piece of the journal. It ends before the source transaction that brings the first record of a shape
+    /// which its flow was not resolved for.
     pub(super) fn project(
         piece: Piece,
         members: &mut BTreeMap<FlowId, Member>,
@@ -98,9 +138,15 @@ impl Batch {
             through: piece.through,
             end: piece.end,
             changes: Vec::with_capacity(piece.records.len()),
+            unfit: None,
         };
         for record in piece.records {
             let Some(member) = members.get_mut(&record.flow) else { continue };
+            if let Some(unfit) = member.unfit(&record) {
+                let before = batch.before_transaction(record.transaction);
+                batch.changes.retain(|(seq, ..)| *seq <= before.through);
+                return Batch { changes: batch.changes, unfit: Some(unfit), ..before };
+            }
             let projected = member.project(&record);
             let became = match &projected {
                 Ok(Projected::Write(_)) => Became::Applied,
@@ -149,19 +195,24 @@ impl Batch {
     /// What stands before the source transaction of the write at a place; or, if nothing does, the Seq before it.
     pub(super) fn before(&self, place: usize) -> Result<Batch, Seq> {
         let transaction = self.writes.get(place).map(|write| write.transaction).ok_or(Seq::ZERO)?;
+        let before = self.before_transaction(transaction);
+        let is_empty = before.writes.is_empty() && before.refused.is_empty();
+        if is_empty { Err(before.through) } else { Ok(before) }
+    }
+
+    /// What stands before a source transaction.
+    fn before_transaction(&self, transaction: Seq) -> Batch {
         let through = Seq(transaction.0.saturating_sub(1));
         let end = self.writes.partition_point(|write| write.transaction < transaction);
         let refused: Vec<SetAside> =
             self.refused.iter().filter(|error| error.seq <= through).cloned().collect();
-        if end == 0 && refused.is_empty() {
-            return Err(through);
-        }
         let records: Vec<_> = self.records.iter().take(end).cloned().collect();
         let end = PieceEnd::Whole { position: self.start.clone() };
         let writes = self.writes.iter().take(records.len()).cloned().collect();
         let start = self.start.clone();
         // Its changes have been read along with all others.
-        Ok(Batch { writes, records, refused, start, through, end, changes: Vec::new() })
+        let (changes, unfit) = (Vec::new(), None);
+        Batch { writes, records, refused, start, through, end, changes, unfit }
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

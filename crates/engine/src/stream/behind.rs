@@ -314,6 +314,7 @@ mod tests {
             rank: 0,
             filter: None,
             on_leave: OnLeave::Keep,
+            shape: Default::default(),
         }
     }
 
@@ -378,6 +379,7 @@ mod tests {
             through: Seq(200),
             end: PieceEnd::Head,
             changes: Vec::new(),
+            unfit: None,
         };
         let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
         let seqs = judged.superseded.iter().flat_map(|record| match record {

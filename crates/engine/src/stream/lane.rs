@@ -6,7 +6,7 @@
 //!
 //! Dropping is safe at every await: nothing is counted as settled before the destination has said so.
 
-use super::batch::{Batch, KeptRange, Member};
+use super::batch::{Batch, KeptRange, Member, Unfit};
 use super::bucket::{Bucket, at_once};
 use super::copying::Copying;
 use super::feed::{ErrorFeed, Feed};
@@ -344,6 +344,15 @@ impl LaneRun {
 
     /// Applies a batch that ends where a source transaction does.
     async fn apply_closed(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
+        let unfit = batch.unfit.take();
+        self.apply_fitting(batch).await?;
+        match unfit {
+            Some(unfit) => Err(self.has_unfit(unfit)),
+            None => Ok(()),
+        }
+    }
+
+    async fn apply_fitting(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         self.tally.clear();
         self.tally.read(&mut batch.changes);
         if batch.writes.is_empty() && batch.refused.is_empty() {
@@ -367,6 +376,11 @@ impl LaneRun {
         let fault = Fault::new(FaultClass::Reference, "apply in order", message)
             .fix("resume the map that is behind; this one goes on by itself then");
         LaneEnd::Failed(self.fault(fault, flow.into_iter().collect()))
+    }
+
+    /// The next record has a shape that its flow was not resolved for: nothing of it is written as it is mapped now.
+    fn has_unfit(&self, unfit: Unfit) -> LaneEnd {
+        LaneEnd::Failed(self.fault(unfit.fault, BTreeSet::from([unfit.flow])))
     }
 
     async fn settle_batch(&mut self, batch: &mut Batch) -> Result<(), LaneEnd> {
@@ -403,6 +417,11 @@ impl LaneRun {
             let mut records = 0u64;
             self.tally.clear();
             loop {
+                if let Some(unfit) = batch.unfit.take() {
+                    self.rollback().await;
+                    self.pass(batch.through);
+                    return Err(self.has_unfit(unfit));
+                }
                 records += (batch.writes.len() + batch.refused.len()) as u64;
                 self.tally.read(&mut batch.changes);
                 if let Some(place) = batch.first_to_wait(&self.waits_beyond) {

@@ -36,7 +36,7 @@ mod settle;
 mod trial;
 
 pub(crate) use actor::{StreamActor, StreamParts};
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, SHAPE_CHANGED};
 pub(crate) use journal::JournalHandle;
 pub(crate) use lane::{LaneEnd, LaneRun};
 pub(crate) use outcome::{Became, Outcomes};

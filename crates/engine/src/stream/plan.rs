@@ -30,6 +30,8 @@ pub(crate) struct StreamPlan {
 pub(crate) struct FlowPlan {
     pub(crate) flow: FlowId,
     pub(crate) spec: FlowSpec,
+    /// Records up to here were captured before its map was resolved last, and may have any shape.
+    pub(crate) shaped_at: Seq,
     /// Where it begins; `None` while its table has not entered capture yet.
     pub(crate) start: Option<Seq>,
     /// Where it ends; `None` for one that goes on.
@@ -135,6 +137,8 @@ pub(crate) struct FlowStatus {
     pub(crate) place: Place,
     /// Settled up to here.
     pub(crate) cursor: Seq,
+    /// Its records, or the table that they go to, have another shape than it was resolved for, as it seems.
+    pub(crate) misshapen: Option<Fault>,
     /// If it rests: nothing beyond this can have taken effect. `None` if that is not known.
     pub(crate) reach: Option<Seq>,
     /// What became of its changes up to there, since the engine started.

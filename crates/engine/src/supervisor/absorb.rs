@@ -3,7 +3,7 @@
 use super::Supervisor;
 use super::backing::only_holds;
 use crate::failpoint::FailPoint;
-use crate::store::{MapRecord, Record, StoreError};
+use crate::store::{FlowRecord, MapRecord, Record, StoreError};
 use crate::stream::Place;
 use crate::view::ActivityEntry;
 use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, duties, step};
@@ -162,8 +162,21 @@ impl Supervisor {
                 self.apps.get(&flow.stream.source).and_then(|handle| handle.status.borrow().broken.clone());
             let stream =
                 self.streams.get(&flow.stream).and_then(|handle| handle.status.borrow().broken.clone());
-            app.filter(is_gap).or(stream.filter(is_gap))
+            app.filter(is_gap).or(stream.filter(is_gap)).or_else(|| self.left_capture(flow))
         })
+    }
+
+    /// That the table of a flow has left capture by itself.
+    fn left_capture(&self, flow: &FlowRecord) -> Option<Fault> {
+        let table = &flow.spec.source;
+        let status = self.apps.get(&flow.stream.source)?.status.borrow();
+        let message = format!(
+            "the table {table} that was captured is not there any more: it was dropped, made anew, or renamed; what was \
+             written to it since is not known"
+        );
+        let fault =
+            || Fault::new(FaultClass::Gap, "look for the captured tables", message).table(table.to_string());
+        (flow.start.is_some() && status.missing.contains(table)).then(fault)
     }
 
     /// Removes what has ended. Returns whether anything had.

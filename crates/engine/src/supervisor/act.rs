@@ -12,7 +12,7 @@ use tandem_core::lifecycle::{
     Action, Event, Hold, HoldNote, MapState, Phase, QueueFate, Refused, ResumeMode, Window, step,
 };
 use tandem_core::map::FlowSpec;
-use tandem_core::{BarrierId, Dependents, Finding, MapName, RateCap, StreamName};
+use tandem_core::{BarrierId, Dependents, Finding, MapName, RateCap, Seq, StreamName};
 
 /// What a request needs that has to be asked of apps first.
 #[derive(Debug, Default)]
@@ -146,6 +146,7 @@ impl Supervisor {
                 // A map that resumes has its flows; what they do may be another since it was paused.
                 if let Some(flow) = record.flows.iter_mut().find(|flow| flow.stream == stream) {
                     flow.spec = spec;
+                    flow.shaped_at = self.captured_by_now(&stream).max(flow.shaped_at);
                     continue;
                 }
                 let (flow, barrier) = (FlowId(engine.next_flow), BarrierId(engine.next_barrier));
@@ -159,6 +160,7 @@ impl Supervisor {
                     start: None,
                     holes: Holes::default(),
                     armed: None,
+                    shaped_at: Seq::ZERO,
                 });
             }
             if let Some(fate) = fate_of(request.action).filter(|_| request.maps.contains(&name)) {
@@ -171,6 +173,9 @@ impl Supervisor {
             record.rate = rate_of(request, cap, record.rate, state.phase);
             if let Some(cap) = record.rate.filter(|_| state.phase == Phase::Resuming) {
                 entry.detail = said(&entry.detail, &format!("at most {} records a second", cap.per_second));
+            }
+            if action != Action::Pause {
+                record.mismatch = None;
             }
             record.state = state;
             if !record.state.holds.contains_key(&Hold::User) {

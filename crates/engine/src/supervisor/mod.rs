@@ -20,6 +20,7 @@ mod releasing;
 mod resuming;
 mod retrying;
 mod ruling;
+mod shapes;
 mod skip;
 mod snapshot;
 mod verifying;
@@ -36,7 +37,8 @@ use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
 use crate::request::{Accepted, ErrorRequest, ErrorsTaken, LeftBehind, Planned, Rejected, Request};
 use crate::store::{
-    EngineRecord, FlowId, MapRecord, Record, Saved, SetAside, Skipped, Store, StoreError, StreamRecord,
+    EngineRecord, FlowId, MapRecord, Mismatch, Record, Saved, SetAside, Skipped, Store, StoreError,
+    StreamRecord,
 };
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
@@ -114,6 +116,10 @@ pub(crate) enum Command {
         request: ErrorRequest,
         adopted: Vec<SetAside>,
         reply: oneshot::Sender<Result<ErrorsTaken, Rejected>>,
+    },
+    NoteMismatch {
+        mismatches: BTreeMap<MapName, Mismatch>,
+        reply: oneshot::Sender<()>,
     },
     LocateKept {
         map: Option<MapName>,
@@ -211,6 +217,10 @@ pub(crate) struct Supervisor {
     resuming: BTreeMap<MapName, Watching>,
     /// Maps that could not be resumed when their windows were over.
     stuck: BTreeMap<MapName, Stuck>,
+    /// Maps whose tables are looked at, since they seem to have another shape.
+    looks: BTreeMap<MapName, shapes::Look>,
+    /// Maps whose tables were looked at because records were refused.
+    refusals: BTreeMap<MapName, shapes::Refusals>,
     /// Why streams that have ended could not take out their watermarks.
     left: BTreeMap<StreamName, Fault>,
     ruling: Ruling,
@@ -268,6 +278,8 @@ impl Supervisor {
             bypasses_told: BTreeMap::new(),
             resuming: BTreeMap::new(),
             stuck: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             left: BTreeMap::new(),
         }
     }
@@ -323,6 +335,11 @@ impl Supervisor {
                     let _ = reply.send(self.give_up(&request, &sql));
                 }
                 Some(Command::WindowStuck { maps, stuck }) => self.window_stuck(maps, &stuck),
+                Some(Command::NoteMismatch { mismatches, reply }) => {
+                    self.note_mismatches(mismatches);
+                    self.show();
+                    let _ = reply.send(());
+                }
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
                     let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
@@ -345,6 +362,9 @@ impl Supervisor {
             }
             if let Err(error) = self.absorb() {
                 tracing::error!("a change of state could not be saved: {error}");
+            }
+            if let Err(error) = self.follow_shapes() {
+                tracing::error!("that a table has changed could not be saved: {error}");
             }
             self.work_on_copies();
             if let Err(error) = self.work_on_refreshes() {

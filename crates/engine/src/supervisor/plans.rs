@@ -61,6 +61,7 @@ pub(super) fn stream_flows(
                 retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
+                shaped_at: flow.shaped_at,
                 start: flow.start,
                 until: None,
                 succeeds: record.skipped_before(flow.flow),
@@ -82,6 +83,7 @@ pub(super) fn stream_flows(
                 retry: None,
                 flow: flow.flow,
                 spec: flow.spec.clone(),
+                shaped_at: *until,
                 start: flow.start,
                 until: Some(*until),
                 succeeds: record.skipped_before(flow.flow),
@@ -146,6 +148,7 @@ fn retry_plan(record: &MapRecord, retry: &RetryRecord) -> Option<FlowPlan> {
     Some(FlowPlan {
         flow: retry.retry,
         spec: like.spec.clone(),
+        shaped_at: retry.until,
         start: Some(Seq::ZERO),
         until: Some(retry.until),
         succeeds: None,

@@ -2,7 +2,7 @@
 
 use super::limiting::{amount, span};
 use super::{Supervisor, plans};
-use crate::store::{FlowId, FlowRecord, MapRecord};
+use crate::store::{FlowId, FlowRecord, MapRecord, Mismatch};
 use crate::stream::{FlowStatus, Opening};
 use crate::two_way::map_number;
 use crate::view::{AppView, Condition, ConditionKind, FlowView, Ledger, MapView, QueueStats, Snapshot};
@@ -115,6 +115,7 @@ impl Supervisor {
         let mut facts = if record.flows.is_empty() { Vec::new() } else { self.facts_shown(record) };
         let (now, name) = (self.now(), &record.map.name);
         facts.extend(self.leaving_fact(record));
+        facts.extend(mismatch_fact(record));
         facts.extend(self.guard_facts(record));
         facts.extend(self.limit_fact(record));
         facts.extend(self.dropped_fact(record));
@@ -250,6 +251,12 @@ impl Supervisor {
         let ping_pong = self.ping_pong_fact(record);
         [gap, disk, stalled, ping_pong].into_iter().flatten().chain([source, destination]).collect()
     }
+}
+
+/// What of its tables no longer fits a map.
+fn mismatch_fact(record: &MapRecord) -> Option<Fact> {
+    let Mismatch { reason, fix } = record.mismatch.clone()?;
+    Some(Fact { kind: ConditionKind::SchemaMatches, status: false, reason, fix })
 }
 
 /// Books that do not balance.

@@ -132,6 +132,7 @@ mod tests {
             rank: 0,
             filter: Some(Expression::parse("no < 9").unwrap()),
             on_leave: OnLeave::Keep,
+            shape: Default::default(),
         };
         let seen = halves(Projection::once(&flow, &Change { relation, op }, Seq(1), Seq(1)));
         assert_eq!(serde_json::to_string(&seen).unwrap(), expected);

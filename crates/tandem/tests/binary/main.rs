@@ -23,6 +23,8 @@ mod nearly_all;
 mod pace;
 mod postgres;
 mod rules;
+mod schema;
+mod schema_sqlite;
 mod seeds;
 mod slow;
 mod stalled;

@@ -27,9 +27,11 @@ impl StreamActor {
                 self.forget_uncommitted_of(&leaving, plan)?;
             }
             changed = true;
-            // What stood in the way of those who left is no fault of a lane that writes nothing: nobody is to wait for it.
-            if self.members(lane).is_empty()
-                && let Some(slot) = self.lanes.get_mut(&lane)
+            // What stood in the way of those who left is no fault of those who stay, nor of a lane that writes nothing:
+            // nobody is to wait for it.
+            let is_empty = self.members(lane).is_empty();
+            if let Some(slot) = self.lanes.get_mut(&lane)
+                && (is_empty || (!slot.blamed.is_empty() && slot.blamed.is_subset(&leaving)))
             {
                 slot.retry = Retry::default();
                 slot.blamed.clear();

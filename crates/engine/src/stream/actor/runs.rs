@@ -22,9 +22,10 @@ impl StreamActor {
         for lane in self.parts.record.lanes.iter().map(|lane| lane.lane).collect::<Vec<_>>() {
             let leaders: BTreeSet<LaneId> = self.leaders(lane, plan).into_iter().collect();
             let (outside, terms) = (self.outside(lane, plan), self.terms(lane, plan));
-            let copies = self.copies(lane, plan);
+            let (copies, shaped_at) = (self.copies(lane, plan), self.shaped_at(lane, plan));
             let stale = |run: &Run| {
-                run.leaders != leaders || run.outside != outside || run.terms != terms || run.copies != copies
+                let others = run.leaders != leaders || run.outside != outside || run.terms != terms;
+                others || run.copies != copies || run.shaped_at != shaped_at
             };
             if self.slot(lane).run.as_ref().is_some_and(stale) {
                 self.stop(lane, PAUSE_TIMEOUT).await;
@@ -100,7 +101,7 @@ impl StreamActor {
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
         let (orders, ended, env) =
             (watch::Sender::new(Orders { stop: false, until }), self.ended.clone(), self.parts.env.clone());
-        let copies = self.copies(lane, plan);
+        let (copies, shaped_at) = (self.copies(lane, plan), self.shaped_at(lane, plan));
         let desks =
             members.values().filter_map(|member| Some(member.flow.copy.as_ref()?.changes())).collect();
         let slot = self.slot(lane);
@@ -126,7 +127,8 @@ impl StreamActor {
             began: Duration::ZERO,
         };
         let kill = Arc::new(Notify::new());
-        slot.run = Some(Run { leaders: led_by, outside, terms, copies, orders, kill: kill.clone() });
+        let kill_it = kill.clone();
+        slot.run = Some(Run { leaders: led_by, outside, terms, shaped_at, copies, orders, kill: kill_it });
         env.spawn(
             "lane",
             Box::pin(async move {
@@ -139,6 +141,12 @@ impl StreamActor {
                 let _ = ended.send(Ended { lane, outcome: outcome.map(|end| (run, end)) }).await;
             }),
         );
+    }
+
+    /// Up to where the records of a lane's members may have any shape: that rises when a map is resolved anew.
+    fn shaped_at(&self, lane: LaneId, plan: &StreamPlan) -> BTreeMap<FlowId, Seq> {
+        let of = |flow: FlowId| Some((flow, plan.flows.get(&flow)?.shaped_at));
+        self.members(lane).into_iter().filter_map(of).collect()
     }
 
     /// The members of a lane that have windows to write.

@@ -5,18 +5,27 @@ use crate::failpoint::Mistake;
 use crate::journal::Span;
 use crate::store::FlowId;
 use crate::store::StreamRecord;
-use crate::stream::batch::KeptRange;
+use crate::stream::batch::{KeptRange, SHAPE_CHANGED};
 use crate::stream::lane::Progress;
 use crate::stream::outcome::Outcomes;
 use crate::stream::plan::{ByClass, FlowPlan, FlowStatus, Opening, Place, StreamPlan, StreamStatus};
 use std::collections::{BTreeMap, BTreeSet};
-use tandem_core::{LaneId, Seq};
+use tandem_core::{Fault, FaultClass, LaneId, Seq};
 
 /// What became of a flow's changes in lanes that are no more, and what was found out when one was settled.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
     pub(super) outcomes: Outcomes,
     refused: ByClass,
+}
+
+impl Lane {
+    /// The fault of a table of this flow whose shape is not what it was, as long as the lane has not got past it.
+    fn misshapen(&self, flow: FlowId) -> Option<Fault> {
+        let fault = self.retry.fault().filter(|fault| fault.class == FaultClass::Schema)?;
+        let stands = self.progress.borrow().cursor <= self.blocked_at;
+        (stands && self.blamed.contains(&flow)).then(|| fault.clone())
+    }
 }
 
 impl StreamActor {
@@ -169,6 +178,7 @@ impl StreamActor {
                     },
                     cursor,
                     reach: self.reach_of(plan, *flow),
+                    misshapen: slot.and_then(|slot| slot.misshapen(*flow)),
                     outcomes,
                     opening: self.openings.get(flow).copied(),
                     refused,
@@ -180,7 +190,9 @@ impl StreamActor {
                 },
             );
         }
-        let blocked = self.lanes.values().find_map(|slot| slot.retry.fault().cloned());
+        // That a table has changed its shape says nothing about whether the destination answers.
+        let faults = self.lanes.values().filter_map(|slot| slot.retry.fault());
+        let blocked = faults.into_iter().find(|fault| fault.code.as_deref() != Some(SHAPE_CHANGED)).cloned();
         let status = StreamStatus {
             version: plan.version,
             flows,
