@@ -43,6 +43,7 @@ pub(super) fn understand(
         }
     }
     parents(&placed, errors);
+    lookups(&mut placed, errors);
     circles(&placed, errors);
     placed.into_iter().map(|placed| placed.map).collect()
 }
@@ -195,6 +196,60 @@ fn parents(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
                         )
                         .with_fix(format!("the maps are {}", names.join(", "))),
                 );
+            }
+        }
+    }
+}
+
+/// Refuses columns that cannot be looked up through the map that they name, and makes that map a parent: a record that
+/// is referred to has to be there first.
+fn lookups(placed: &mut [Placed<'_>], errors: &mut Vec<ConfigError>) {
+    let all: Vec<TableMap> = placed.iter().map(|placed| placed.map.clone()).collect();
+    for Placed { source, raw, map } in placed {
+        for column in raw.columns.iter().flat_map(Spanned::get_ref) {
+            let Some(lookup) = &column.lookup else { continue };
+            let named = &lookup.get_ref().map;
+            let mut refuse =
+                |why: String, fix: String| errors.push(source.error(named.span(), why).with_fix(fix));
+            let Some(parent) = all.iter().find(|other| other.name.as_str() == named.get_ref()) else {
+                let names: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
+                refuse(
+                    format!("there is no map '{}'", named.get_ref()),
+                    format!("the maps are {}", names.join(", ")),
+                );
+                continue;
+            };
+            let name = &parent.name;
+            if (&parent.left.app, &parent.right.app) != (&map.left.app, &map.right.app) {
+                let apps = |map: &TableMap| {
+                    format!("'{}' on the left and '{}' on the right", map.left.app, map.right.app)
+                };
+                refuse(
+                    format!(
+                        "a value of '{}' cannot be looked up through '{name}': that one has {}, this one {}",
+                        map.name,
+                        apps(parent),
+                        apps(map)
+                    ),
+                    "look it up through a map between the same two apps, with the same sides".to_owned(),
+                );
+            } else if !parent.direction.goes(true) {
+                refuse(
+                    format!(
+                        "map '{name}' brings nothing to the right, so a record that is referred to may never be there"
+                    ),
+                    format!("let '{name}' go to the right as well: direction = \"both\""),
+                );
+            } else if parent.left.key.len() != 1 {
+                refuse(
+                    format!(
+                        "the integration key of '{name}' has {} columns, and one column cannot hold it",
+                        parent.left.key.len()
+                    ),
+                    "look it up through a map with a key of one column".to_owned(),
+                );
+            } else if parent.name != map.name && !map.depends_on.contains(name) {
+                map.depends_on.push(name.clone());
             }
         }
     }

@@ -137,9 +137,6 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     assert!(read_config(&of_app).unwrap().hold_source.contains(&"crm".into()));
     let other = of_app.replace("hold_source", "keep");
     assert!(read_config(&other).unwrap_err().contains("write one of \"hold_source\""));
-    let column = "columns = [{ left = \"no\", right = \"no\", lookup = { map = \"b\" } }]";
-    let seen = read_config(&format!("{APPS}{}", map("a", column))).unwrap_err();
-    assert!(seen.contains("'lookup' is not supported"), "{seen}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod histories;
 mod house;
 mod http;
 mod inspect;
+mod lookup;
 mod losing;
 mod maintenance;
 mod mapping;
