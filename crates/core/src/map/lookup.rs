@@ -168,6 +168,7 @@ mod tests {
             conflict: Default::default(),
             side_effects: Default::default(),
             on_leave: Default::default(),
+            initial_sync: Default::default(),
         }
     }
 

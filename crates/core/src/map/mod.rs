@@ -21,7 +21,7 @@ pub use crate::decimal::Rounding;
 pub use column::{BadColumn, ColumnPair, Made, Through, Transforms};
 pub use compare::{Comparer, LookedUpColumn, Verdict, Wanted};
 pub use content::{row_hash, written_hash};
-pub use declare::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
+pub use declare::{Columns, Deletes, Direction, InitialSync, OnLeave, Side, TableMap};
 pub use expression::{BadExpression, EvaluationError, Expression};
 pub use lookup::LookedUp;
 pub use project::{Projected, Projection};

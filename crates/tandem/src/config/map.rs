@@ -7,8 +7,8 @@ use super::file::{RawMap, RawSide};
 use super::scalar::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::map::{Deletes, Direction, OnLeave, Side, TableMap};
-use tandem_core::two_way::{ConflictPolicy, SideEffects};
+use tandem_core::map::{Deletes, Direction, InitialSync, OnLeave, Side, TableMap};
+use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName};
 use tandem_core::{AppName, MapName, TableName};
 use toml::Spanned;
 
@@ -86,7 +86,10 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
     let words = [("sync", SideEffects::Sync), ("ignore", SideEffects::Ignore)];
     let side_effects = raw.side_effects.as_ref();
     let side_effects = side_effects.and_then(|given| reader.word("side_effects", given, &words));
-    for (key, given) in [("conflict", &raw.conflict), ("side_effects", &raw.side_effects)] {
+    let words = [("left", SideName::Left), ("right", SideName::Right)];
+    let master = raw.master.as_ref().and_then(|given| reader.word("master", given, &words));
+    let of_both = [("conflict", &raw.conflict), ("side_effects", &raw.side_effects), ("master", &raw.master)];
+    for (key, given) in of_both {
         if let Some(given) = given.as_ref().filter(|_| asked != Direction::Both) {
             let why = format!("{key} is about maps that go both ways");
             reader.refuse(given.span(), why, "write direction = \"both\", or leave it out".to_owned());
@@ -103,6 +106,10 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
         conflict: conflict.unwrap_or_default(),
         side_effects: side_effects.unwrap_or_default(),
         on_leave: on_leave.unwrap_or_default(),
+        initial_sync: InitialSync {
+            wanted: raw.initial_sync.unwrap_or(true),
+            master: master.unwrap_or(SideName::Left),
+        },
     }
 }
 
