@@ -115,3 +115,35 @@ fn a_record_that_refers_to_nothing_is_set_aside_until_it_does() {
     tandem.until(&["error", "list", "orders"], |page| items(page).is_empty());
     until_equal(&server, 0);
 }
+
+#[test]
+fn a_map_that_goes_both_ways_takes_no_looked_up_value_for_a_change() {
+    let (house, server) = shop();
+    house.edit("name = \"orders\"\n", "name = \"orders\"\ndirection = \"both\"\n");
+    house.tandem(&["check"]).ended(2, "a value is looked up on the way to the right only");
+    house.edit("right = \"account_id\", ", "right = \"account_id\", direction = \"to_right\", ");
+    for app in ["erp", "crm"] {
+        server.sql_blocking(app, "TRUNCATE orders; ALTER TABLE orders REPLICA IDENTITY FULL");
+    }
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", "customers", "orders", "--wait"]);
+    server.sql_blocking("erp", "INSERT INTO orders VALUES (1, 'K1', 1), (2, NULL, 2)");
+    until_equal(&server, 0);
+    server.sql_blocking(
+        "crm",
+        "UPDATE orders SET total = 9 WHERE order_no = 1; INSERT INTO orders (order_no, total) VALUES (3, 3)",
+    );
+    until(&server, "erp", "SELECT * FROM orders ORDER BY 1", &["1|K1|9.00", "2|∅|2.00", "3|∅|3.00"]);
+    server.sql_blocking("erp", "UPDATE orders SET customer_no = 'K2' WHERE order_no = 1");
+    until_equal(&server, 0);
+    // What was written last has come back as well, and everything went over once.
+    server.sql_blocking("erp", "INSERT INTO orders VALUES (4, 'K4', 4)");
+    server.sql_blocking("crm", "INSERT INTO orders (order_no, total) VALUES (5, 5)");
+    until(&server, "erp", "SELECT count(*) FROM orders", &["5"]);
+    until_equal(&server, 0);
+    assert_eq!(tandem.ok(&["map", "verify", "orders"])["equal"], 5);
+    let shown = tandem.ok(&["map", "show", "orders"]);
+    let applied: Vec<_> = shown["flows"].as_array().unwrap().iter().map(|flow| &flow["applied"]).collect();
+    assert_eq!(applied, [4, 3], "{shown}");
+    assert_eq!((&shown["conflicts"], &shown["errors"]["open"]), (&json!(0), &json!(0)), "{shown}");
+}

@@ -21,7 +21,9 @@ mod maintenance;
 mod mapping;
 mod nearly_all;
 mod pace;
+
 mod postgres;
+mod rights;
 mod rules;
 mod seeds;
 mod stalled;
