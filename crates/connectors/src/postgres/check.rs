@@ -3,6 +3,8 @@
 //! A finding's SQL can be pasted as it is: names are quoted, the role is the one of the app's URL. What only a
 //! superuser or the table's owner can do is said with the statement that they would run.
 
+mod standing;
+
 use super::connect::Endpoint;
 use super::error::fault;
 use super::names::{quoted, quoted_table, shown};
@@ -28,7 +30,14 @@ pub(super) async fn check(endpoint: &Endpoint, slot: &str, needs: &Needs) -> Res
     for need in &needs.written {
         check.written(need).await?;
     }
-    Ok(check.findings)
+    // What is captured and written is looked at twice.
+    let mut findings: Vec<Finding> = Vec::with_capacity(check.findings.len());
+    for finding in check.findings {
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    Ok(findings)
 }
 
 struct Check<'a> {
@@ -89,7 +98,11 @@ impl Check<'_> {
             let fix = format!("GRANT USAGE, CREATE ON SCHEMA tandem TO {};", self.user);
             self.add(Finding::error("schema_right", &place, message).fix(fix));
         }
-        if needs.captured.is_empty() { Ok(()) } else { self.replication().await }
+        if needs.captured.is_empty() {
+            return Ok(());
+        }
+        self.replication().await?;
+        self.standing().await
     }
 
     fn database(&self) -> &str {
@@ -237,7 +250,7 @@ impl Check<'_> {
             let fix = format!("GRANT UPDATE ON {name} TO {};", self.user);
             self.add(Finding::warning("lock_right", &place, message).fix(fix));
         }
-        Ok(())
+        self.row_security(oid, &place).await
     }
 
     /// The statement that makes old rows name the wanted columns.
@@ -271,7 +284,7 @@ impl Check<'_> {
                 let message = format!("{place} computes {} itself: it cannot be written", column.name);
                 let place = format!("{place}.{}", column.name);
                 self.add(
-                    Finding::error("generated_column", place, message).fix("leave the column out of the map"),
+                    Finding::error("column_generated", place, message).fix("leave the column out of the map"),
                 );
             }
         }
@@ -306,7 +319,8 @@ impl Check<'_> {
         if !lacking.is_empty() {
             self.add(self.lacks(&need.table, "write", &lacking.join(", ")));
         }
-        Ok(())
+        self.sequences(oid, &place, &need.columns).await?;
+        self.row_security(oid, &place).await
     }
 
     /// What else the database does when a table is written: a warning, since only its owner knows whether it is meant.

@@ -1,5 +1,6 @@
 //! What in the database stands against the needs of maps, and the SQL that mends it.
 
+use super::changes;
 use super::schema::{self, Affinity, Table, quoted};
 use super::trouble::during;
 use rusqlite::Connection;
@@ -31,6 +32,7 @@ pub(super) fn findings(conn: &Connection, needs: &Needs) -> Result<Vec<Finding>,
             captured(&table, need, &mut findings);
         }
     }
+    missing_triggers(conn, needs, &mut findings)?;
     for need in &needs.written {
         if let Some(table) = plain_table(conn, &need.table, &mut findings)? {
             written(&table, need, &mut findings);
@@ -78,6 +80,22 @@ fn captured(table: &Table, need: &CaptureNeed, findings: &mut Vec<Finding>) {
         let finding = Finding::warning("replace_unseen", name.to_string(), message);
         findings.push(finding.fix("PRAGMA recursive_triggers = ON; -- in each connection of the app"));
     }
+}
+
+/// Tables that were put into capture, and whose triggers somebody has taken away since.
+fn missing_triggers(conn: &Connection, needs: &Needs, findings: &mut Vec<Finding>) -> Result<(), Fault> {
+    for layout in changes::active(conn)? {
+        let table = &layout.relation.table;
+        let wanted = needs.captured.iter().any(|need| need.table.name == table.name);
+        if !wanted || changes::intact(conn, &layout)? {
+            continue;
+        }
+        let message =
+            "triggers of ours that capture the table are gone or altered: what was changed since is unknown";
+        let finding = Finding::warning("triggers_missing", table.to_string(), message);
+        findings.push(finding.fix("tandem map stop MAP, then tandem map run MAP with an initial sync"));
+    }
+    Ok(())
 }
 
 fn written(table: &Table, need: &WriteNeed, findings: &mut Vec<Finding>) {

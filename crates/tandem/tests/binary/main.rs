@@ -21,7 +21,7 @@ mod maintenance;
 mod mapping;
 mod nearly_all;
 mod pace;
-
+mod pages;
 mod postgres;
 mod rights;
 mod rules;
