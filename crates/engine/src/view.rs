@@ -151,6 +151,51 @@ pub struct FlowView {
     pub applied: u64,
     /// Changes that the map's filter left out since the engine started.
     pub filtered: u64,
+    /// Changes that are past since the engine started, whatever became of them.
+    pub settled: u64,
+    /// Its books; `None` before it has begun.
+    pub ledger: Option<Ledger>,
+}
+
+/// The books of a flow since the engine started, or since the flow began: what came in, and what became of it.
+///
+/// What came in and what is queued is counted by the journal, and what became of changes by the lanes that read them. So
+/// the [difference](Self::difference) is nothing as long as no change is passed over and none is done twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Changes that were queued when the books began.
+    pub carried: u64,
+    /// Changes that came into the journal since then. Echoes of our own writes and what the source sent twice do not.
+    pub journaled: u64,
+    /// Changes that were past and are to be done again, since the destination has lost them.
+    pub undone: u64,
+    /// Changes that were written, or netted with others that were.
+    pub applied: u64,
+    /// Changes that the map's filter left out.
+    pub filtered: u64,
+    /// Changes that became errors, whatever has become of those.
+    pub set_aside: u64,
+    /// Changes that gave way to the other side of a two-way map.
+    pub lost: u64,
+    /// Changes whose records the initial sync looks at again.
+    pub covered: u64,
+    /// Changes that were found to be past when a destination was asked, after the connection to it was lost.
+    pub found: u64,
+    /// Changes that were dropped, because the map's limits lose data.
+    pub dropped: u64,
+    /// Changes that are queued now.
+    pub queued: u64,
+}
+
+impl Ledger {
+    /// How many changes more came in than anything became of; below zero if it is the other way round.
+    pub fn difference(&self) -> i64 {
+        let Ledger { carried, journaled, undone, applied, filtered, set_aside, .. } = self;
+        let Ledger { lost, covered, found, dropped, queued, .. } = self;
+        let came = carried + journaled + undone;
+        let went = applied + filtered + set_aside + lost + covered + found + dropped + queued;
+        came.wrapping_sub(went).cast_signed()
+    }
 }
 
 /// The errors of a map that something is still to become of, exactly.
@@ -249,6 +294,8 @@ pub enum ConditionKind {
     WindowOver,
     /// The triggers of two apps change each other's records for ever; that was stopped, and both sides differ.
     PingPong,
+    /// More or fewer changes came in than anything became of.
+    Unbalanced,
 }
 
 impl ConditionKind {
@@ -269,7 +316,8 @@ impl ConditionKind {
             | ConditionKind::WritesBlocked
             | ConditionKind::NotConverging
             | ConditionKind::WindowOver
-            | ConditionKind::PingPong => !status,
+            | ConditionKind::PingPong
+            | ConditionKind::Unbalanced => !status,
         }
     }
 }

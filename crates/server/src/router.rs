@@ -1,6 +1,8 @@
 //! The routes, on one screen, and the loop that serves them.
 
-use crate::handlers::{actions, activity, apps, conflicts, errors, health, maps, queue, rules, verify};
+use crate::handlers::{
+    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, verify,
+};
 use crate::problem::Refusal;
 use crate::{BODY_MAX_BYTES, fence};
 use axum::Router;
@@ -47,6 +49,7 @@ pub fn router(engine: Engine) -> Router {
         .route("/check", get(apps::check));
     Router::new()
         .nest("/api/v1", api)
+        .route("/metrics", get(metrics::metrics))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(no_route)

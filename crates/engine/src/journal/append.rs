@@ -8,6 +8,7 @@ use super::records::Records;
 use super::recover;
 use super::segment::{Sealed, scan};
 use super::sync::{Durable, Settled, Synced, Ticket};
+use super::turnover::Arrivals;
 use super::wire::{put_sized, put_zigzag};
 use super::{FlowId, FlowSpec, Holes, Identity, JournalError, Settings};
 use crate::disk::{Disk, DiskFile};
@@ -33,6 +34,7 @@ pub struct Journal {
     pub(super) flows: Vec<Arc<FlowSpec>>,
     pub(super) tail: Tail,
     draft: Draft,
+    arrivals: Arrivals,
     pub(super) book: RelationBook,
     /// Barriers since the journal was opened: there is one for each map that was run.
     barriers: HashMap<BarrierId, Seq>,
@@ -168,6 +170,7 @@ impl Journal {
             flows: Vec::new(),
             tail,
             draft: Draft::default(),
+            arrivals: Arrivals::default(),
             book,
             barriers: HashMap::new(),
         })
@@ -198,6 +201,7 @@ impl Journal {
         if !fresh.iter().all(begins_here) {
             scan(&self.file, &self.path, self.seed, range, &mut index, |_, _| {})?;
         }
+        self.arrivals.learn(&index, self.tail.committed);
         let mut catalog = self.shared.change();
         catalog.flows = self.flows.iter().map(|spec| (spec.flow, Arc::clone(spec))).collect();
         catalog.active.index.flows.retain(|flow, _| self.flows.iter().any(|spec| spec.flow == *flow));
@@ -217,11 +221,18 @@ impl Journal {
     /// Says what was dropped of a flow; all of it, each time that it changes. Kept by the one who calls: a journal that
     /// is opened again is told again, before anybody reads it.
     pub fn set_holes(&mut self, flow: FlowId, holes: Holes) {
+        let left = || self.records.queued(flow, Seq::ZERO).map(|counts| counts.records);
+        let before = left();
         let mut catalog = self.shared.change();
         if holes.is_empty() {
             catalog.holes.remove(&flow);
         } else {
             catalog.holes.insert(flow, Arc::new(holes));
+        }
+        drop(catalog);
+        if let (Ok(before), Ok(after)) = (before, left()) {
+            let dropped = before.saturating_sub(after);
+            self.shared.change().turnover.entry(flow).or_default().dropped += dropped;
         }
     }
 
@@ -302,6 +313,7 @@ impl Journal {
         // What was cut must not come back under what is written in its place.
         self.shared.health.sync(&*self.file, &self.path)?;
         self.tail.next = first;
+        self.arrivals.abandon();
         (self.tail.len, self.tail.filled) = (settled, settled);
         self.draft = Draft::default();
         self.book.forget_from(self.book.settled);
@@ -534,7 +546,9 @@ impl Journal {
                 let bytes = out.len() - before;
                 let routes = self.book.routes.get(id as usize).into_iter().flatten();
                 let counted = routes.filter(|route| route.span.has(seq));
+                let known = self.draft.noted.len();
                 self.draft.noted.extend(counted.map(|route| route.note(seq, bytes, at, &change.op)));
+                self.arrivals.note(self.draft.noted.get(known..).unwrap_or_default());
             }
         }
     }
@@ -543,6 +557,7 @@ impl Journal {
         if let Some(commit) = commit {
             self.tail.position = Some(commit.position.clone());
             self.tail.committed = Seq(self.tail.next.0 - 1);
+            self.arrivals.commit();
         }
     }
 
@@ -603,6 +618,7 @@ impl Journal {
         self.draft.out.shrink_to(4 * self.shared.settings.write_bytes());
         let mut catalog = self.shared.change();
         catalog.head = self.tail.committed;
+        self.arrivals.tell(&mut catalog.turnover);
         catalog.active.len = self.tail.len;
         let index = &mut catalog.active.index;
         self.draft.seek.drain(..).for_each(|(first, offset)| index.note_frame(first, offset));

@@ -5,6 +5,7 @@ use super::index::SegmentIndex;
 use super::segment::Sealed;
 use super::shelf::Shelf;
 use super::sync::{Health, Settled};
+use super::turnover::Turnover;
 use super::{Counts, FlowId, FlowSpec, Holes, Identity, JournalError, Settings, Span};
 use crate::disk::{Disk, DiskFile};
 use std::collections::HashMap;
@@ -109,6 +110,8 @@ pub(crate) struct Catalog {
     pub durable: Settled,
     pub shelves: HashMap<FlowId, Shelf>,
     pub tallies: HashMap<FlowId, Tally>,
+    /// What came in and what was dropped of each flow since the journal was opened.
+    pub turnover: HashMap<FlowId, Turnover>,
 }
 
 impl Catalog {

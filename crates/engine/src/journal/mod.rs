@@ -38,6 +38,7 @@ mod segment;
 mod shelf;
 mod sidecar;
 mod sync;
+mod turnover;
 mod wire;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use reclaim::Reclaimed;
 pub use records::Records;
 pub use shelf::Shelved;
 pub use sync::{Durable, Synced, Ticket};
+pub use turnover::Turnover;
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

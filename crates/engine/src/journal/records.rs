@@ -6,6 +6,7 @@ use super::holes::Stretch;
 use super::index::seek;
 use super::reader::{ReadLimit, Reader, read_group};
 use super::segment::Sealed;
+use super::turnover::Turnover;
 use super::{Counts, FlowId, FlowSpec, Holes, Journal, JournalError, Record, Span};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -74,7 +75,14 @@ impl Records {
         self.count(flow, Span::beyond(after))
     }
 
-    /// The same, of a part of the queue.
+    /// What came in of a flow, and what was dropped, since the journal was opened; `None` for a flow that is not counted.
+    pub fn turnover(&self, flow: FlowId) -> Option<Turnover> {
+        let catalog = self.shared.look();
+        let known = catalog.flows.contains_key(&flow);
+        known.then(|| catalog.turnover.get(&flow).copied().unwrap_or_default())
+    }
+
+    /// How many records of a part of the queue there are, as [`Self::queued`] says of all of it.
     pub fn count(&self, flow: FlowId, within: Span) -> Result<Counts, JournalError> {
         let (spec, stretches) = {
             let catalog = self.shared.look();

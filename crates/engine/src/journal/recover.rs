@@ -139,6 +139,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, dir: &str, identity: &Identity) -> Resu
         durable,
         shelves,
         tallies: HashMap::new(),
+        turnover: HashMap::new(),
     };
     Ok(Opened { catalog, mark, tail, relations })
 }
@@ -179,6 +180,7 @@ fn begin(disk: &Arc<dyn Disk>, dir: &str, identity: &Identity) -> Result<Opened,
         durable,
         shelves: HashMap::new(),
         tallies: HashMap::new(),
+        turnover: HashMap::new(),
     };
     Ok(Opened { catalog, mark, tail, relations: Vec::new() })
 }

@@ -18,7 +18,7 @@ use super::bucket::Bucket;
 use super::copying::Copying;
 use super::journal::JournalHandle;
 use super::lane::{LaneContext, LaneEnd, LaneRun, Orders, Progress, Terms};
-use super::plan::{ByClass, StreamPlan, StreamStatus};
+use super::plan::{ByClass, Opening, StreamPlan, StreamStatus};
 use super::trial::Trial;
 use crate::env::Env;
 use crate::retry::Retry;
@@ -79,6 +79,8 @@ pub(crate) struct StreamActor {
     tidied: Duration,
     /// What lanes that are no more have applied and set aside.
     counted_before: BTreeMap<FlowId, Counted>,
+    /// What the books of flows began with.
+    openings: BTreeMap<FlowId, Opening>,
     /// Attempts that failed, per flow that they were made for.
     attempts: BTreeMap<FlowId, ByClass>,
 }
@@ -157,6 +159,7 @@ impl StreamActor {
             retired: Vec::new(),
             tidied: Duration::ZERO,
             counted_before: BTreeMap::new(),
+            openings: BTreeMap::new(),
             attempts: BTreeMap::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! From the journal's records to a batch of writes.
 
+use super::outcome::Became;
 use super::plan::FlowPlan;
 use crate::journal::{Piece, PieceEnd, Record};
 use crate::store::{FlowId, SetAside};
@@ -77,12 +78,8 @@ pub(crate) struct Batch {
     /// Settled with this batch.
     pub(super) through: Seq,
     pub(super) end: PieceEnd,
-    /// Changes of each flow, without those that its filter leaves out.
-    pub(super) counts: BTreeMap<FlowId, u64>,
-    /// Of these, how many gave way to the other side of a two-way map.
-    pub(crate) lost: BTreeMap<FlowId, u64>,
-    /// Changes that the filter of their flow leaves out.
-    pub(super) filtered: Vec<(FlowId, Seq)>,
+    /// All changes of members in it, and what becomes of them unless something comes in between.
+    pub(super) changes: Vec<(Seq, FlowId, Became)>,
 }
 
 impl Batch {
@@ -100,26 +97,17 @@ impl Batch {
             start,
             through: piece.through,
             end: piece.end,
-            counts: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            filtered: Vec::new(),
+            changes: Vec::with_capacity(piece.records.len()),
         };
-        let mut count: Option<(FlowId, u64)> = None;
         for record in piece.records {
             let Some(member) = members.get_mut(&record.flow) else { continue };
             let projected = member.project(&record);
-            if let Ok(Projected::Filtered) = projected {
-                batch.filtered.push((record.flow, record.seq));
-                continue;
-            }
-            match &mut count {
-                Some((flow, n)) if *flow == record.flow => *n += 1,
-                other => {
-                    if let Some((flow, n)) = other.replace((record.flow, 1)) {
-                        *batch.counts.entry(flow).or_default() += n;
-                    }
-                }
-            }
+            let became = match &projected {
+                Ok(Projected::Write(_)) => Became::Applied,
+                Ok(Projected::Filtered) => Became::Filtered,
+                Err(_) => Became::SetAside,
+            };
+            batch.changes.push((record.seq, record.flow, became));
             match projected {
                 Ok(Projected::Filtered) => {}
                 Ok(Projected::Write(write)) => {
@@ -131,9 +119,6 @@ impl Batch {
                     batch.refused.push(SetAside::of(&record, &member.flow.spec, fault, now));
                 }
             }
-        }
-        if let Some((flow, n)) = count {
-            *batch.counts.entry(flow).or_default() += n;
         }
         batch
     }
@@ -168,19 +153,15 @@ impl Batch {
         let end = self.writes.partition_point(|write| write.transaction < transaction);
         let refused: Vec<SetAside> =
             self.refused.iter().filter(|error| error.seq <= through).cloned().collect();
-        let filtered: Vec<_> = self.filtered.iter().filter(|(_, seq)| *seq <= through).copied().collect();
-        if end == 0 && refused.is_empty() && filtered.is_empty() {
+        if end == 0 && refused.is_empty() {
             return Err(through);
         }
         let records: Vec<_> = self.records.iter().take(end).cloned().collect();
-        let mut counts = BTreeMap::new();
-        let flows = records.iter().map(|record| record.flow).chain(refused.iter().map(|error| error.flow));
-        flows.for_each(|flow| *counts.entry(flow).or_default() += 1);
         let end = PieceEnd::Whole { position: self.start.clone() };
         let writes = self.writes.iter().take(records.len()).cloned().collect();
-        let lost = BTreeMap::new();
         let start = self.start.clone();
-        Ok(Batch { writes, records, refused, start, through, end, counts, lost, filtered })
+        // Its changes have been read along with all others.
+        Ok(Batch { writes, records, refused, start, through, end, changes: Vec::new() })
     }
 
     /// The source's position at the end, or before it if the batch ends inside of a source transaction.

@@ -11,6 +11,7 @@
 
 use super::batch::Batch;
 use super::lane::{LaneEnd, LaneRun};
+use super::outcome::Became;
 use crate::journal::Record as JournalRecord;
 use crate::store::{ErrorStatus, FlowId, KeptChange, Record, SetAside, Unreadable};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -53,6 +54,9 @@ impl LaneRun {
             let refused = |record: &JournalRecord| self.trial.left_out.contains(&(record.flow, record.seq));
             let places = batch.records.iter().enumerate().filter(|(_, record)| refused(record));
             let places: Vec<usize> = places.map(|(place, _)| place).collect();
+            for record in places.iter().filter_map(|place| batch.records.get(*place)) {
+                self.tally.note(record.flow, record.seq, Became::SetAside);
+            }
             batch.leave_out(&places);
         }
         let some_kept = self.members.values().any(|member| !member.kept.is_empty());
@@ -369,9 +373,7 @@ mod tests {
             start: Position::default(),
             through: Seq(200),
             end: PieceEnd::Head,
-            lost: BTreeMap::new(),
-            counts: BTreeMap::new(),
-            filtered: Vec::new(),
+            changes: Vec::new(),
         };
         let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
         let seqs = judged.superseded.iter().flat_map(|record| match record {

@@ -11,6 +11,7 @@ use super::bucket::{Bucket, at_once};
 use super::copying::Copying;
 use super::feed::{ErrorFeed, Feed};
 use super::journal::JournalHandle;
+use super::outcome::{Outcomes, Tally};
 use super::pace::Pace;
 use super::plan::ByClass;
 use super::trial::{Noted, Trial};
@@ -68,19 +69,19 @@ pub(crate) struct Progress {
     pub(super) in_doubt: bool,
     /// The largest COMMIT that may have taken effect.
     pub(super) tried: Seq,
-    /// Changes applied, per flow, since the engine started.
-    pub(super) applied: BTreeMap<FlowId, u64>,
-    /// Changes that their filter left out, per flow, since the engine started.
-    pub(super) filtered: BTreeMap<FlowId, u64>,
-    /// Changes set aside, per flow, since the engine started.
+    /// What became of the changes up to here, per flow, since the engine started. Of a lane that tries errors again:
+    /// all under its own number.
+    pub(super) outcomes: BTreeMap<FlowId, Outcomes>,
+    /// Changes noted as errors, per flow, since the engine started; again if they were not committed and tried anew.
     pub(super) refused: BTreeMap<FlowId, ByClass>,
 }
 
 impl Progress {
     /// Takes in what was settled, by flow.
-    fn count(&mut self, counts: &BTreeMap<FlowId, u64>, filtered: &[(FlowId, Seq)]) {
-        counts.iter().for_each(|(flow, n)| *self.applied.entry(*flow).or_default() += n);
-        filtered.iter().for_each(|(flow, _)| *self.filtered.entry(*flow).or_default() += 1);
+    fn count(&mut self, settled: &BTreeMap<FlowId, Outcomes>, retry: Option<FlowId>) {
+        for (flow, outcomes) in settled {
+            self.outcomes.entry(retry.unwrap_or(*flow)).or_default().add_all(outcomes);
+        }
     }
 }
 
@@ -141,6 +142,8 @@ pub(crate) struct LaneRun {
     /// What is still to be paid for under the cap.
     pub(super) bucket: Bucket,
     pub(super) trial: Trial,
+    /// What was read and is not settled.
+    pub(crate) tally: Tally,
     pub(super) copying: Copying,
     /// The source's position where the lane stands, as far as this run knows it.
     pub(crate) position: Position,
@@ -327,15 +330,24 @@ impl LaneRun {
     }
 
     /// Settles everything up to `through`, in which nothing was for a member.
-    fn pass(&self, through: Seq) {
-        self.progress.send_modify(|progress| progress.cursor = through.max(progress.cursor));
+    fn pass(&mut self, through: Seq) {
+        let (settled, retry) = (self.tally.settle(through), self.retry_number());
+        self.progress.send_modify(|progress| {
+            progress.cursor = through.max(progress.cursor);
+            progress.count(&settled, retry);
+        });
+    }
+
+    fn retry_number(&self) -> Option<FlowId> {
+        self.retry.as_ref().map(|retry| retry.retry)
     }
 
     /// Applies a batch that ends where a source transaction does.
     async fn apply_closed(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
+        self.tally.clear();
+        self.tally.read(&mut batch.changes);
         if batch.writes.is_empty() && batch.refused.is_empty() {
             self.pass(batch.through);
-            self.progress.send_modify(|progress| progress.count(&BTreeMap::new(), &batch.filtered));
             return Ok(());
         }
         if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
@@ -364,7 +376,6 @@ impl LaneRun {
             let done = Record::Retried { retry, through: batch.through };
             self.context.store.save(&[done]).map_err(LaneEnd::Forgetful)?;
         }
-        self.progress.send_modify(|progress| progress.count(&batch.counts, &batch.filtered));
         Ok(())
     }
 
@@ -390,12 +401,10 @@ impl LaneRun {
             };
             let mut begin = Some(self.begin());
             let mut records = 0u64;
-            let mut counts: BTreeMap<FlowId, u64> = BTreeMap::new();
-            let mut filtered = Vec::new();
+            self.tally.clear();
             loop {
-                records += batch.counts.values().sum::<u64>();
-                batch.counts.iter().for_each(|(flow, n)| *counts.entry(*flow).or_default() += n);
-                filtered.append(&mut batch.filtered);
+                records += (batch.writes.len() + batch.refused.len()) as u64;
+                self.tally.read(&mut batch.changes);
                 if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
                     self.rollback().await;
                     if let Err(through) = batch.before(0) {
@@ -415,10 +424,7 @@ impl LaneRun {
                 pace.applied(true, self.context.env.now().saturating_sub(began));
                 match applied? {
                     Err(_) => break,
-                    Ok(()) if whole => {
-                        self.progress.send_modify(|progress| progress.count(&counts, &filtered));
-                        return Ok(reader);
-                    }
+                    Ok(()) if whole => return Ok(reader),
                     Ok(()) if cut => {
                         begin = Some(self.begin());
                         records = 0;
@@ -536,11 +542,14 @@ impl LaneRun {
             FailPoint::CommitUnnoted.pass();
         }
         let outcome = applied.as_ref().err().map(|failed| failed.outcome);
+        let settled = to.filter(|_| outcome.is_none()).map(|to| self.tally.settle(to)).unwrap_or_default();
+        let retry = self.retry_number();
         self.progress.send_modify(|progress| match (to, outcome) {
             (Some(to), None) => {
                 progress.in_doubt = false;
                 progress.cursor = to;
                 progress.marked = Some(to);
+                progress.count(&settled, retry);
             }
             (Some(_), Some(Outcome::RolledBack)) => progress.in_doubt = false,
             (Some(_), Some(Outcome::Unknown)) | (None, _) => {}

@@ -29,6 +29,7 @@ mod feed;
 mod journal;
 mod lane;
 mod lanes;
+mod outcome;
 mod pace;
 mod plan;
 mod settle;
@@ -38,4 +39,7 @@ pub(crate) use actor::{StreamActor, StreamParts};
 pub(crate) use batch::Batch;
 pub(crate) use journal::JournalHandle;
 pub(crate) use lane::{LaneEnd, LaneRun};
-pub(crate) use plan::{ByClass, Family, FlowPlan, FlowStatus, Place, RetryPlan, StreamPlan, StreamStatus};
+pub(crate) use outcome::{Became, Outcomes};
+pub(crate) use plan::{
+    ByClass, Family, FlowPlan, FlowStatus, Opening, Place, RetryPlan, StreamPlan, StreamStatus,
+};

@@ -4,7 +4,9 @@
 //! the plan it has come. Whoever waits for an effect waits for a status of at least the version that asked for it;
 //! an older status says nothing, however right it looks.
 
+use super::outcome::Outcomes;
 use crate::copy::Desk;
+use crate::journal::Turnover;
 use crate::store::{FlowId, StreamRecord};
 use crate::two_way::BothWays;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,11 +137,11 @@ pub(crate) struct FlowStatus {
     pub(crate) cursor: Seq,
     /// If it rests: nothing beyond this can have taken effect. `None` if that is not known.
     pub(crate) reach: Option<Seq>,
-    /// Changes applied since the engine started.
-    pub(crate) applied: u64,
-    /// Changes that the map's filter left out since the engine started.
-    pub(crate) filtered: u64,
-    /// Changes set aside since the engine started.
+    /// What became of its changes up to there, since the engine started.
+    pub(crate) outcomes: Outcomes,
+    /// What its books began with; `None` for one that has none.
+    pub(crate) opening: Option<Opening>,
+    /// Changes noted as errors since the engine started.
     pub(crate) refused: ByClass,
     /// Attempts that failed since the engine started, for what is no fault of a change.
     pub(crate) attempts: ByClass,
@@ -147,6 +149,17 @@ pub(crate) struct FlowStatus {
     pub(crate) stalled: Option<Fault>,
     /// It has left its lane, and it is not known yet what became of that one's last COMMIT.
     pub(crate) unsettled: bool,
+}
+
+/// What the books of a flow began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// Its queue.
+    pub(crate) queued: u64,
+    /// What the journal had counted of it.
+    pub(crate) turnover: Turnover,
+    /// What lanes had counted of it.
+    pub(crate) outcomes: Outcomes,
 }
 
 /// How often something failed, by the class of the fault.

@@ -12,6 +12,7 @@
 use super::batch::Batch;
 use super::copying::covered;
 use super::lane::{LaneEnd, LaneFault, LaneRun};
+use super::outcome::Became;
 use crate::store::{ErrorStatus, FlowId, Record, SetAside, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::connect::{Advance, Plan};
@@ -196,20 +197,24 @@ impl LaneRun {
             }
         });
         for error in &errors {
+            self.tally.note(error.flow, error.seq, Became::SetAside);
             tracing::warn!(map = %error.map, seq = %error.seq, class = %error.fault.class, code = error.fault.code, "record set aside: {}", error.fault);
         }
         Ok(())
     }
 
     /// Leaves out what an initial sync covers: those records are noted, to be looked at again.
-    fn without_covered(&self, errors: &[SetAside]) -> Result<Vec<SetAside>, StoreError> {
+    fn without_covered(&mut self, errors: &[SetAside]) -> Result<Vec<SetAside>, StoreError> {
         let mut stay = Vec::with_capacity(errors.len());
         let mut again: BTreeMap<FlowId, Vec<IntegrationKey>> = BTreeMap::new();
         for error in errors {
             let member = self.members.get(&error.flow);
             match member.and_then(|member| covered(member.flow.copy.as_ref(), &member.flow.spec, error)) {
                 None => stay.push(error.clone()),
-                Some(keys) => again.entry(error.flow).or_default().extend(keys),
+                Some(keys) => {
+                    self.tally.note(error.flow, error.seq, Became::Covered);
+                    again.entry(error.flow).or_default().extend(keys);
+                }
             }
         }
         if !again.is_empty() {

@@ -27,7 +27,7 @@ impl Supervisor {
             return None;
         }
         let (now, wall) = (self.world.env.now(), self.now());
-        let settled = flows.iter().map(|flow| flow.applied + flow.filtered).sum();
+        let settled = flows.iter().map(|flow| flow.settled).sum();
         let left = flows.iter().map(|flow| flow.queue.records).sum();
         let watching = self
             .resuming

@@ -14,7 +14,7 @@ use super::reach::{Reaches, writing};
 use super::{Prepared, Supervisor};
 use crate::request::{Rejected, Request};
 use crate::store::{FlowId, MapRecord, Record, RuleRecord, StoreError};
-use crate::stream::{ByClass, FlowStatus};
+use crate::stream::{ByClass, FlowStatus, Outcomes};
 use crate::view::{ActivityEntry, RuleOnMap, RuleView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -284,7 +284,7 @@ impl Supervisor {
                     counted.insert(flow.flow, before);
                     continue;
                 };
-                let FlowStatus { applied, refused, attempts, .. } = status;
+                let FlowStatus { outcomes: Outcomes { applied, .. }, refused, attempts, .. } = status;
                 let records = applied.saturating_sub(before.applied);
                 if records > 0 {
                     ruling.observe(map, Observed::Applied { records }, now);

@@ -2,9 +2,10 @@
 
 use super::limiting::{amount, span};
 use super::{Supervisor, plans};
-use crate::store::{FlowRecord, MapRecord};
+use crate::store::{FlowId, FlowRecord, MapRecord};
+use crate::stream::{FlowStatus, Opening};
 use crate::two_way::map_number;
-use crate::view::{AppView, Condition, ConditionKind, FlowView, MapView, QueueStats, Snapshot};
+use crate::view::{AppView, Condition, ConditionKind, FlowView, Ledger, MapView, QueueStats, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::lifecycle::allowed;
@@ -48,7 +49,7 @@ impl Supervisor {
             let catch_up = self.watch_catch_up(&record, &flows);
             let window = self.window_view(&record);
             let initial_sync = self.initial_sync_view(&record);
-            let conditions = self.conditions(&record, errors.total());
+            let conditions = self.conditions(&record, errors.total(), unbalanced_fact(&flows));
             let name = record.map.name.clone();
             maps.push(MapView {
                 allowed: allowed(&record.state),
@@ -92,12 +93,16 @@ impl Supervisor {
             queue: QueueStats::default(),
             applied: 0,
             filtered: 0,
+            settled: 0,
+            ledger: None,
         };
         let Some(handle) = self.streams.get(&flow.stream) else { return view };
         if let Some(status) = handle.status.borrow().flows.get(&flow.flow) {
             view.applied_seq = status.cursor.max(start);
-            view.applied = status.applied;
-            view.filtered = status.filtered;
+            view.applied = status.outcomes.applied;
+            view.filtered = status.outcomes.filtered;
+            view.settled = status.outcomes.settled();
+            view.ledger = status.opening.and_then(|opening| handle.ledger(flow.flow, status, &opening));
         }
         view.head_seq = handle.journal.with(|journal| journal.durable()).max(view.applied_seq);
         if flow.start.is_some() {
@@ -106,7 +111,7 @@ impl Supervisor {
         view
     }
 
-    fn conditions(&mut self, record: &MapRecord, errors: u64) -> Vec<Condition> {
+    fn conditions(&mut self, record: &MapRecord, errors: u64, unbalanced: Option<Fact>) -> Vec<Condition> {
         let mut facts = if record.flows.is_empty() { Vec::new() } else { self.facts_shown(record) };
         let (now, name) = (self.now(), &record.map.name);
         facts.extend(self.leaving_fact(record));
@@ -116,6 +121,7 @@ impl Supervisor {
         facts.extend(self.held_fact(record));
         facts.extend(self.converging_fact(record));
         facts.extend(self.window_fact(record));
+        facts.extend(unbalanced);
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem error list {name}"));
@@ -246,6 +252,17 @@ impl Supervisor {
     }
 }
 
+/// Books that do not balance.
+fn unbalanced_fact(flows: &[FlowView]) -> Option<Fact> {
+    let differs = |flow: &FlowView| flow.ledger.map(|ledger| ledger.difference()).filter(|n| *n != 0);
+    let (flow, difference) = flows.iter().find_map(|flow| Some((flow, differs(flow)?)))?;
+    let (amount, what) = (difference.unsigned_abs(), if difference > 0 { "more" } else { "fewer" });
+    let reason = format!("{}: {amount} changes {what} came in than anything became of", flow.stream);
+    let fix =
+        "this is a defect of Tandem: compare both sides (tandem map verify), and report it with the log";
+    Some(Fact { kind: ConditionKind::Unbalanced, status: true, reason, fix: Some(fix.to_owned()) })
+}
+
 /// What mends it that another engine is at work, if the app says nothing better.
 const END_THE_OTHER: &str = "end the other engine that works on this app, then start this one again";
 
@@ -260,9 +277,31 @@ fn gap_fix(map: &MapName, class: FaultClass) -> String {
 }
 
 impl super::StreamHandle {
-    fn queued(&self, flow: crate::store::FlowId, after: Seq) -> QueueStats {
+    fn queued(&self, flow: FlowId, after: Seq) -> QueueStats {
         // A count that cannot be had now is shown as nothing; the condition that says why stands beside it.
         let counts = self.journal.with(|journal| journal.queued(flow, after)).unwrap_or_default();
         QueueStats { records: counts.records, bytes: counts.bytes, oldest_at: counts.oldest_at }
+    }
+
+    /// The books of a flow; `None` while the journal cannot be asked.
+    fn ledger(&self, flow: FlowId, status: &FlowStatus, opening: &Opening) -> Option<Ledger> {
+        // Under one lock: what comes in meanwhile would be in one count and not in the other.
+        let (turnover, queued) = self.journal.with(|journal| {
+            Some((journal.turnover(flow)?, journal.queued(flow, status.cursor).ok()?.records))
+        })?;
+        let (now, then) = (status.outcomes, opening.outcomes);
+        Some(Ledger {
+            carried: opening.queued,
+            journaled: turnover.journaled - opening.turnover.journaled,
+            undone: now.undone - then.undone,
+            applied: now.applied - then.applied,
+            filtered: now.filtered - then.filtered,
+            set_aside: now.set_aside - then.set_aside,
+            lost: now.lost - then.lost,
+            covered: now.covered - then.covered,
+            found: now.found - then.found,
+            dropped: turnover.dropped - opening.turnover.dropped,
+            queued,
+        })
     }
 }

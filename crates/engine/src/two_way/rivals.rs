@@ -2,7 +2,7 @@
 
 use super::{BothWays, Note, NoteKind};
 use crate::store::{FlowId, Record, SetAside, Unreadable};
-use crate::stream::{Batch, LaneEnd, LaneRun};
+use crate::stream::{Batch, Became, LaneEnd, LaneRun};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tandem_core::two_way::{ConflictPolicy, Outcome, Rival, SideName, Version, judge};
@@ -74,7 +74,7 @@ impl LaneRun {
                 places.push(place);
             }
             if judged.lost {
-                *batch.lost.entry(record.flow).or_default() += 1;
+                self.tally.note(record.flow, record.seq, Became::Lost);
             }
             if judged.parked {
                 let message = "both sides have changed this record, and the map's policy is to ask";

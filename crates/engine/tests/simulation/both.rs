@@ -219,6 +219,9 @@ impl Both {
             self.env.advance();
         }
         self.look();
+        if let Some(engine) = &self.engine {
+            crate::oracle::balanced(self.seed, engine);
+        }
         // What is on its way, lost a conflict or moves while it is looked at was never reported as a difference.
         if let Some(seen) = self.engine.as_ref().and_then(|engine| engine.verification(&MAP.into()).ok()) {
             assert_eq!(seen.counts.differing(), 0, "seed {}: {seen:#?}", self.seed);

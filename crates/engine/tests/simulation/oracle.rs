@@ -53,6 +53,16 @@ fn every_error(store: &MemoryStore) -> Vec<SetAside> {
     store.errors(&all).expect("a store in memory").items
 }
 
+/// The engine's own books balance, at each moment: what came in, and what became of it.
+pub(crate) fn balanced(seed: u64, engine: &Engine) {
+    for view in &engine.snapshot().maps {
+        for flow in &view.flows {
+            let difference = flow.ledger.map_or(0, |ledger| ledger.difference());
+            assert_eq!(difference, 0, "seed {seed}: the books of {}: {:?}", view.map.name, flow.ledger);
+        }
+    }
+}
+
 impl Oracle {
     pub(crate) fn answered(&mut self, verb: &str, map: &MapName, answer: &Result<(), Rejected>) {
         if answer.is_ok() && verb == "run" {
@@ -163,6 +173,7 @@ impl Oracle {
             );
             *last = effect.seq;
         }
+        balanced(seed, engine);
         for view in &engine.snapshot().maps {
             match view.state.phase {
                 Phase::Paused => drop(self.paused.insert(view.map.name.clone())),

@@ -7,6 +7,7 @@ pub(crate) mod conflicts;
 pub(crate) mod errors;
 pub(crate) mod health;
 pub(crate) mod maps;
+pub(crate) mod metrics;
 pub(crate) mod queue;
 pub(crate) mod rules;
 pub(crate) mod verify;

@@ -200,6 +200,18 @@ pub struct Flow {
     pub applied: u64,
     /// Changes that the map's filter left out since the engine started.
     pub filtered: u64,
+    /// Its books since the engine started; null before it has begun.
+    pub ledger: Option<Ledger>,
+}
+
+/// What came in of a flow and what became of it, counted apart from each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Each count.
+    #[serde(flatten)]
+    pub counts: tandem_engine::Ledger,
+    /// How many changes more came in than anything became of. Anything but 0 is a defect of Tandem.
+    pub difference: i64,
 }
 
 /// The errors of a map that something is still to become of.
@@ -338,6 +350,7 @@ impl From<&FlowView> for Flow {
             queue: QueueStats::of([flow]),
             applied: flow.applied,
             filtered: flow.filtered,
+            ledger: flow.ledger.map(|counts| Ledger { counts, difference: counts.difference() }),
         }
     }
 }

@@ -229,6 +229,7 @@ impl Server {
 
     /// Ends it in order, and says with which code and in what time.
     pub(crate) fn terminate(mut self) -> (Option<i32>, Duration, String) {
+        self.is_balanced();
         let start = Instant::now();
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -243,8 +244,28 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Its books balance: each change that came in is queued, or something became of it, once.
+    fn is_balanced(&self) {
+        let maps = self.tandem(&["map", "list", "-o", "json"]);
+        // Some servers do not live as long as their test.
+        if maps.code != Some(0) {
+            return;
+        }
+        for map in items(&maps.json()) {
+            for flow in map["flows"].as_array().unwrap() {
+                let ledger = &flow["ledger"];
+                assert!(ledger.is_null() || ledger["difference"] == 0, "{}: {ledger}", map["name"]);
+            }
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        if !std::thread::panicking() && matches!(self.child.try_wait(), Ok(None)) {
+            self.is_balanced();
+        }
         // It may have ended already; there is nothing more to do then.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,6 +1,6 @@
 //! The API as a program sees it that knows nothing but HTTP.
 
-use crate::house::{House, PATIENCE, Server};
+use crate::house::{House, PATIENCE, Server, running, until_equal};
 use serde_json::Value as Json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,6 +9,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     kind: String,
     pub(crate) body: Json,
+    /// The body, as it came.
+    text: String,
 }
 
 pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
@@ -31,6 +33,7 @@ pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         kind: kind.unwrap_or_default(),
         body: serde_json::from_str(body).unwrap_or_default(),
+        text: body.to_owned(),
     }
 }
 
@@ -114,4 +117,32 @@ fn lists_come_in_pages() {
     assert_eq!(apps["items"].as_array().unwrap().len(), 2);
     assert_eq!(ask(&server, "GET", "/livez", "", "").status, 200);
     assert_eq!(ask(&server, "GET", "/readyz", "", "").body["ready"], true);
+}
+
+#[test]
+fn what_came_in_and_what_became_of_it_is_told_to_prometheus() {
+    let house = House::new();
+    let server = running(&house);
+    house.app("erp").execute_batch("INSERT INTO customers VALUES ('A', 'Ada'), ('B', 'Bob')").unwrap();
+    until_equal(&house, "customers");
+    server.ok(&["map", "pause", "customers", "--wait"]);
+    house.app("erp").execute("UPDATE customers SET name = 'Bea' WHERE no = 'B'", []).unwrap();
+    server.until(&["queue", "stats", "customers"], |stats| stats["records"] == 1);
+    let ledger = server.ok(&["map", "show", "customers"])["flows"][0]["ledger"].clone();
+    let counts = ["journaled", "applied", "queued", "difference"].map(|name| ledger[name].as_i64().unwrap());
+    assert_eq!(counts, [3, 2, 1, 0]);
+    let answer = ask(&server, "GET", "/metrics", "", "").text;
+    let flow = r#"{map="customers",source="erp",destination="crm"}"#;
+    for line in [
+        format!("tandem_changes_captured_total{flow} 3"),
+        format!("tandem_changes_applied_total{flow} 2"),
+        format!("tandem_queue_records{flow} 1"),
+        format!("tandem_conservation_difference{flow} 0"),
+        r#"tandem_map_state{map="customers",state="paused"} 1"#.to_owned(),
+        r#"tandem_map_state{map="customers",state="running"} 0"#.to_owned(),
+        r#"tandem_app_up{app="crm"} 1"#.to_owned(),
+    ] {
+        assert!(answer.lines().any(|known| known == line), "{line} is not in {answer}");
+    }
+    assert!(answer.ends_with("# EOF\n"), "{answer}");
 }

@@ -143,7 +143,7 @@ impl StreamActor {
             let before = |lane| record.lane(lane).map_or(Seq::ZERO, |lane| lane.cursor);
             settled.lanes.iter_mut().for_each(|lane| lane.cursor = before(lane.lane));
         }
-        *record = settled;
+        let before = std::mem::replace(record, settled);
         self.retired = marks.iter().map(|mark| mark.lane).filter(|lane| !record.knows(*lane)).collect();
         for lane in &record.lanes {
             if let Some(slot) = self.lanes.get_mut(&lane.lane) {
@@ -154,6 +154,7 @@ impl StreamActor {
                 });
             }
         }
+        self.note_settled(&before);
         Ok(())
     }
 

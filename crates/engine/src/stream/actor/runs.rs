@@ -7,6 +7,7 @@ use crate::retry::Retry;
 use crate::store::FlowId;
 use crate::stream::batch::{KeptRange, Member};
 use crate::stream::lane::{LaneEnd, LaneFault, LaneRun, Orders, RetryRun};
+use crate::stream::outcome::Tally;
 use crate::stream::plan::StreamPlan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -119,6 +120,7 @@ impl StreamActor {
             bucket: slot.bucket,
             desks,
             trial: std::mem::take(&mut slot.trial),
+            tally: Tally::default(),
             copying: slot.copying.clone(),
             position: slot.position.clone(),
             began: Duration::ZERO,

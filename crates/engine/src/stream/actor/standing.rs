@@ -2,17 +2,20 @@
 
 use super::{Lane, StreamActor};
 use crate::failpoint::Mistake;
+use crate::journal::Span;
 use crate::store::FlowId;
+use crate::store::StreamRecord;
 use crate::stream::batch::KeptRange;
-use crate::stream::plan::{ByClass, FlowPlan, FlowStatus, Place, StreamPlan, StreamStatus};
+use crate::stream::lane::Progress;
+use crate::stream::outcome::Outcomes;
+use crate::stream::plan::{ByClass, FlowPlan, FlowStatus, Opening, Place, StreamPlan, StreamStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::{LaneId, Seq};
 
-/// What became of a flow's changes in lanes that are no more.
+/// What became of a flow's changes in lanes that are no more, and what was found out when one was settled.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
-    applied: u64,
-    filtered: u64,
+    pub(super) outcomes: Outcomes,
     refused: ByClass,
 }
 
@@ -72,22 +75,56 @@ impl StreamActor {
 
     /// Takes what the runs have done into the record.
     pub(super) fn note_progress(&mut self) {
+        let progress = self.progress();
+        self.keep_progress(&progress);
+    }
+
+    fn progress(&self) -> BTreeMap<LaneId, Progress> {
+        self.lanes.iter().map(|(lane, slot)| (*lane, slot.progress.borrow().clone())).collect()
+    }
+
+    fn keep_progress(&mut self, progress: &BTreeMap<LaneId, Progress>) {
         for record in &mut self.parts.record.lanes {
-            if let Some(slot) = self.lanes.get(&record.lane) {
-                let progress = slot.progress.borrow();
+            if let Some(progress) = progress.get(&record.lane) {
                 record.cursor = record.cursor.max(progress.cursor);
                 record.marked = record.marked.max(progress.marked);
             }
         }
     }
 
+    /// Begins the books of a flow, if it has none and the journal counts it.
+    fn open_books(&mut self, flow: FlowId, cursor: Seq, outcomes: Outcomes) {
+        if self.openings.contains_key(&flow) {
+            return;
+        }
+        let counted = self
+            .parts
+            .journal
+            .with(|journal| Some((journal.turnover(flow)?, journal.queued(flow, cursor).ok()?)));
+        if let Some((turnover, queued)) = counted {
+            self.openings.insert(flow, Opening { queued: queued.records, turnover, outcomes });
+        }
+    }
+
+    /// Notes which changes were found to be past, or not to be, when the destination was asked.
+    pub(super) fn note_settled(&mut self, before: &StreamRecord) {
+        for flow in before.flows() {
+            let (was, is) = (before.cursor_of(flow), self.parts.record.cursor_of(flow));
+            let (Some(was), Some(is)) = (was, is) else { continue };
+            if was == is {
+                continue;
+            }
+            let between = Span { from: was.min(is), until: Some(was.max(is)) };
+            let counts = self.parts.journal.with(|journal| journal.count(flow, between)).unwrap_or_default();
+            let outcomes = &mut self.counted_before.entry(flow).or_default().outcomes;
+            *if was < is { &mut outcomes.found } else { &mut outcomes.undone } += counts.records;
+        }
+    }
+
     pub(super) fn keep_counts(&mut self, slot: &Lane) {
         let progress = slot.progress.borrow();
-        for (flow, n) in &progress.applied {
-            self.counted_before.entry(*flow).or_default().applied += n;
-        }
-        for (flow, n) in &progress.filtered {
-            self.counted_before.entry(*flow).or_default().filtered += n;
+        for (flow, outcomes) in &progress.outcomes {
+            self.counted_before.entry(*flow).or_default().outcomes.add_all(outcomes);
         }
         for (flow, n) in &progress.refused {
             self.counted_before.entry(*flow).or_default().refused.add_all(n);
@@ -95,28 +132,32 @@ impl StreamActor {
     }
 
     pub(super) fn publish(&mut self, plan: &StreamPlan) {
-        self.note_progress();
+        // Cursors and what was counted up to them are of one moment.
+        let progress = self.progress();
+        self.keep_progress(&progress);
         let live = self.parts.record.live();
         let mut flows = BTreeMap::new();
         for (flow, wanted) in &plan.flows {
             let lane = self.parts.record.lane_of(*flow).map(|lane| lane.lane);
-            let slot = lane.and_then(|lane| self.lanes.get(&lane));
             let before = self.counted_before.get(flow).cloned().unwrap_or_default();
-            let Counted { mut applied, mut filtered, mut refused } = before;
-            for slot in self.lanes.values() {
-                let progress = slot.progress.borrow();
-                applied += progress.applied.get(flow).copied().unwrap_or_default();
-                filtered += progress.filtered.get(flow).copied().unwrap_or_default();
+            let Counted { mut outcomes, mut refused } = before;
+            for progress in progress.values() {
+                progress.outcomes.get(flow).into_iter().for_each(|more| outcomes.add_all(more));
                 progress.refused.get(flow).into_iter().for_each(|more| refused.add_all(more));
             }
             if wanted.retry.is_some()
-                && let Some(slot) = slot
+                && let Some(progress) = lane.and_then(|lane| progress.get(&lane))
             {
-                let progress = slot.progress.borrow();
-                applied += progress.applied.values().sum::<u64>();
-                filtered += progress.filtered.values().sum::<u64>();
                 progress.refused.values().for_each(|more| refused.add_all(more));
             }
+            let cursor = self.cursor_of(plan, *flow).unwrap_or_default();
+            if wanted.until.is_none()
+                && wanted.retry.is_none()
+                && self.parts.record.cursor_of(*flow).is_some()
+            {
+                self.open_books(*flow, cursor, outcomes);
+            }
+            let slot = lane.and_then(|lane| self.lanes.get(&lane));
             flows.insert(
                 *flow,
                 FlowStatus {
@@ -126,10 +167,10 @@ impl StreamActor {
                         Some(lane) if lane == live => Place::Live,
                         Some(_) => Place::CatchingUp,
                     },
-                    cursor: self.cursor_of(plan, *flow).unwrap_or_default(),
+                    cursor,
                     reach: self.reach_of(plan, *flow),
-                    applied,
-                    filtered,
+                    outcomes,
+                    opening: self.openings.get(flow).copied(),
                     refused,
                     attempts: self.attempts.get(flow).cloned().unwrap_or_default(),
                     stalled: slot
