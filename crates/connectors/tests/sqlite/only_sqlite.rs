@@ -376,6 +376,7 @@ async fn check_names_what_stands_in_the_way_and_what_mends_it() {
         "trigger t",
     ];
     assert_eq!(found, expected);
+    assert!(findings.iter().all(|finding| finding.fix.is_some()), "each says what mends it: {findings:?}");
     let key = findings.iter().find(|finding| finding.code == "key_not_unique").unwrap();
     app.user().execute_batch(key.fix.as_deref().unwrap()).unwrap();
     let after = app.connector().check(&needs).await.unwrap();

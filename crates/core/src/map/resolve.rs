@@ -154,11 +154,10 @@ pub fn resolve(
     let mut findings = Vec::new();
     let place = |side: &Side| format!("map {}: {} {}", map.name, side.app, side.table);
     if source.key.is_empty() || source.key.len() != destination.key.len() {
-        findings.push(Finding::error(
-            "key_mismatch",
-            format!("map {}", map.name),
-            "the integration key must have the same number of columns on both sides, and at least one",
-        ));
+        let message =
+            "the integration key must have the same number of columns on both sides, and at least one";
+        let finding = Finding::error("key_mismatch", format!("map {}", map.name), message);
+        findings.push(finding.fix("name the same columns on both sides, in the same order"));
         return Err(findings);
     }
     let to_right = source == &map.left;
@@ -242,14 +241,17 @@ pub fn resolve(
     for column in &destination_schema.columns {
         let written = columns.iter().any(|written| written.to == column.name);
         if !written && !column.nullable && !column.has_default && !column.generated {
-            findings.push(Finding::error(
-                "column_required",
-                place(destination),
-                format!(
-                    "column {} must not be null, has no default, and the map does not write it",
-                    column.name
-                ),
-            ));
+            findings.push(
+                Finding::error(
+                    "column_required",
+                    place(destination),
+                    format!(
+                        "column {} must not be null, has no default, and the map does not write it",
+                        column.name
+                    ),
+                )
+                .fix("map the column, give it a constant, or give it a default in the app"),
+            );
         }
     }
     if findings.iter().any(|finding| finding.severity == crate::Severity::Error) {

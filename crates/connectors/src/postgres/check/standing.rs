@@ -49,10 +49,9 @@ impl Check<'_> {
                 format!("our slot {name} is there, and its publication is not: nothing is captured");
             self.add(Finding::warning("publication_missing", &place, message).fix(again));
         }
-        if !exists && publishes.is_some() {
-            let message = format!(
-                "our publication {name} is there, and its slot is not: what was changed since is unknown"
-            );
+        // A publication alone may have been made for us by who may, before anything is captured.
+        if !exists && self.had_slot().await? {
+            let message = format!("our slot {name} is gone: what was changed since is unknown");
             self.add(Finding::warning("slot_missing", &place, message).fix(again));
         }
         let narrowed: Option<String> = row.get(5);
@@ -78,6 +77,20 @@ impl Check<'_> {
             self.add(Finding::warning("slot_wal_limit", &place, message).fix(fix));
         }
         Ok(())
+    }
+
+    /// Whether it is noted that we have made a slot.
+    async fn had_slot(&self) -> Result<bool, Fault> {
+        let failed = |error: tokio_postgres::Error| fault("check", &error);
+        let sql =
+            "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = 'tandem' AND c.relname = 'owner'
+                AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
+        if self.client.query_opt(sql, &[]).await.map_err(failed)?.is_none() {
+            return Ok(false);
+        }
+        let sql = "SELECT 1 FROM tandem.owner WHERE slot = $1 AND slot_birth IS NOT NULL";
+        Ok(self.client.query_opt(sql, &[&self.slot]).await.map_err(failed)?.is_some())
     }
 
     /// Whether records of a table are hidden from our role.
