@@ -391,9 +391,7 @@ impl Attempt<'_> {
                 continue;
             }
             if !single {
-                shape
-                    .resolved(self.conn, &write.op)
-                    .and_then(|op| write::do_write(self.conn, shape, &op, place, Some(&mut order.asides)))
+                write::look_up_and_write(self.conn, shape, &write.op, place, Some(&mut order.asides))
                     .map_err(|fault| Stop { fault, write: Some(place) })?;
                 continue;
             }
@@ -416,10 +414,7 @@ impl Attempt<'_> {
         let run = |sql: &str| self.conn.execute_batch(sql).map_err(|error| stop(during("apply part")(error)));
         run("SAVEPOINT one")?;
         let asides = order.asides.clone();
-        let done = shape
-            .resolved(self.conn, op)
-            .and_then(|op| write::do_write(self.conn, shape, &op, place, Some(&mut order.asides)));
-        match done {
+        match write::look_up_and_write(self.conn, shape, op, place, Some(&mut order.asides)) {
             Ok(()) => {
                 run("RELEASE one")?;
                 Ok(None)
@@ -448,12 +443,10 @@ impl Attempt<'_> {
         for table in tables {
             let shape = shape_of(&table.target);
             for values in table.upserts {
-                let op = WriteOp::Upsert(values);
-                write::do_write(self.conn, shape, &*shape.resolved(self.conn, &op)?, 0, None)?;
+                write::look_up_and_write(self.conn, shape, &WriteOp::Upsert(values), 0, None)?;
             }
             for (key, values) in table.patches {
-                let op = WriteOp::Patch { key, values };
-                write::do_write(self.conn, shape, &*shape.resolved(self.conn, &op)?, 0, None)?;
+                write::look_up_and_write(self.conn, shape, &WriteOp::Patch { key, values }, 0, None)?;
             }
         }
         Ok(())

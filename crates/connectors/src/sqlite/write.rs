@@ -107,6 +107,17 @@ impl Shape {
     }
 }
 
+/// Does a write, with what it looks up. See [`do_write`].
+pub(super) fn look_up_and_write(
+    conn: &Connection,
+    shape: &Shape,
+    op: &WriteOp,
+    place: usize,
+    asides: Option<&mut Vec<Aside>>,
+) -> Result<(), Fault> {
+    do_write(conn, shape, &*shape.resolved(conn, op)?, place, asides)
+}
+
 /// Does a write that says all its values. With `asides`, clashing records are moved aside; without, a clash is a fault.
 pub(super) fn do_write(
     conn: &Connection,

@@ -310,7 +310,7 @@ async fn what_stands_of_ours_and_no_longer_fits_is_found() {
         app.run("CHECKPOINT").await;
     }
     assert!(codes().await.contains(&"slot_lost".to_owned()));
-    app.run(&fix("slot_wal_limit").await.split("; ").next().unwrap()).await;
+    app.run(fix("slot_wal_limit").await.split("; ").next().unwrap()).await;
     app.run("SELECT pg_reload_conf()").await;
     app.until(limited, false).await;
     assert!(!codes().await.contains(&"slot_wal_limit".to_owned()));
