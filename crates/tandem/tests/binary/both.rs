@@ -2,6 +2,7 @@
 //! triggers change what we write, an engine that is killed in the middle.
 
 use crate::house::{House, PATIENCE, Server};
+use crate::slow::slow_log;
 use crate::twins::{Twins, asked};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -358,43 +359,53 @@ fn unique_values_that_two_records_swap_go_both_ways() {
 #[test]
 fn traffic_on_both_sides_ends_equal_however_often_the_engine_is_killed() {
     let twins = twins("conflict = \"latest_wins\"");
+    let made = traffic(&twins, |_| {});
+    for (journaled, made, _) in made {
+        // Barriers have a Seq, too.
+        assert!(journaled >= made && journaled <= made + 50, "{journaled} journaled of {made} made: echoes?");
+    }
+}
+
+/// The same where one side hears of the other long after, and that one's trigger changes what we write.
+#[test]
+fn traffic_ends_equal_where_one_side_hears_late_and_the_other_has_a_trigger() {
+    let twins = twins("");
+    crm(
+        &twins,
+        "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN NEW.name := upper(NEW.name); RETURN NEW; END';
+         CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION shout()",
+    );
+    let delay = Duration::from_millis(asked("TANDEM_DELAY_MILLISECONDS", 1_500));
+    let port = twins.server.port();
+    let slow = slow_log(port, delay);
+    twins.house.edit(&format!(":{port}/crm"), &format!(":{slow}/crm"));
+    let made = traffic(&twins, |twins| {
+        // What the trigger has made of ours came back.
+        let quiet = "SELECT count(*) FROM accounts WHERE name <> upper(name)";
+        assert_eq!((twins.number("erp", quiet), twins.number("crm", quiet)), (0, 0));
+    });
+    let [(left, by_left, _), (right, by_right, written)] = made;
+    // Of what we wrote on the right each may have come back once, as the trigger made it; on the left there is none.
+    assert!(left >= by_left && left <= by_left + 50, "{left} journaled of {by_left} made: echoes?");
+    assert!(
+        right >= by_right && right <= by_right + written + 50,
+        "{right} journaled of {by_right} and {written}"
+    );
+}
+
+/// People write into both sides for some time while the engine is killed, one of ten times into the same records. Returns
+/// for each side how many changes are in the journal, how many people have made, and how many the left side's flow has.
+fn traffic(twins: &Twins, also: impl Fn(&Twins)) -> [(u64, u64, u64); 2] {
     let mut running = Some(twins.run());
     let seconds = asked("TANDEM_TWO_WAY_SECONDS", 12);
     let (over, changes) = (AtomicBool::new(false), [AtomicU64::new(0), AtomicU64::new(0)]);
     std::thread::scope(|scope| {
         for (side, app) in ["erp", "crm"].into_iter().enumerate() {
-            let (twins, over, changes) = (&twins, &over, &changes[side]);
+            let (over, changes) = (&over, &changes[side]);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(async {
-                    let client = twins.server.connect(app).await;
-                    let mut random = 17 + side as u64;
-                    let mut below = |n: u64| {
-                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                        (random >> 33) % n
-                    };
-                    while !over.load(Ordering::Relaxed) {
-                        // One of ten is a record that both sides want.
-                        let id = match below(10) {
-                            0 => below(10),
-                            _ => 1_000 * (side as u64 + 1) + below(200),
-                        };
-                        let statement = match below(8) {
-                            0 => format!("DELETE FROM accounts WHERE id = {id}"),
-                            _ => format!(
-                                "INSERT INTO accounts VALUES ({id}, '{app}', {0}, now()) ON CONFLICT (id) DO UPDATE
-                                 SET name = excluded.name, cents = excluded.cents, at = excluded.at",
-                                below(1_000_000)
-                            ),
-                        };
-                        // A moment may come in which our own write holds the record.
-                        match client.execute(&statement, &[]).await {
-                            Ok(rows) => changes.fetch_add(rows, Ordering::Relaxed),
-                            Err(error) => panic!("{app}: {error}"),
-                        };
-                        tokio::time::sleep(Duration::from_millis(4)).await;
-                    }
-                });
+                runtime.block_on(write(twins, (side, app), over, changes));
             });
         }
         let end = Instant::now() + Duration::from_secs(seconds);
@@ -409,16 +420,54 @@ fn traffic_on_both_sides_ends_equal_however_often_the_engine_is_killed() {
         over.store(true, Ordering::Relaxed);
     });
     let tandem = running.unwrap();
-    twins.until_equal(&tandem, PATIENCE);
-    std::thread::sleep(Duration::from_secs(1));
-    twins.until_equal(&tandem, Duration::ZERO);
+    let patience = PATIENCE + Duration::from_millis(3 * asked("TANDEM_DELAY_MILLISECONDS", 1_500));
+    twins.until_equal(&tandem, patience);
+    // What is still on its way comes within the delay, and changes nothing any more once all of it has.
+    let queued = |map: &serde_json::Value| {
+        map["flows"].as_array().unwrap().iter().any(|flow| flow["queue"]["records"] != 0)
+    };
+    std::thread::sleep(patience - PATIENCE + Duration::from_secs(1));
+    tandem.until(&["map", "show", "accounts"], |map| !queued(map));
+    twins.until_equal(&tandem, patience);
+    also(twins);
     let found = tandem.ok(&["map", "show", "accounts"])["conflicts"].as_u64().unwrap();
     assert!(found > 0, "somebody must have met");
     twins.no_error(&tandem);
     let flows = tandem.ok(&["map", "show", "accounts"])["flows"].clone();
-    for (flow, made) in flows.as_array().unwrap().iter().zip(&changes) {
-        // Barriers have a Seq, too.
-        let (journaled, made) = (flow["queue"]["head_seq"].as_u64().unwrap(), made.load(Ordering::Relaxed));
-        assert!(journaled >= made && journaled <= made + 50, "{journaled} journaled of {made} made: echoes?");
+    let head = |app: &str| {
+        let flow = flows.as_array().unwrap().iter().find(|flow| flow["source"] == app).unwrap();
+        flow["queue"]["head_seq"].as_u64().unwrap()
+    };
+    let made = changes.each_ref().map(|made| made.load(Ordering::Relaxed));
+    [(head("erp"), made[0], head("erp")), (head("crm"), made[1], head("erp"))]
+}
+
+async fn write(twins: &Twins, (side, app): (usize, &str), over: &AtomicBool, changes: &AtomicU64) {
+    let client = twins.server.connect(app).await;
+    let mut random = 17 + side as u64;
+    let mut below = |n: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % n
+    };
+    while !over.load(Ordering::Relaxed) {
+        // One of ten is a record that both sides want.
+        let id = match below(10) {
+            0 => below(10),
+            _ => 1_000 * (side as u64 + 1) + below(200),
+        };
+        let statement = match below(8) {
+            0 => format!("DELETE FROM accounts WHERE id = {id}"),
+            _ => format!(
+                "INSERT INTO accounts VALUES ({id}, '{app}', {0}, now()) ON CONFLICT (id) DO UPDATE
+                 SET name = excluded.name, cents = excluded.cents, at = excluded.at",
+                below(1_000_000)
+            ),
+        };
+        // A moment may come in which our own write holds the record.
+        match client.execute(&statement, &[]).await {
+            Ok(rows) => changes.fetch_add(rows, Ordering::Relaxed),
+            Err(error) => panic!("{app}: {error}"),
+        };
+        tokio::time::sleep(Duration::from_millis(4)).await;
     }
 }

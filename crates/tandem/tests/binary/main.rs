@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod both;
+mod both_histories;
 mod bypass;
 mod copying;
 mod crowded;
@@ -26,9 +27,11 @@ mod postgres;
 mod rights;
 mod rules;
 mod seeds;
+mod slow;
 mod stalled;
 mod story;
 mod twins;
 mod usage;
 mod verify;
+mod whole_schema;
 mod windows;
