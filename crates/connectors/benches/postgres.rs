@@ -68,6 +68,7 @@ async fn apply(server: &PostgresServer, plan: Plan, batch: u64) {
         columns: columns.iter().map(|column| Arc::from(*column)).collect(),
         key: vec![0],
         rank: 0,
+        lookups: vec![],
     });
     let note = Value::from("x".repeat(100).as_str());
     let row = |id: u64, seq: u64| {

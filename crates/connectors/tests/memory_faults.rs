@@ -50,6 +50,7 @@ fn write(seq: u64, op: WriteOp) -> Write {
         columns: vec!["id".into(), "v".into()],
         key: vec![0],
         rank: 0,
+        lookups: vec![],
     };
     Write { seq: Seq(seq), transaction: Seq(seq), target: Arc::new(target), op }
 }

@@ -40,4 +40,4 @@ pub use row::{Cell, Row};
 pub use schema::{ColumnSchema, ForeignKey, Relation, RelationColumn, TableSchema, UniqueKey};
 pub use share::{Fullness, Share};
 pub use value::{Kind, Value};
-pub use write::{Target, Write, WriteOp};
+pub use write::{Lookup, Target, Write, WriteOp};

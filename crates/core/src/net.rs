@@ -116,6 +116,7 @@ mod tests {
             columns: vec!["id".into(), "a".into(), "b".into()],
             key: vec![0],
             rank: 0,
+            lookups: vec![],
         })
     }
 

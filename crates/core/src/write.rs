@@ -1,6 +1,7 @@
 //! What is to happen at the destination: writes, as a map projects them from changes.
 
-use crate::{IntegrationKey, MapName, Seq, TableName, Value};
+use crate::{Fault, FaultClass, IntegrationKey, MapName, Seq, TableName, Value};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The table that a flow writes to, and the columns of it that the flow writes.
@@ -16,6 +17,50 @@ pub struct Target {
     pub key: Vec<usize>,
     /// Parents before children: deletes go in falling, other writes in rising order when a batch is grouped.
     pub rank: u32,
+    /// Columns whose values are looked up as they are written, by their places. None is part of the key.
+    pub lookups: Vec<(usize, Lookup)>,
+}
+
+/// A value that only the destination knows: a write brings the key of a record of another table, and what is written is
+/// a column of that record.
+///
+/// It is looked up in the destination transaction that writes it, so a record that the same transaction makes is found.
+/// Null is written as null. A key that no record has, or whose record has null there, is refused with
+/// [`Lookup::missing`]: what it refers to may be on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lookup {
+    /// The map that writes the other table.
+    pub map: MapName,
+    /// The other table, at the destination.
+    pub table: TableName,
+    /// The column of it that is compared with the value of the write: its integration key.
+    pub key: Arc<str>,
+    /// The column of it that is written.
+    pub column: Arc<str>,
+}
+
+impl Target {
+    /// How the column at a place is looked up, if it is.
+    pub fn lookup(&self, place: usize) -> Option<&Lookup> {
+        self.lookups.iter().find(|(at, _)| *at == place).map(|(_, lookup)| lookup)
+    }
+}
+
+impl Lookup {
+    /// The refusal of a write whose record is not there. `place`: the column of the target that wanted it.
+    pub fn missing(&self, target: &Target, place: usize) -> Fault {
+        let column = target.columns.get(place).map_or("", |column| column);
+        let Lookup { map, table, .. } = self;
+        let message =
+            format!("column {column} refers to a record that {table} does not have; map {map} brings those");
+        Fault::new(FaultClass::Reference, "look up a value", message)
+            .code("lookup_missing")
+            .table(target.table.to_string())
+            .fix(format!(
+                "let map {map} bring the record ('tandem error list {map}' tells if it was refused), or correct the \
+                 reference in the source; then try this one again"
+            ))
+    }
 }
 
 /// One write of one record.

@@ -20,11 +20,9 @@ pub(crate) fn reconcile_maps(
     for map in &declared {
         for side in [&map.left, &map.right] {
             if !world.apps.contains_key(&side.app) {
-                findings.push(Finding::error(
-                    "app_unknown",
-                    format!("map {}", map.name),
-                    format!("there is no app {}", side.app),
-                ));
+                let message = format!("there is no app {}", side.app);
+                let finding = Finding::error("app_unknown", format!("map {}", map.name), message);
+                findings.push(finding.fix("declare it in the config under [apps], or name another one"));
             }
         }
         findings.extend(shared_table(map, &declared));

@@ -3,6 +3,7 @@
 mod errors;
 mod force;
 mod logs;
+mod lookups;
 mod queue;
 mod trying;
 mod verify;
@@ -10,6 +11,7 @@ mod windows;
 
 pub use errors::{ErrorInFull, ErrorPage};
 pub use logs::ActivityQuery;
+pub use lookups::Found;
 pub use queue::{QueueFilter, QueueQuery, RecordInFull};
 pub use verify::{
     DIFFERENCES_MAX, Difference, DifferenceKind, Verification, VerifyCounts, VerifyRequest, VerifyStage,
@@ -38,7 +40,7 @@ use std::time::Duration;
 use tandem_core::connect::{CaptureNeed, Connector, Needs, WriteNeed};
 use tandem_core::lifecycle::{Action, Phase};
 use tandem_core::limits::Limits;
-use tandem_core::map::{Direction, FlowSpec, Side, TableMap, resolve};
+use tandem_core::map::{Direction, FlowSpec, LookedUp, Side, TableMap, resolve};
 use tandem_core::rules::Rule;
 use tandem_core::{
     AppName, Dependents, Epoch, Fault, FaultClass, Finding, JournalId, MapName, Severity, StreamName,
@@ -475,8 +477,15 @@ pub(crate) async fn check_maps(
                 }
             }
             let [source_schema, destination_schema] = schemas.as_slice() else { continue };
+            let to_right = source == &map.left;
             checked.findings.extend(undeclared_parents(all, map, destination, destination_schema));
-            match resolve(map, (source, source_schema), (destination, destination_schema), rank) {
+            let parents = match to_right {
+                true => lookups::of(apps, all, map, &mut checked).await,
+                false => Vec::new(),
+            };
+            let parents: Vec<LookedUp<'_>> =
+                parents.iter().map(|(map, left, right)| LookedUp { map, left, right }).collect();
+            match resolve(map, (source, source_schema), (destination, destination_schema), rank, &parents) {
                 Err(findings) => checked.findings.extend(findings),
                 Ok((spec, warnings)) => {
                     checked.findings.extend(warnings);

@@ -20,8 +20,8 @@ mod view;
 
 pub use engine::{
     ActivityFrom, ActivityQuery, DIFFERENCES_MAX, Difference, DifferenceKind, Engine, ErrorInFull, ErrorPage,
-    QueueFilter, QueueQuery, RecordInFull, Setup, StartError, Verification, VerifyCounts, VerifyRequest,
-    VerifyStage, check,
+    Found, QueueFilter, QueueQuery, RecordInFull, Setup, StartError, Verification, VerifyCounts,
+    VerifyRequest, VerifyStage, check,
 };
 pub use failpoint::{FailPoint, Mistake};
 pub use request::{

@@ -30,6 +30,9 @@ pub struct Request {
     pub window: Option<WindowAsked>,
     /// `stop`: do not wait for apps that do not answer; say what is left behind in them.
     pub force: bool,
+    /// `run` with an initial sync: only of those maps that are declared with one. A map whose initial sync has failed is
+    /// copied again, however it is declared.
+    pub as_declared: bool,
 }
 
 /// When a pause is planned to end.
@@ -64,6 +67,7 @@ impl Request {
             with_parents: false,
             window: None,
             force: false,
+            as_declared: false,
         }
     }
 }

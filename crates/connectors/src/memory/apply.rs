@@ -271,7 +271,9 @@ fn copy(world: &mut World, work: &mut Work, writes: &[Write], load: bool) -> Res
         let WriteOp::Upsert(values) = &write.op else {
             return Err(protocol("only upserts can be copied"));
         };
-        match standing(store, &write.target, values)? {
+        let values = &resolved(store, &write.target, &values.iter().cloned().map(Some).collect::<Vec<_>>())?;
+        let values: Vec<Value> = values.iter().flatten().cloned().collect();
+        match standing(store, &write.target, &values)? {
             None => copied.inserted += 1,
             Some(_) if load => {
                 let message = format!("a record of {} is there already", write.target.table);
@@ -335,6 +337,7 @@ fn do_write(store: &mut Store, work: &mut Work, target: &Target, op: &WriteOp) -
             None => return Err(refused("record_missing", "the record whose key changes is not there")),
         },
     };
+    let values = resolved(store, target, &values)?;
     let key = key_of(target, &values);
     if !matches!(op, WriteOp::Patch { .. })
         && found.is_none()
@@ -355,6 +358,24 @@ fn do_write(store: &mut Store, work: &mut Work, target: &Target, op: &WriteOp) -
         Some(id) => store.update(work, &target.table, id, row),
         None => store.insert(work, &target.table, row),
     }
+}
+
+/// The values of a write with those that are looked up.
+fn resolved(store: &Store, target: &Target, values: &[Option<Value>]) -> Result<Vec<Option<Value>>, Fault> {
+    let mut values = values.to_vec();
+    for (place, lookup) in &target.lookups {
+        let Some(Some(value)) = values.get_mut(*place) else { continue };
+        if value.is_null() {
+            continue;
+        }
+        let table = store.table(&lookup.table)?;
+        let missing = || lookup.missing(target, *place);
+        let (key, column) = table.place(&lookup.key).zip(table.place(&lookup.column)).ok_or_else(missing)?;
+        let row = table.find(&[key], std::slice::from_ref(value)).first().and_then(|id| table.rows.get(id));
+        let found = row.and_then(|row| row.get(column)).filter(|found| !found.is_null());
+        *value = found.cloned().ok_or_else(missing)?;
+    }
+    Ok(values)
 }
 
 fn key_of(target: &Target, values: &[Option<Value>]) -> Vec<Value> {

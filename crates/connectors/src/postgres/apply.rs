@@ -10,6 +10,7 @@ use super::connect::Endpoint;
 use super::error::fault;
 use super::exact::{Command, Exact, row_missing};
 use super::fast::{Bulk, bulks, patched};
+use super::lookup::{self, PreparedLookup};
 use super::names::shown;
 use super::pipeline::{Failed, Pipeline};
 use super::statements::{Form, PreparedTarget};
@@ -181,7 +182,10 @@ impl PostgresApply {
         let target = part.writes.first().and_then(|write| self.targets.get_mut(&write.target));
         let copied = match target {
             None => Copied::default(),
-            Some(target) if part.plan == Plan::Load => load::load(&self.client, target, part.writes).await?,
+            // COPY takes values as they are.
+            Some(target) if part.plan == Plan::Load && !target.looks_up() => {
+                load::load(&self.client, target, part.writes).await?
+            }
             Some(target) => load::copy(&self.client, target, part.writes).await?,
         };
         if part.commit.is_some() {
@@ -205,19 +209,22 @@ impl PostgresApply {
                 self.targets.clear();
                 return Box::pin(self.bind(writes)).await;
             }
-            let bound = schema::destination(&self.client, &write.target.table)
-                .await
-                .and_then(|destination| PreparedTarget::bind(&write.target, destination))
-                .and_then(|prepared| {
-                    if fast::has_unique_key(&prepared) {
-                        return Ok(prepared);
-                    }
-                    Err(no_unique_key(&write.target, &prepared))
-                });
+            let bound = self.prepared(&write.target).await;
             let bound = bound.map_err(|fault| Halt::at(fault, Some(place)))?;
             self.targets.insert(write.target.clone(), bound);
         }
         Ok(())
+    }
+
+    async fn prepared(&self, target: &Target) -> Result<PreparedTarget, Fault> {
+        let destination = schema::destination(&self.client, &target.table).await?;
+        let mut lookups = Vec::with_capacity(target.lookups.len());
+        for (place, lookup) in &target.lookups {
+            let table = schema::destination(&self.client, &lookup.table).await?;
+            lookups.push(PreparedLookup::bind(*place, lookup, &table)?);
+        }
+        let prepared = PreparedTarget::bind(target, destination, lookups)?;
+        if fast::has_unique_key(&prepared) { Ok(prepared) } else { Err(no_unique_key(target, &prepared)) }
     }
 
     async fn run_fast(&mut self, part: &Part<'_>, bulks: Vec<Bulk>) -> Result<Applied, Halt> {
@@ -386,7 +393,8 @@ fn halt_of(failed: Failed, compared: Option<usize>, commit: Option<usize>, table
             .code("watermark_moved")
             .into();
     }
-    let mut fault = fault("apply", &failed.error);
+    let looked_up = table.and_then(|target| lookup::refused(target, &failed.error));
+    let mut fault = looked_up.unwrap_or_else(|| fault("apply", &failed.error));
     if fault.table.is_none() {
         fault.table = table.map(|target| shown(&target.table));
     }

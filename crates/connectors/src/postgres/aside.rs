@@ -35,7 +35,9 @@ pub(super) fn aside(
     // record is found.
     let movable = index.columns.iter().filter_map(|name| {
         let place = prepared.columns.iter().position(|column| column.name == *name)?;
-        (!target.key.contains(&place)).then_some((place, prepared.columns.get(place)?))
+        // Of a value that is looked up it is not known which it is.
+        (!target.key.contains(&place) && target.lookup(place).is_none())
+            .then_some((place, prepared.columns.get(place)?))
     });
     let (place, column) = movable.max_by_key(|(_, column)| column.nullable)?;
     let spare = spare(column)?;

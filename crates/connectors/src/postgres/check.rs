@@ -3,6 +3,8 @@
 //! A finding's SQL can be pasted as it is: names are quoted, the role is the one of the app's URL. What only a
 //! superuser or the table's owner can do is said with the statement that they would run.
 
+mod standing;
+
 use super::connect::Endpoint;
 use super::error::fault;
 use super::names::{quoted, quoted_table, shown};
@@ -28,7 +30,14 @@ pub(super) async fn check(endpoint: &Endpoint, slot: &str, needs: &Needs) -> Res
     for need in &needs.written {
         check.written(need).await?;
     }
-    Ok(check.findings)
+    // What is captured and written is looked at twice.
+    let mut findings: Vec<Finding> = Vec::with_capacity(check.findings.len());
+    for finding in check.findings {
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    Ok(findings)
 }
 
 struct Check<'a> {
@@ -64,7 +73,8 @@ impl Check<'_> {
         let (version, place): (i32, String) = (row.get(0), self.place.clone());
         if version < VERSION_MIN {
             let message = format!("PostgreSQL {version} is older than {VERSION_MIN}, the oldest that works");
-            self.add(Finding::error("server_version", &place, message));
+            let fix = format!("upgrade the server to PostgreSQL {VERSION_MIN} or later");
+            self.add(Finding::error("server_version", &place, message).fix(fix));
         }
         if row.get(1) {
             let message = "this server is a standby: it can neither be written nor captured";
@@ -75,7 +85,8 @@ impl Check<'_> {
         if row.get(2) {
             let message =
                 "the database has no encoding (SQL_ASCII): text that is not UTF-8 stops the capture";
-            self.add(Finding::warning("encoding", &place, message));
+            let fix = "move the data into a database made with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;";
+            self.add(Finding::warning("encoding", &place, message).fix(fix));
         }
         let (create, has_schema, may_use): (bool, bool, bool) = (row.get(3), row.get(4), row.get(5));
         let grant = format!("GRANT CREATE ON DATABASE {} TO {};", quoted(self.database()), self.user);
@@ -89,7 +100,11 @@ impl Check<'_> {
             let fix = format!("GRANT USAGE, CREATE ON SCHEMA tandem TO {};", self.user);
             self.add(Finding::error("schema_right", &place, message).fix(fix));
         }
-        if needs.captured.is_empty() { Ok(()) } else { self.replication().await }
+        if needs.captured.is_empty() {
+            return Ok(());
+        }
+        self.replication().await?;
+        self.standing().await
     }
 
     fn database(&self) -> &str {
@@ -149,7 +164,8 @@ impl Check<'_> {
         let described = schema::describe(self.client, table).await?;
         let (Some((oid, class)), Some(schema)) = (found, described) else {
             let message = format!("there is no table {}", shown(table));
-            self.add(Finding::error("table_missing", shown(table), message));
+            let fix = "correct the name in the config: schema and case count";
+            self.add(Finding::error("table_missing", shown(table), message).fix(fix));
             return Ok(None);
         };
         let kind = match class.get::<_, String>(1).as_str() {
@@ -159,7 +175,8 @@ impl Check<'_> {
             _ => "a view",
         };
         let message = format!("{} is {kind}: only tables can be kept in step", shown(table));
-        self.add(Finding::error("table_kind", shown(table), message));
+        let fix = "name the table in the config that it is made of";
+        self.add(Finding::error("table_kind", shown(table), message).fix(fix));
         Ok(None)
     }
 
@@ -167,7 +184,9 @@ impl Check<'_> {
         let missing: Vec<_> = columns.iter().filter(|column| schema.column(column).is_none()).collect();
         for column in &missing {
             let message = format!("{} has no column {column}", shown(table));
-            self.add(Finding::error("column_missing", format!("{}.{column}", shown(table)), message));
+            let known: Vec<&str> = schema.columns.iter().map(|column| &*column.name).take(40).collect();
+            let finding = Finding::error("column_missing", format!("{}.{column}", shown(table)), message);
+            self.add(finding.fix(format!("its columns are: {}", known.join(", "))));
         }
         !missing.is_empty()
     }
@@ -237,7 +256,7 @@ impl Check<'_> {
             let fix = format!("GRANT UPDATE ON {name} TO {};", self.user);
             self.add(Finding::warning("lock_right", &place, message).fix(fix));
         }
-        Ok(())
+        self.row_security(oid, &place).await
     }
 
     /// The statement that makes old rows name the wanted columns.
@@ -271,7 +290,7 @@ impl Check<'_> {
                 let message = format!("{place} computes {} itself: it cannot be written", column.name);
                 let place = format!("{place}.{}", column.name);
                 self.add(
-                    Finding::error("generated_column", place, message).fix("leave the column out of the map"),
+                    Finding::error("column_generated", place, message).fix("leave the column out of the map"),
                 );
             }
         }
@@ -295,6 +314,15 @@ impl Check<'_> {
             self.add(Finding::error("key_not_unique", &place, message).fix(fix));
         }
         self.side_effects(oid, &place).await?;
+        let sql =
+            "SELECT has_schema_privilege(relnamespace, 'USAGE') FROM pg_catalog.pg_class WHERE oid = $1";
+        let row = self.client.query_one(sql, &[&oid]).await.map_err(|error| fault("check", &error))?;
+        if !row.get::<_, bool>(0) {
+            let schema = quoted(super::names::schema_of(&need.table));
+            let message = format!("we may not use the schema {schema}, which {place} is in");
+            let fix = format!("GRANT USAGE ON SCHEMA {schema} TO {};", self.user);
+            self.add(Finding::error("schema_usage", &place, message).fix(fix));
+        }
         let sql = "SELECT has_table_privilege($1::oid, p) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p";
         let rows = self.client.query(sql, &[&oid]).await.map_err(|error| fault("check", &error))?;
         let lacking: Vec<_> = ["SELECT", "INSERT", "UPDATE", "DELETE"]
@@ -306,7 +334,8 @@ impl Check<'_> {
         if !lacking.is_empty() {
             self.add(self.lacks(&need.table, "write", &lacking.join(", ")));
         }
-        Ok(())
+        self.sequences(oid, &place, &need.columns).await?;
+        self.row_security(oid, &place).await
     }
 
     /// What else the database does when a table is written: a warning, since only its owner knows whether it is meant.

@@ -8,6 +8,7 @@
 use super::apply::Halt;
 use super::aside::{Aside, aside, key_of, said_again};
 use super::error::fault;
+use super::lookup;
 use super::names::{quoted, quoted_table, schema_of, shown};
 use super::pipeline::{Failed, Pipeline};
 use super::statements::PreparedTarget;
@@ -384,10 +385,11 @@ impl Exact<'_> {
             let (schema, table) = (part(error.schema())?, part(error.table())?);
             Some(Constraint { schema, table, name: part(error.constraint())? })
         });
-        let mut fault = fault("write a record", &failed.error);
+        let target = write.and_then(|write| self.writes.get(write)).map(|write| &write.target);
+        let looked_up = target.and_then(|target| lookup::refused(target, &failed.error));
+        let mut fault = looked_up.unwrap_or_else(|| fault("write a record", &failed.error));
         if fault.table.is_none() {
-            fault.table =
-                write.and_then(|write| self.writes.get(write)).map(|write| shown(&write.target.table));
+            fault.table = target.map(|target| shown(&target.table));
         }
         let written = write.and_then(|write| self.writes.get(write)).map(|write| &*write.target);
         if failed.error.as_db_error().is_some_and(|error| is_unwritten(error, written)) {

@@ -111,7 +111,9 @@ pub(super) fn refusal(target: &Target, columns: &[DestinationColumn], write: &Wr
     };
     let (column, fit) = columns.iter().enumerate().find_map(|(place, column)| {
         let fit = column.fit?;
-        (!fit.takes(value(place)?)).then_some((column, fit))
+        // What is looked up was written there before.
+        let own = target.lookup(place).is_none();
+        (own && !fit.takes(value(place)?)).then_some((column, fit))
     })?;
     let code = match fit {
         Fit::Digits(_) | Fit::Single | Fit::Double => "22003",

@@ -6,6 +6,7 @@
 
 use super::apply::Halt;
 use super::error::fault;
+use super::lookup;
 use super::names::quoted;
 use super::statements::{Form, PreparedTarget};
 use super::value::{TextArray, write_text};
@@ -45,7 +46,7 @@ pub(super) async fn copy(
     writes: &[Write],
 ) -> Result<Copied, Halt> {
     let statement = target.statement(client, &Form::Copies).await?;
-    let mut copied = Copied::default();
+    let (mut copied, first) = (Copied::default(), writes.first());
     for rows in rows(writes)?.chunks(ROWS_MAX) {
         let mut columns: Vec<TextArray> = target.columns.iter().map(|_| TextArray::default()).collect();
         for row in rows {
@@ -53,7 +54,10 @@ pub(super) async fn copy(
         }
         let parameters: Vec<_> = columns.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
         let answer = client.query_one(&statement, &parameters).await;
-        let answer = answer.map_err(|error| named(fault("copy records", &error), target))?;
+        let answer = answer.map_err(|error| {
+            let looked_up = first.and_then(|write| lookup::refused(&write.target, &error));
+            looked_up.unwrap_or_else(|| named(fault("copy records", &error), target))
+        })?;
         let number = |column| u64::try_from(answer.get::<_, i64>(column)).unwrap_or_default();
         let (there, written) = (number(0), number(1));
         let inserted = (rows.len() as u64).saturating_sub(there);

@@ -25,6 +25,7 @@ mod fit;
 mod guard;
 mod load;
 mod lock;
+mod lookup;
 mod marker;
 mod names;
 mod owner;

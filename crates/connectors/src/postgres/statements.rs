@@ -6,6 +6,7 @@
 //! refuses.
 
 use super::error::fault;
+use super::lookup::PreparedLookup;
 use super::names::{quoted, shown};
 use super::schema::{Destination, DestinationColumn};
 use std::collections::HashMap;
@@ -38,6 +39,8 @@ pub(super) struct PreparedTarget {
     pub(super) columns: Vec<DestinationColumn>,
     /// The places of the key among them.
     pub(super) key: Vec<usize>,
+    /// Columns whose values are looked up.
+    lookups: Vec<PreparedLookup>,
     /// Some column would alter in silence what it cannot hold.
     pub(super) alters: bool,
     statements: HashMap<Form, Statement>,
@@ -48,7 +51,11 @@ const STATEMENTS_MAX: usize = 64;
 
 impl PreparedTarget {
     /// Binds the target's columns to the table by name.
-    pub(super) fn bind(target: &Target, destination: Destination) -> Result<Self, Fault> {
+    pub(super) fn bind(
+        target: &Target,
+        destination: Destination,
+        lookups: Vec<PreparedLookup>,
+    ) -> Result<Self, Fault> {
         const OPERATION: &str = "bind the map's columns";
         let mut columns = Vec::with_capacity(target.columns.len());
         for name in &target.columns {
@@ -65,7 +72,22 @@ impl PreparedTarget {
             return Err(Fault::new(FaultClass::Internal, OPERATION, "the target has no key"));
         }
         let alters = columns.iter().any(|column| column.fit.is_some());
-        Ok(Self { destination, columns, key: target.key.clone(), alters, statements: HashMap::new() })
+        let (key, statements) = (target.key.clone(), HashMap::new());
+        Ok(Self { destination, columns, key, lookups, alters, statements })
+    }
+
+    /// Whether values of it are looked up, so that they cannot be sent as they are.
+    pub(super) fn looks_up(&self) -> bool {
+        !self.lookups.is_empty()
+    }
+
+    /// The value of the column at a place, which `text` has as text or as the key by which it is looked up.
+    fn value(&self, place: usize, text: &str) -> String {
+        let cast = self.columns.get(place).map_or("text", |column| &column.cast);
+        match self.lookups.iter().find(|lookup| lookup.is_of(place)) {
+            Some(lookup) => format!("{}::{cast}", lookup.sql(text)),
+            None => format!("{text}::{cast}"),
+        }
     }
 
     /// The statement of a form, prepared at its first use.
@@ -104,7 +126,7 @@ impl PreparedTarget {
             }
             Form::Patches(set) => {
                 let rows = unnest("k", key.len() + set.len(), 1);
-                let value = |place: usize, cast: &str| format!("k.v{}::{cast}", key.len() + place);
+                let value = |nth: usize| format!("k.v{}", key.len() + nth);
                 let table = &self.destination.sql;
                 let set_sql = self.assignments(set, value);
                 let sql = format!("UPDATE {table} AS d SET {set_sql} FROM {rows} WHERE {}", self.is_key("k"));
@@ -127,7 +149,7 @@ impl PreparedTarget {
     /// `UPDATE` by key: the key's parameters first, then those of the columns that are set.
     fn update(&self, set: &[usize]) -> String {
         let first = self.key.len() + 1;
-        let value = |place: usize, cast: &str| format!("${}::{cast}", first + place);
+        let value = |nth: usize| format!("${}", first + nth);
         let assignments = self.assignments(set, value);
         format!("UPDATE {} AS d SET {assignments} WHERE {}", self.destination.sql, self.is_key_parameters(1))
     }
@@ -135,8 +157,7 @@ impl PreparedTarget {
     /// See [`Form::Copies`]. All parts of a statement see the table as it was before it.
     fn copies(&self, all: &[usize]) -> String {
         let names: Vec<_> = self.columns.iter().map(|column| quoted(&column.name)).collect();
-        let casts: Vec<_> =
-            self.casts(all).enumerate().map(|(nth, cast)| format!("r.v{nth}::{cast}")).collect();
+        let casts = self.values(all, |nth| format!("r.v{nth}"));
         let rows = unnest("r", all.len(), 1);
         let table = &self.destination.sql;
         let key = self.key.iter().filter_map(|place| self.columns.get(*place));
@@ -153,7 +174,7 @@ impl PreparedTarget {
                 there AS (SELECT count(*) AS n FROM s JOIN {table} d ON {}),
                 written AS ({insert}{only} RETURNING 1)
             SELECT (SELECT n FROM there), (SELECT count(*) FROM written)",
-            casts.join(", "),
+            casts,
             same.join(" AND "),
         )
     }
@@ -181,22 +202,26 @@ impl PreparedTarget {
     }
 
     fn select_many(&self, places: &[usize]) -> String {
-        let casts: Vec<_> =
-            self.casts(places).enumerate().map(|(nth, cast)| format!("r.v{nth}::{cast}")).collect();
-        format!("SELECT {} FROM {}", casts.join(", "), unnest("r", places.len(), 1))
+        let values = self.values(places, |nth| format!("r.v{nth}"));
+        format!("SELECT {values} FROM {}", unnest("r", places.len(), 1))
     }
 
     fn select_one(&self, places: &[usize], first: usize) -> String {
-        let casts: Vec<_> =
-            self.casts(places).enumerate().map(|(nth, cast)| format!("${}::{cast}", first + nth)).collect();
-        format!("SELECT {}", casts.join(", "))
+        format!("SELECT {}", self.values(places, |nth| format!("${}", first + nth)))
     }
 
-    fn assignments(&self, set: &[usize], value: impl Fn(usize, &str) -> String) -> String {
-        let set = set.iter().filter_map(|place| self.columns.get(*place)).enumerate();
-        let set: Vec<_> = set
-            .map(|(nth, column)| format!("{} = {}", quoted(&column.name), value(nth, &column.cast)))
-            .collect();
+    /// The values of columns, of which `text` has the n-th.
+    fn values(&self, places: &[usize], text: impl Fn(usize) -> String) -> String {
+        let values = places.iter().enumerate().map(|(nth, place)| self.value(*place, &text(nth)));
+        values.collect::<Vec<_>>().join(", ")
+    }
+
+    fn assignments(&self, set: &[usize], text: impl Fn(usize) -> String) -> String {
+        let assign = |(nth, place): (usize, &usize)| {
+            let column = self.columns.get(*place)?;
+            Some(format!("{} = {}", quoted(&column.name), self.value(*place, &text(nth))))
+        };
+        let set: Vec<_> = set.iter().enumerate().filter_map(assign).collect();
         if !set.is_empty() {
             return set.join(", ");
         }
@@ -218,10 +243,6 @@ impl PreparedTarget {
         let parts =
             columns.map(|(nth, column)| format!("d.{} = {}", quoted(&column.name), value(nth, &column.cast)));
         parts.collect::<Vec<_>>().join(" AND ")
-    }
-
-    fn casts(&self, places: &[usize]) -> impl Iterator<Item = &str> {
-        places.iter().filter_map(|place| self.columns.get(*place)).map(|column| column.cast.as_str())
     }
 }
 

@@ -358,7 +358,8 @@ impl Attempt<'_> {
     fn copy(&self) -> Result<Copied, Stop> {
         let mut copied = Copied::default();
         for (write, shape) in self.job.writes.iter().zip(self.shapes) {
-            let WriteOp::Upsert(values) = &write.op else {
+            let op = shape.resolved(self.conn, &write.op)?;
+            let WriteOp::Upsert(values) = &*op else {
                 return Err(fault(FaultClass::Internal, "copy records", "only upserts can be copied").into());
             };
             match write::standing(self.conn, shape, values)? {
@@ -369,7 +370,7 @@ impl Attempt<'_> {
                     continue;
                 }
             }
-            write::do_write(self.conn, shape, &write.op, 0, None)?;
+            write::do_write(self.conn, shape, &op, 0, None)?;
         }
         Ok(copied)
     }
@@ -390,7 +391,7 @@ impl Attempt<'_> {
                 continue;
             }
             if !single {
-                write::do_write(self.conn, shape, &write.op, place, Some(&mut order.asides))
+                write::look_up_and_write(self.conn, shape, &write.op, place, Some(&mut order.asides))
                     .map_err(|fault| Stop { fault, write: Some(place) })?;
                 continue;
             }
@@ -413,7 +414,7 @@ impl Attempt<'_> {
         let run = |sql: &str| self.conn.execute_batch(sql).map_err(|error| stop(during("apply part")(error)));
         run("SAVEPOINT one")?;
         let asides = order.asides.clone();
-        match write::do_write(self.conn, shape, op, place, Some(&mut order.asides)) {
+        match write::look_up_and_write(self.conn, shape, op, place, Some(&mut order.asides)) {
             Ok(()) => {
                 run("RELEASE one")?;
                 Ok(None)
@@ -442,10 +443,10 @@ impl Attempt<'_> {
         for table in tables {
             let shape = shape_of(&table.target);
             for values in table.upserts {
-                write::do_write(self.conn, shape, &WriteOp::Upsert(values), 0, None)?;
+                write::look_up_and_write(self.conn, shape, &WriteOp::Upsert(values), 0, None)?;
             }
             for (key, values) in table.patches {
-                write::do_write(self.conn, shape, &WriteOp::Patch { key, values }, 0, None)?;
+                write::look_up_and_write(self.conn, shape, &WriteOp::Patch { key, values }, 0, None)?;
             }
         }
         Ok(())

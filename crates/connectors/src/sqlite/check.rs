@@ -1,5 +1,6 @@
 //! What in the database stands against the needs of maps, and the SQL that mends it.
 
+use super::changes;
 use super::schema::{self, Affinity, Table, quoted};
 use super::trouble::during;
 use rusqlite::Connection;
@@ -24,13 +25,15 @@ pub(super) fn findings(conn: &Connection, needs: &Needs) -> Result<Vec<Finding>,
     let mut findings = Vec::new();
     if conn.is_readonly("main").map_err(during("check database"))? {
         let message = "the database is read-only to us: capture and writes both need to write to it";
-        findings.push(Finding::error("read_only", "app", message));
+        let fix = "let the user that runs tandem write to the file and to its folder";
+        findings.push(Finding::error("read_only", "app", message).fix(fix));
     }
     for need in &needs.captured {
         if let Some(table) = plain_table(conn, &need.table, &mut findings)? {
             captured(&table, need, &mut findings);
         }
     }
+    missing_triggers(conn, needs, &mut findings)?;
     for need in &needs.written {
         if let Some(table) = plain_table(conn, &need.table, &mut findings)? {
             written(&table, need, &mut findings);
@@ -48,12 +51,14 @@ fn plain_table(
 ) -> Result<Option<Table>, Fault> {
     let place = name.to_string();
     let Some(table) = schema::read(conn, name)? else {
-        findings.push(Finding::error("table_missing", place, "the table is not there"));
+        let finding = Finding::error("table_missing", place, "the table is not there");
+        findings.push(finding.fix("correct the name in the config"));
         return Ok(None);
     };
     if table.kind != "table" {
         let message = format!("it is a {}: only plain tables can be mapped", table.kind);
-        findings.push(Finding::error("not_a_table", place, message));
+        let finding = Finding::error("not_a_table", place, message);
+        findings.push(finding.fix("name the table in the config that it is made of"));
         return Ok(None);
     }
     Ok(Some(table))
@@ -63,11 +68,12 @@ fn captured(table: &Table, need: &CaptureNeed, findings: &mut Vec<Finding>) {
     let name = &need.table;
     for column in need.key.iter().chain(&need.also) {
         match table.schema.column(column) {
-            None => findings.push(column_missing(name, column)),
+            None => findings.push(column_missing(table, name, column)),
             Some(known) if known.generated => {
                 let message =
                     "a generated column cannot be captured, so neither a key nor a filter can have it";
-                findings.push(Finding::error("column_generated", format!("{name}.{column}"), message));
+                let finding = Finding::error("column_generated", format!("{name}.{column}"), message);
+                findings.push(finding.fix("name the columns that it is computed of"));
             }
             Some(_) => {}
         }
@@ -80,6 +86,24 @@ fn captured(table: &Table, need: &CaptureNeed, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Tables that were put into capture, and whose triggers somebody has taken away since.
+fn missing_triggers(conn: &Connection, needs: &Needs, findings: &mut Vec<Finding>) -> Result<(), Fault> {
+    for layout in changes::active(conn)? {
+        let table = &layout.relation.table;
+        let wanted = needs.captured.iter().any(|need| need.table.name == table.name);
+        // A table that is gone has been found already.
+        let Some(now) = schema::read(conn, table)?.filter(|_| wanted) else { continue };
+        if changes::intact(conn, &now, &layout)? {
+            continue;
+        }
+        let message =
+            "triggers of ours that capture the table are gone or altered: what was changed since is unknown";
+        let finding = Finding::warning("triggers_missing", table.to_string(), message);
+        findings.push(finding.fix("tandem map stop MAP, then tandem map run MAP with an initial sync"));
+    }
+    Ok(())
+}
+
 fn written(table: &Table, need: &WriteNeed, findings: &mut Vec<Finding>) {
     let name = &need.table;
     for column in &need.columns {
@@ -87,11 +111,12 @@ fn written(table: &Table, need: &WriteNeed, findings: &mut Vec<Finding>) {
         let known =
             table.schema.columns.iter().zip(&table.affinities).find(|(known, _)| known.name == *column);
         let Some((known, affinity)) = known else {
-            findings.push(column_missing(name, column));
+            findings.push(column_missing(table, name, column));
             continue;
         };
         if known.generated {
-            findings.push(Finding::error("column_generated", place, "a generated column cannot be written"));
+            let finding = Finding::error("column_generated", place, "a generated column cannot be written");
+            findings.push(finding.fix("leave the column out of the map"));
         } else if *affinity == Affinity::Numeric && !known.type_name.to_ascii_uppercase().contains("INT") {
             let message = format!(
                 "SQLite turns text that looks like a number into a number in a column of type {}: exact \
@@ -108,7 +133,8 @@ fn written(table: &Table, need: &WriteNeed, findings: &mut Vec<Finding>) {
     });
     for column in required {
         let message = "new records need a value for this column, and no map writes it";
-        findings.push(Finding::error("column_required", format!("{name}.{}", column.name), message));
+        let finding = Finding::error("column_required", format!("{name}.{}", column.name), message);
+        findings.push(finding.fix("map the column, or give it a default in the app"));
     }
     if need.key.iter().all(|column| table.schema.column(column).is_some())
         && !table.schema.is_unique(&need.key)
@@ -149,6 +175,8 @@ fn side_effects(
     Ok(())
 }
 
-fn column_missing(table: &TableName, column: &str) -> Finding {
-    Finding::error("column_missing", format!("{table}.{column}"), "the column is not there")
+fn column_missing(table: &Table, name: &TableName, column: &str) -> Finding {
+    let known: Vec<&str> = table.schema.columns.iter().map(|column| &*column.name).take(40).collect();
+    Finding::error("column_missing", format!("{name}.{column}"), "the column is not there")
+        .fix(format!("its columns are: {}", known.join(", ")))
 }

@@ -33,6 +33,7 @@ mod desk;
 mod guard;
 mod lock;
 mod look;
+mod lookup;
 mod reads;
 mod schema;
 mod source;

@@ -5,11 +5,13 @@
 //! ends, unless the transaction has given it another meanwhile. If it cannot have it back, the clash was real,
 //! and the write that caused the move is to blame.
 
+use super::lookup::{self, Bound};
 use super::schema::{self, Affinity, Table, quoted};
 use super::trouble::{during, fault};
 use super::value;
 use rusqlite::types::Value as Stored;
 use rusqlite::{Connection, params_from_iter};
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use tandem_core::{Fault, FaultClass, IntegrationKey, Target, Value, WriteOp};
@@ -21,6 +23,7 @@ pub(super) struct Shape {
     table: Table,
     affinities: Vec<Affinity>,
     key: Vec<usize>,
+    lookups: Vec<Bound>,
 }
 
 /// A record that was moved aside.
@@ -53,7 +56,14 @@ impl Shape {
                 .ok_or_else(|| wrong(format!("column {column} of {name} is not there"), "column_missing"))
         };
         let affinities = target.columns.iter().map(affinity).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { key: target.key.clone(), target: target.clone(), affinities, table })
+        let lookups = target.lookups.iter().map(|(place, lookup)| Bound::new(conn, *place, lookup));
+        let lookups = lookups.collect::<Result<_, _>>()?;
+        Ok(Self { key: target.key.clone(), target: target.clone(), affinities, table, lookups })
+    }
+
+    /// The write with what it looks up: what the functions of this module do is asked of it alone.
+    pub(super) fn resolved<'a>(&self, conn: &Connection, op: &'a WriteOp) -> Result<Cow<'a, WriteOp>, Fault> {
+        lookup::resolved(conn, &self.target, &self.lookups, op)
     }
 
     fn name(&self) -> String {
@@ -97,7 +107,18 @@ impl Shape {
     }
 }
 
-/// Does a write. With `asides`, clashing records are moved aside; without, a clash is a fault.
+/// Does a write, with what it looks up. See [`do_write`].
+pub(super) fn look_up_and_write(
+    conn: &Connection,
+    shape: &Shape,
+    op: &WriteOp,
+    place: usize,
+    asides: Option<&mut Vec<Aside>>,
+) -> Result<(), Fault> {
+    do_write(conn, shape, &*shape.resolved(conn, op)?, place, asides)
+}
+
+/// Does a write that says all its values. With `asides`, clashing records are moved aside; without, a clash is a fault.
 pub(super) fn do_write(
     conn: &Connection,
     shape: &Shape,

@@ -18,6 +18,7 @@ pub fn target_of(table: &TestTable, columns: &[&str], rank: u32) -> Arc<Target> 
         columns: columns.iter().map(|column| Arc::from(*column)).collect(),
         key: table.key.iter().map(place).collect(),
         rank,
+        lookups: vec![],
     })
 }
 

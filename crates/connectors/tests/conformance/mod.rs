@@ -15,6 +15,7 @@ pub mod apply;
 pub mod capture;
 pub mod copy;
 pub mod guard;
+pub mod lookup;
 pub mod owner;
 pub mod plan;
 pub mod reads;
@@ -196,6 +197,9 @@ macro_rules! promises {
             copy::what_is_copied_is_equal_value_for_value
             copy::loading_a_record_that_is_there_changes_nothing
             copy::a_transaction_that_is_tried_record_by_record_is_checked_at_its_end
+            lookup::a_looked_up_value_is_found_in_the_same_transaction
+            lookup::a_looked_up_value_is_found_by_a_copy
+            lookup::a_looked_up_record_that_is_not_there_is_a_reference
             values::values_come_through_capture_and_apply_unchanged
             values::odd_names_are_only_names
             values::a_schema_is_described_as_it_is

@@ -216,6 +216,7 @@ pub(crate) fn target_ranked(name: &str, columns: &[&str], key: &[usize], rank: u
         columns: columns.iter().map(|column| Arc::from(*column)).collect(),
         key: key.to_vec(),
         rank,
+        lookups: vec![],
     })
 }
 

@@ -58,7 +58,15 @@ async fn a_dropped_trigger_is_a_gap_until_the_table_is_captured_anew() {
     let trigger: String = user
         .query_row("SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1", [], |row| row.get(0))
         .unwrap();
+    let need = CaptureNeed { table: items.name.clone(), key: vec!["id".into()], also: vec![] };
+    let needs = Needs { captured: vec![need], written: vec![] };
+    let found = async || -> Vec<String> {
+        let findings = app.connector().check(&needs).await.unwrap();
+        findings.into_iter().map(|finding| finding.code).collect()
+    };
+    assert_eq!(found().await, [""; 0]);
     user.execute_batch(&format!("DROP TRIGGER \"{trigger}\"")).unwrap();
+    assert_eq!(found().await, ["triggers_missing"]);
     app.run(vec![insert(&items.name, item(2, "unseen"))]).await;
     assert_eq!(next_fault(&mut *capture).await, FaultClass::Gap);
     drop(capture);
@@ -68,6 +76,7 @@ async fn a_dropped_trigger_is_a_gap_until_the_table_is_captured_anew() {
     assert_eq!(mended.class, FaultClass::Gap, "it is not mended silently");
     insist("leave", async || source.leave(&names).await).await;
     let from = enter(&mut *source, &names, 3).await;
+    assert_eq!(found().await, [""; 0]);
     app.run(vec![insert(&items.name, item(3, "seen"))]).await;
     let mut again = super::conformance::capture(&app, &from).await;
     assert_eq!(say(&read_changes(&mut *again, 1).await), ["barrier 3", "insert items 3 seen"]);
@@ -401,6 +410,7 @@ async fn check_names_what_stands_in_the_way_and_what_mends_it() {
         "trigger t",
     ];
     assert_eq!(found, expected);
+    assert!(findings.iter().all(|finding| finding.fix.is_some()), "each says what mends it: {findings:?}");
     let key = findings.iter().find(|finding| finding.code == "key_not_unique").unwrap();
     app.user().execute_batch(key.fix.as_deref().unwrap()).unwrap();
     let after = app.connector().check(&needs).await.unwrap();

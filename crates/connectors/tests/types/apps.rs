@@ -129,8 +129,14 @@ impl App {
     /// Writes a value as an engine does, and reads it as it stands there.
     pub(crate) async fn write(&mut self, name: &str, key: i64, value: &Value) -> Written {
         let table = table(name);
-        let target =
-            Target { map: "m".into(), table, columns: vec!["id".into(), "v".into()], key: vec![0], rank: 0 };
+        let target = Target {
+            map: "m".into(),
+            table,
+            columns: vec!["id".into(), "v".into()],
+            key: vec![0],
+            rank: 0,
+            lookups: vec![],
+        };
         let op = WriteOp::Upsert(vec![Value::Int(key), value.clone()]);
         let to = Seq(self.at.0 + 1);
         let write = Write { seq: to, transaction: to, target: Arc::new(target), op };

@@ -7,7 +7,7 @@
 use super::declare::Direction;
 use super::expression::Expression;
 use super::transform::{Origin, Step, ValueMap, Zone};
-use crate::Value;
+use crate::{MapName, Value};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -36,6 +36,18 @@ pub struct ColumnPair {
     /// Its values are not to be shown.
     #[serde(default)]
     pub sensitive: bool,
+    /// The left column holds the key of a record of another map, and the right one what the right app knows of it.
+    #[serde(default)]
+    pub lookup: Option<Through>,
+}
+
+/// Another map through which a value is looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Through {
+    /// The map. Its integration key has one column, which the left column holds as the left app knows it.
+    pub map: MapName,
+    /// The column of its right table that the right column gets.
+    pub column: Arc<str>,
 }
 
 /// What is done to a value on its way in one direction.
@@ -143,10 +155,52 @@ impl ColumnPair {
                 "take its direction out",
             );
         }
+        if let Some(through) = &self.lookup {
+            self.check_lookup(through, map, is_key, &ways)?;
+        }
         for way in &ways {
             self.check_way(*way, is_key)?;
         }
         if ways.len() == 2 { self.check_return() } else { Ok(()) }
+    }
+
+    /// The left app knows its own keys only, so there is nothing in it by which the way back could be found.
+    fn check_lookup(
+        &self,
+        through: &Through,
+        map: Direction,
+        is_key: bool,
+        ways: &[bool],
+    ) -> Result<(), BadColumn> {
+        let refuse = |why: String, fix: &str| Err(BadColumn { why, fix: fix.to_owned() });
+        if is_key {
+            return refuse(
+                format!("a column of the integration key cannot be looked up through '{}'", through.map),
+                "let the key be of columns that both sides hold",
+            );
+        }
+        if through.column.is_empty() {
+            return refuse(
+                "it is not said which column of the other map's right table is wanted".to_owned(),
+                "write it: lookup = { map = \"customers\", column = \"id\" }",
+            );
+        }
+        if ways.contains(&false) {
+            let fix = match map {
+                Direction::Both => "give the column direction = \"to_right\"",
+                Direction::ToRight | Direction::ToLeft => {
+                    "leave the column out, or swap the sides of the map"
+                }
+            };
+            return refuse(
+                format!(
+                    "a value is looked up on the way to the right only: the left app does not hold '{}'",
+                    through.column
+                ),
+                fix,
+            );
+        }
+        Ok(())
     }
 
     fn check_way(&self, to_right: bool, is_key: bool) -> Result<(), BadColumn> {

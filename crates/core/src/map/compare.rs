@@ -13,7 +13,10 @@ use super::project::{Projected, Projection};
 use super::resolve::{FlowColumn, FlowSpec};
 use super::transform::Origin;
 use super::{Expression, OnLeave, Refusal};
-use crate::{Change, Comparison, IntegrationKey, Kind, Op, Relation, Row, RowHash, Seq, Value, WriteOp};
+use crate::{
+    Change, Comparison, IntegrationKey, Kind, Lookup, Op, Relation, Row, RowHash, Seq, Value, WriteOp,
+};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What the destination should have of one record of the source.
@@ -46,6 +49,18 @@ pub enum Verdict {
     Refused,
 }
 
+/// A column whose values the destination looked up as they were written. To be compared, they are led back to the keys
+/// by which they were.
+#[derive(Debug, Clone)]
+pub struct LookedUpColumn {
+    /// Which of the flow's columns.
+    nth: usize,
+    /// Its place at the destination.
+    pub place: usize,
+    /// How it was looked up.
+    pub lookup: Lookup,
+}
+
 /// A flow bound to the relations of both its tables, to compare their rows.
 #[derive(Debug, Clone)]
 pub struct Comparer {
@@ -56,6 +71,10 @@ pub struct Comparer {
     back: Option<Projection>,
     /// For each of the flow's columns: its place at the destination, and how it is compared.
     columns: Vec<(usize, Comparison)>,
+    /// The columns that the destination looked up.
+    lookups: Vec<LookedUpColumn>,
+    /// To which records the values in those columns refer.
+    referred: HashMap<(usize, String), Value>,
     key_len: usize,
     /// For each column of the source's key: its place and how it is compared.
     source_key: Vec<(usize, Comparison)>,
@@ -87,8 +106,14 @@ impl Comparer {
             relation.columns.get(place).map(|column| column.type_name.clone()).unwrap_or_default()
         };
         let mut columns = Vec::with_capacity(flow.columns.len());
-        for column in &flow.columns {
+        let mut lookups = Vec::new();
+        for (nth, column) in flow.columns.iter().enumerate() {
             let at = place(&destination, &column.to)?;
+            if let Some(lookup) = &column.lookup {
+                lookups.push(LookedUpColumn { nth, place: at, lookup: lookup.clone() });
+                columns.push((at, column.compared));
+                continue;
+            }
             let to = type_at(&destination, at);
             let from = match &column.from {
                 Origin::Column(name) => source.column(name).map(|at| type_at(&source, at)),
@@ -103,12 +128,37 @@ impl Comparer {
             source_key.push((at, Comparison::of(&own, &own)));
         }
         let (key_len, sample) = (flow.key_len, None);
-        Ok(Self { source, destination, forward, back, columns, key_len, source_key, sample })
+        let referred = HashMap::new();
+        Ok(Self {
+            source,
+            destination,
+            forward,
+            back,
+            columns,
+            lookups,
+            referred,
+            key_len,
+            source_key,
+            sample,
+        })
     }
 
     /// Whether the source's key of a record that only the destination has can be told.
     pub fn leads_back(&self) -> bool {
         self.back.is_some()
+    }
+
+    /// The columns that the destination looked up. Before rows are judged, [`Comparer::refer`] has to say what their
+    /// values refer to.
+    pub fn lookups(&self) -> &[LookedUpColumn] {
+        &self.lookups
+    }
+
+    /// Takes in to which records values refer: for each the place of its column, the value, and the key that the record
+    /// has at the destination. What was known before is forgotten.
+    pub fn refer(&mut self, referred: impl IntoIterator<Item = (usize, Value, Value)>) {
+        let known = referred.into_iter().map(|(place, value, key)| ((place, value.to_string()), key));
+        self.referred = known.collect();
     }
 
     /// Notes in which form the source brings the values of its key.
@@ -212,9 +262,14 @@ impl Comparer {
     }
 
     fn is_same(&self, wanted: &[Value], row: &Row) -> bool {
-        let pairs = wanted.iter().zip(&self.columns);
-        pairs.into_iter().all(|(wanted, (place, comparison))| {
-            row.cell(*place).value().is_some_and(|there| comparison.is_same(wanted, there))
+        let pairs = wanted.iter().zip(&self.columns).enumerate();
+        pairs.into_iter().all(|(nth, (wanted, (place, comparison)))| {
+            let Some(there) = row.cell(*place).value() else { return false };
+            if there.is_null() || !self.lookups.iter().any(|column| column.nth == nth) {
+                return comparison.is_same(wanted, there);
+            }
+            let key = self.referred.get(&(*place, there.to_string()));
+            key.is_some_and(|key| comparison.is_same(wanted, key))
         })
     }
 }

@@ -3,13 +3,14 @@
 use super::FlowColumn;
 use crate::{Relation, Row, RowHash, Value};
 
-/// The hash of the values that a flow writes, in the order of its columns. `None`: not all of them are known.
+/// The hash of the values that a flow writes, in the order of its columns. `None`: not all of them are known. What is
+/// looked up at the destination is left out: the write says which record it refers to, and the table another value.
 pub fn row_hash<'a>(
     columns: &[FlowColumn],
     values: impl IntoIterator<Item = Option<&'a Value>>,
 ) -> Option<RowHash> {
-    let compared = columns.iter().map(|column| column.compared);
-    let known = values.into_iter().zip(compared).map(|(value, compared)| Some((value?, compared)));
+    let own = values.into_iter().zip(columns).filter(|(_, column)| column.lookup.is_none());
+    let known = own.map(|(value, column)| Some((value?, column.compared)));
     Some(RowHash::of(known.collect::<Option<Vec<_>>>()?))
 }
 

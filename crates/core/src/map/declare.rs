@@ -2,7 +2,7 @@
 
 use super::column::ColumnPair;
 use super::expression::Expression;
-use crate::two_way::{ConflictPolicy, SideEffects};
+use crate::two_way::{ConflictPolicy, SideEffects, SideName};
 use crate::{AppName, MapName, StreamName, TableName};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -33,6 +33,24 @@ pub struct TableMap {
     /// What becomes of a record at the destination when it leaves the filter.
     #[serde(default)]
     pub on_leave: OnLeave,
+    /// How the records that are there already are brought over.
+    #[serde(default)]
+    pub initial_sync: InitialSync,
+}
+
+/// How the records that are there before a map is run are brought over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialSync {
+    /// Whether they are, unless a run says otherwise.
+    pub wanted: bool,
+    /// Of a map that goes both ways: whose values stay where both sides have a record.
+    pub master: SideName,
+}
+
+impl Default for InitialSync {
+    fn default() -> Self {
+        Self { wanted: true, master: SideName::Left }
+    }
 }
 
 /// One side of a map.

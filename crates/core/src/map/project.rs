@@ -148,6 +148,12 @@ impl Projection {
             columns: flow.columns.iter().map(|column| column.to.clone()).collect(),
             key: (0..flow.key_len).collect(),
             rank: flow.rank,
+            lookups: flow
+                .columns
+                .iter()
+                .enumerate()
+                .filter_map(|(place, column)| Some((place, column.lookup.clone()?)))
+                .collect(),
         })
     }
 

@@ -2,11 +2,12 @@
 
 use super::expression::Expression;
 use super::fit;
+use super::lookup::{self, LookedUp};
 use super::shape::Shape;
 use super::transform::{Origin, Step};
 use super::{ColumnPair, Columns, Direction, OnLeave, Side, TableMap};
 use crate::canonical::Comparison;
-use crate::{Change, Finding, IntegrationKey, MapName, Relation, Row, TableName, TableSchema};
+use crate::{Change, Finding, IntegrationKey, Lookup, MapName, Relation, Row, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -49,8 +50,11 @@ pub struct FlowColumn {
     pub from: Origin,
     /// What happens to them, in order.
     pub steps: Vec<Step>,
-    /// How a value of it is told from another, here and in the column that it comes from.
+    /// How a value of it is told from another, here and in the column that it comes from. Of a column that is looked
+    /// up: in the column that it comes from and in the key by which it is looked up.
     pub compared: Comparison,
+    /// Its values are keys by which the destination looks up what is written.
+    pub lookup: Option<Lookup>,
 }
 
 /// A column as it may lie in a store: one of an engine before there were transforms is a pair of names.
@@ -64,6 +68,8 @@ enum StoredColumn {
         steps: Vec<Step>,
         #[serde(default)]
         compared: Comparison,
+        #[serde(default)]
+        lookup: Option<Lookup>,
     },
 }
 
@@ -71,7 +77,9 @@ impl From<StoredColumn> for FlowColumn {
     fn from(stored: StoredColumn) -> Self {
         match stored {
             StoredColumn::Pair(from, to) => Self::new(from, to),
-            StoredColumn::Whole { to, from, steps, compared } => Self { to, from, steps, compared },
+            StoredColumn::Whole { to, from, steps, compared, lookup } => {
+                Self { to, from, steps, compared, lookup }
+            }
         }
     }
 }
@@ -84,6 +92,7 @@ impl FlowColumn {
             from: Origin::Column(from.into()),
             steps: Vec::new(),
             compared: Comparison::Own,
+            lookup: None,
         }
     }
 
@@ -138,21 +147,21 @@ impl FlowSpec {
 }
 
 /// Resolves the flow of a map from `source` to `destination`. Everything that stands against it is found at
-/// once; warnings come with the flow.
+/// once; warnings come with the flow. `maps`: those through which it looks up values.
 pub fn resolve(
     map: &TableMap,
     (source, source_schema): (&Side, &TableSchema),
     (destination, destination_schema): (&Side, &TableSchema),
     rank: u32,
+    maps: &[LookedUp<'_>],
 ) -> Result<(FlowSpec, Vec<Finding>), Vec<Finding>> {
     let mut findings = Vec::new();
     let place = |side: &Side| format!("map {}: {} {}", map.name, side.app, side.table);
     if source.key.is_empty() || source.key.len() != destination.key.len() {
-        findings.push(Finding::error(
-            "key_mismatch",
-            format!("map {}", map.name),
-            "the integration key must have the same number of columns on both sides, and at least one",
-        ));
+        let message =
+            "the integration key must have the same number of columns on both sides, and at least one";
+        let finding = Finding::error("key_mismatch", format!("map {}", map.name), message);
+        findings.push(finding.fix("name the same columns on both sides, in the same order"));
         return Err(findings);
     }
     let to_right = source == &map.left;
@@ -188,11 +197,16 @@ pub fn resolve(
                 .fix("leave the column out of 'columns'"),
             ),
             Some(known) => {
-                fit::literals(column, &known.type_name);
                 let read = match &column.from {
                     Origin::Column(from) => source_schema.column(from),
                     Origin::Constant(_) | Origin::Expression(_) => None,
                 };
+                if let Some(through) = map.lookup_of(&column.to).filter(|_| to_right) {
+                    let place = place(destination);
+                    findings.extend(lookup::bind(column, through, (read, known), maps, &place));
+                    continue;
+                }
+                fit::literals(column, &known.type_name);
                 let of = read.map_or(&known.type_name, |read| &read.type_name);
                 column.compared = Comparison::of(of, &known.type_name);
                 let doubts = read.map(|read| fit::doubts(column, read, known)).unwrap_or_default();
@@ -280,7 +294,8 @@ fn columns(
     let named: Vec<FlowColumn> = match &map.columns {
         Columns::Pairs(pairs) => {
             let goes = |pair: &&ColumnPair| pair.goes(map.direction, to_right);
-            let way = |(to, from, steps)| FlowColumn { to, from, steps, compared: Comparison::Own };
+            let way =
+                |(to, from, steps)| FlowColumn { to, from, steps, compared: Comparison::Own, lookup: None };
             pairs.iter().filter(goes).filter_map(|pair| pair.way(to_right)).map(way).collect()
         }
         Columns::SameNames => source_schema

@@ -4,6 +4,7 @@
 //! A map that runs knows its flows, and is tried as it was resolved, with its apps out of reach if need be. One that
 //! does not run is resolved for the occasion, which asks both apps for their tables.
 
+use super::lookups::{self, Found};
 use super::{Engine, check_maps};
 use crate::request::Rejected;
 use std::sync::Arc;
@@ -12,13 +13,14 @@ use tandem_core::{Cell, Change, MapName, Op, Relation, RelationColumn, Row, Seq,
 
 impl Engine {
     /// What a map makes of a new row of its source: of the left side with `to_right`, else of the right one; of the
-    /// only source that it has if that is not said. The row names its columns; one that it leaves out is missing.
+    /// only source that it has if that is not said. The row names its columns; one that it leaves out is missing. What
+    /// the destination would look up is asked of it, as far as it answers.
     pub async fn try_row(
         &self,
         map: &MapName,
         to_right: Option<bool>,
         row: Vec<(String, Value)>,
-    ) -> Result<Result<Projected, Refusal>, Rejected> {
+    ) -> Result<(Result<Projected, Refusal>, Vec<Found>), Rejected> {
         let snapshot = self.snapshot();
         let declared = snapshot.maps.iter().find(|view| view.map.name == *map);
         let declared = &declared.ok_or_else(|| Rejected::UnknownMap(map.clone()))?.map;
@@ -37,7 +39,13 @@ impl Engine {
         let relation = Arc::new(Relation { table: spec.source.clone(), columns });
         let new = Row(row.into_iter().map(|(_, value)| Cell::Set(value)).collect());
         let change = Change { relation, op: Op::Insert { new } };
-        Ok(Projection::once(&spec, &change, Seq::ZERO, Seq::ZERO))
+        let made = Projection::once(&spec, &change, Seq::ZERO, Seq::ZERO);
+        let destination = if to_right { &declared.right.app } else { &declared.left.app };
+        let found = match &made {
+            Ok(Projected::Write(write)) => lookups::found(self, destination, write).await,
+            Ok(Projected::Filtered) | Err(_) => Vec::new(),
+        };
+        Ok((made, found))
     }
 
     /// A flow of a map that does not run.

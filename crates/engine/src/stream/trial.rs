@@ -278,6 +278,7 @@ mod tests {
             columns: vec![],
             key: vec![],
             rank: 0,
+            lookups: vec![],
         });
         let writes: Vec<Write> = [(1, 1), (2, 2), (3, 2), (4, 2), (5, 5)]
             .map(|(seq, transaction)| Write {

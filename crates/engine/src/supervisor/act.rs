@@ -110,7 +110,7 @@ impl Supervisor {
         let (mut uncopied, mut copies) = (Vec::new(), Vec::new());
         for (mut record, state) in next {
             let name = record.map.name.clone();
-            let action = meant(request.action, &record.state);
+            let action = meant(request, &record);
             let mut entry =
                 self.note(&format!("map.{}", action.name()), &name, &request.actor, &request.reason);
             entry.from = Some(record.state.phase.to_string());
@@ -280,8 +280,8 @@ impl Supervisor {
                 }
                 Action::Resume(_) => events.extend(self.resumed(name, request.action)),
                 other => {
-                    let state = self.maps.get(*name).map(|record| &record.state);
-                    let action = state.map_or(other, |state| meant(other, state));
+                    let record = self.maps.get(*name);
+                    let action = record.map_or(other, |record| meant(request, record));
                     events.push(((*name).clone(), Event::Act(action)));
                 }
             }

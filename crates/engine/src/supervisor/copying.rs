@@ -8,7 +8,7 @@ use super::Supervisor;
 use super::retrying::may_write;
 use crate::copy::{Desk, Reader, read};
 use crate::journal::ReadLimit;
-use crate::request::{ErrorRequest, Rejected};
+use crate::request::{ErrorRequest, Rejected, Request};
 use crate::store::{
     CopyRecord, CopyStage, ErrorPick, ErrorQuery, FlowId, FlowRecord, MapRecord, Record, Refresh, SetAside,
     Skipped, StoreError,
@@ -18,7 +18,8 @@ use crate::two_way::map_number;
 use crate::view::{InitialSyncView, RetryView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::lifecycle::{Action, Initializing, MapState, Phase};
+use tandem_core::lifecycle::{Action, Initializing, Phase};
+use tandem_core::two_way::SideName;
 use tandem_core::{Change, MapName, Rate};
 
 /// Errors that are looked at in one step.
@@ -74,13 +75,18 @@ fn is_copying(record: &MapRecord) -> bool {
     record.state.phase == Phase::Initializing(Initializing::Copying)
 }
 
-/// What an action means for a map in its state: to run one whose initial sync has failed is to do that again, or to go
-/// on without.
-pub(super) fn meant(action: Action, state: &MapState) -> Action {
-    let failed = state.phase == Phase::Initializing(Initializing::Failed);
-    match action {
+/// What an action means for a map: to run one whose initial sync has failed is to do that again, or to go on without; and
+/// a map may be declared to be run without one.
+pub(super) fn meant(request: &Request, record: &MapRecord) -> Action {
+    let phase = record.state.phase;
+    let failed = phase == Phase::Initializing(Initializing::Failed);
+    let declared = request.as_declared && phase == Phase::NotRunning;
+    match request.action {
         Action::Run { initial_sync: true } if failed => Action::Rerun { without_failed: false },
         Action::Run { initial_sync: false } if failed => Action::SkipInitialSync,
+        Action::Run { initial_sync: true } if declared => {
+            Action::Run { initial_sync: record.map.initial_sync.wanted }
+        }
         other => other,
     }
 }
@@ -315,12 +321,19 @@ impl Supervisor {
         }
     }
 
-    /// The first flow of a map whose initial sync has not ended.
+    /// The first flow of a map whose initial sync has not ended. Of a map that goes both ways that of the master comes
+    /// first: what it writes over is read behind it.
     fn next_to_read<'a>(&self, record: &'a MapRecord) -> Option<&'a FlowRecord> {
         let ended = |flow: &&FlowRecord| {
             self.copies.record(flow.flow).is_some_and(|copy| copy.stage == CopyStage::Ended)
         };
-        record.flows.iter().find(|flow| !ended(flow))
+        let master = match record.map.initial_sync.master {
+            SideName::Left => &record.map.left.app,
+            SideName::Right => &record.map.right.app,
+        };
+        let (first, second): (Vec<_>, Vec<_>) =
+            record.flows.iter().partition(|flow| flow.stream.source == *master);
+        first.into_iter().chain(second).find(|flow| !ended(flow))
     }
 
     /// Whether a map that this one depends on has changes that are not applied: records may wait for them.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec};
 use tandem_core::connect::Connector;
 use tandem_core::lifecycle::{Action, Initializing, Phase, ResumeMode};
-use tandem_core::map::{Columns, Deletes, Direction, OnLeave, Side, TableMap};
+use tandem_core::map::{Columns, Deletes, Direction, InitialSync, OnLeave, Side, TableMap};
 use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName};
 use tandem_core::{Fault, FaultClass, Value, WallTime, WriteOp};
 use tandem_engine::disk::SimulatedDisk;
@@ -38,6 +38,8 @@ struct Weather {
     deletes: bool,
     /// Both sides have records when the map is run, and they are copied.
     copies: bool,
+    /// Whose values stay then, where both have a record.
+    master: SideName,
     /// People go on while the tables are put into capture, too.
     early: bool,
     /// Somebody compares both tables at times.
@@ -54,7 +56,7 @@ struct Version {
     value: Option<i64>,
     /// The versions that the record had gone through on that side, this one not included.
     knew: BTreeSet<usize>,
-    /// It was there before the map was run: the left side's counts, and nothing is in conflict with it.
+    /// It was there before the map was run: the master's counts, and nothing is in conflict with it.
     from_before: bool,
 }
 
@@ -116,9 +118,10 @@ impl Both {
         both
     }
 
-    /// Records that are there before anything begins, the right side's first.
+    /// Records that are there before anything begins, the master's last.
     fn fill(&mut self) {
-        for side in [1, 0] {
+        let master = usize::from(self.weather.master == SideName::Right);
+        for side in [1 - master, master] {
             for key in 0..KEYS {
                 if self.random.chance(500) {
                     continue;
@@ -126,7 +129,7 @@ impl Both {
                 let (id, value) = (self.versions.len(), self.versions.len() as i64 + 1_000);
                 let row = vec![Value::Int(key), Value::Int(value)];
                 self.apps[side].transaction(|t| t.insert(&table(MAP), row)).expect("the app is empty");
-                let knew = self.sight[1].get(&key).cloned().unwrap_or_default();
+                let knew = self.sight[1 - master].get(&key).cloned().unwrap_or_default();
                 self.versions.push(Version { side, key, value: Some(value), knew, from_before: true });
                 self.sight[side].entry(key).or_default().insert(id);
                 self.rows[side].insert(key, value);
@@ -154,6 +157,7 @@ impl Both {
             conflict: self.weather.policy,
             side_effects: SideEffects::Sync,
             on_leave: OnLeave::Keep,
+            initial_sync: InitialSync { wanted: true, master: self.weather.master },
         };
         let names = ["left", "right"];
         let setup = Setup {
@@ -534,6 +538,7 @@ pub(crate) fn schedule(seed: u64, tracing: bool) {
         faults: 12 * storm,
         deletes: seed / 16 % 2 == 1,
         copies: seed / 32 % 2 == 1,
+        master: if seed / 64 % 2 == 1 { SideName::Right } else { SideName::Left },
         early: seed / 32 % 4 == 3,
         // What is parked is an error, too, and is not tried again before somebody has decided.
         refusals: seed % 7 == 3 && policy != ConflictPolicy::Park,

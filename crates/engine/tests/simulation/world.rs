@@ -140,6 +140,7 @@ fn map(name: &str, deletes: Deletes) -> TableMap {
         conflict: Default::default(),
         side_effects: Default::default(),
         on_leave: OnLeave::Keep,
+        initial_sync: Default::default(),
     }
 }
 

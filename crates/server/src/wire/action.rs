@@ -27,7 +27,7 @@ pub struct ActionRequest {
     /// Who asks. Taken as it is said: there is no sign-in yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// `run`: copy the records that are there first. True if it is left out. Of a map whose initial sync ended with
+    /// `run`: copy the records that are there first. If it is left out, each map as it is declared. Of a map whose initial sync ended with
     /// errors: do it again, or go on without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_sync: Option<bool>,
@@ -259,6 +259,7 @@ impl ActionRequest {
             return Err("'rate' goes with the mode 'catch_up': what is skipped is not applied".to_owned());
         }
         let window = self.window()?;
+        let as_declared = self.initial_sync.is_none();
         let queue = self.queue.as_deref().map(queue_fate).transpose()?;
         let action = match self.action.as_str() {
             "run" if self.without_failed && self.initial_sync == Some(false) => {
@@ -293,6 +294,7 @@ impl ActionRequest {
         }
         let maps = self.maps.into_iter().map(MapName::from).collect();
         Ok(tandem_engine::Request {
+            as_declared: as_declared && matches!(action, Action::Run { .. }),
             reason: self.reason,
             expected: self.expected,
             rate: self.rate,

@@ -3,8 +3,10 @@
 use super::value;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
+use std::collections::BTreeMap;
 use tandem_core::map::{Projected, Refusal};
 use tandem_core::{Write, WriteOp};
+use tandem_engine::Found;
 
 /// The mapped image of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,24 @@ pub struct Image {
     pub key: Object<String, Json>,
     /// What is written, by column; a column that is left out stays as it is. Null for a delete.
     pub values: Option<Object<String, Json>>,
+    /// The columns that the destination looks up as it writes them: in `values` is the key by which it does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub looked_up: BTreeMap<String, LookedUp>,
+}
+
+/// How a column is looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookedUp {
+    /// Through which map.
+    pub map: String,
+    /// In which table of the destination.
+    pub table: String,
+    /// Which of its columns is written.
+    pub column: String,
+    /// `found`, `missing`: the write would be refused, or `unknown`: it was not looked up.
+    pub state: String,
+    /// What was found.
+    pub value: Option<Json>,
 }
 
 /// Why a change cannot be written.
@@ -54,10 +74,17 @@ pub struct Tried {
     pub unwritable: Option<Unwritable>,
 }
 
-impl From<Result<Projected, Refusal>> for Tried {
-    fn from(made: Result<Projected, Refusal>) -> Self {
+impl From<(Result<Projected, Refusal>, Vec<Found>)> for Tried {
+    fn from((made, found): (Result<Projected, Refusal>, Vec<Found>)) -> Self {
         let filtered = matches!(made, Ok(Projected::Filtered));
-        let (image, unwritable) = halves(made);
+        let (mut image, unwritable) = halves(made);
+        for Found { column, value } in found {
+            let column = image.as_mut().and_then(|image| image.looked_up.get_mut(&*column));
+            if let Some(column) = column {
+                column.state = if value.is_some() { "found" } else { "missing" }.to_owned();
+                column.value = value.as_ref().map(value::json);
+            }
+        }
         Self { filtered, image, unwritable }
     }
 }
@@ -74,7 +101,13 @@ pub(crate) fn halves(image: Result<Projected, Refusal>) -> (Option<Image>, Optio
 impl Image {
     /// Of a change that the filter leaves out.
     fn passed() -> Self {
-        Self { table: String::new(), op: "pass".to_owned(), key: Object::new(), values: None }
+        Self {
+            table: String::new(),
+            op: "pass".to_owned(),
+            key: Object::new(),
+            values: None,
+            looked_up: BTreeMap::new(),
+        }
     }
 }
 
@@ -90,7 +123,7 @@ impl From<Write> for Image {
                 .filter_map(|(name, value)| Some((name, value::json(value.as_ref()?))))
                 .collect()
         };
-        let (op, key, values) = match &write.op {
+        let (op, key, values): (_, _, Option<Object<String, Json>>) = match &write.op {
             // The key's columns come first among the target's.
             WriteOp::Upsert(all) => {
                 ("upsert", key(all), Some(columns().zip(all.iter().map(value::json)).collect()))
@@ -99,7 +132,19 @@ impl From<Write> for Image {
             WriteOp::Rekey { old, values } => ("rekey", key(old.values()), Some(named(values))),
             WriteOp::Delete(old) => ("delete", key(old.values()), None),
         };
-        Self { table: target.table.to_string(), op: op.to_owned(), key, values }
+        let looked_up = target.lookups.iter().filter_map(|(place, lookup)| {
+            let column = target.columns.get(*place)?.to_string();
+            let how = LookedUp {
+                map: lookup.map.to_string(),
+                table: lookup.table.to_string(),
+                column: lookup.column.to_string(),
+                state: "unknown".to_owned(),
+                value: None,
+            };
+            values.as_ref().is_some_and(|values| values.contains_key(&column)).then_some((column, how))
+        });
+        let looked_up = looked_up.collect();
+        Self { table: target.table.to_string(), op: op.to_owned(), key, values, looked_up }
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Column {
     pub direction: String,
     /// Its values are not to be shown.
     pub sensitive: bool,
+    /// The map through which the right one is looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<String>,
 }
 
 /// A reason why a map is paused.
@@ -431,6 +434,7 @@ fn columns(map: &map::TableMap) -> Option<Vec<Column>> {
                 right: pair.right.as_ref().map(ToString::to_string),
                 direction: direction(way(pair)).to_owned(),
                 sensitive: pair.sensitive,
+                lookup: pair.lookup.as_ref().map(|through| through.map.to_string()),
             };
             Some(pairs.iter().map(pair).collect())
         }

@@ -25,7 +25,7 @@ pub use app::{App, Guard, Readiness};
 pub use conflict::Conflict;
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
-pub use image::{Image, Tried, TryRequest, Unwritable};
+pub use image::{Image, LookedUp, Tried, TryRequest, Unwritable};
 pub use map::{CatchUp, Column, Condition, ErrorStats, Flow, Hold, InitialSync, Map, Retry, Side, Window};
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};

@@ -101,6 +101,9 @@ pub(crate) struct Run {
     /// The maps: all of them, or none.
     #[arg(required = true)]
     pub(crate) maps: Vec<String>,
+    /// Copy the records that are there first, also of maps that are declared with initial_sync = false.
+    #[arg(long, conflicts_with_all = ["no_initial_sync", "without_failed"])]
+    pub(crate) initial_sync: bool,
     /// Do not copy the records that are there; only what changes from now on. After an initial sync that ended with
     /// errors: go on without the rows that failed.
     #[arg(long)]

@@ -1,14 +1,13 @@
 //! Columns: which belong together, which way they go, and what happens to their values on the way.
 
-use super::later::Later;
 use super::scalar::Reader;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::Value;
 use tandem_core::map::{
-    Case, ColumnPair, Columns, Direction, Expression, Made, Rounding, Step, Transforms, Unmapped, ValueMap,
-    Zone,
+    Case, ColumnPair, Columns, Direction, Expression, Made, Rounding, Step, Through, Transforms, Unmapped,
+    ValueMap, Zone,
 };
 use toml::Spanned;
 
@@ -31,8 +30,15 @@ pub(crate) struct RawColumn {
     timezone: Option<Spanned<String>>,
     #[serde(default)]
     sensitive: bool,
-    #[serde(default)]
-    pub(crate) lookup: Later,
+    pub(crate) lookup: Option<Spanned<RawLookup>>,
+}
+
+/// Another map through which a value is looked up.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawLookup {
+    pub(crate) map: Spanned<String>,
+    column: String,
 }
 
 /// One step of a way: exactly one of its keys, and `rounding` beside `scale`.
@@ -128,6 +134,10 @@ fn one(raw: &RawColumn, map: Direction, reader: &mut Reader<'_>) -> ColumnPair {
         values: raw.values.as_ref().map(|given| values(given, raw.unmapped_values.as_ref(), reader)),
         timezone: raw.timezone.as_ref().and_then(|given| zone(given, reader)),
         sensitive: raw.sensitive,
+        lookup: raw.lookup.as_ref().map(|given| Through {
+            map: given.get_ref().map.get_ref().as_str().into(),
+            column: given.get_ref().column.as_str().into(),
+        }),
     };
     if let (None, Some(given)) = (&raw.values, &raw.unmapped_values) {
         reader.refuse(

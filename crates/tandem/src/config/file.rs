@@ -68,8 +68,8 @@ pub(crate) struct RawMap {
     pub(crate) limits: Option<RawLimits>,
     #[serde(default)]
     group: Later,
-    #[serde(default)]
-    initial_sync: Later,
+    pub(crate) initial_sync: Option<bool>,
+    pub(crate) master: Option<Spanned<String>>,
     pub(crate) on_leave: Option<Spanned<String>>,
     #[serde(default)]
     whole_transaction_rows: Later,
@@ -140,6 +140,7 @@ fn plain(message: &str) -> String {
         ("struct RawColumn", "{ left, right }"),
         ("struct RawTransform", "a step such as { trim = true }"),
         ("struct RawReplace", "{ from, to }"),
+        ("struct RawLookup", "{ map, column }"),
         (
             "data did not match any variant of untagged enum RawLiteral",
             "this is neither a text, a number nor true or false",
@@ -178,14 +179,7 @@ pub(crate) fn refuse_later(raw: &RawFile, source: &Source, errors: &mut Vec<Conf
 impl RawMap {
     /// Refuses what is known and not supported yet.
     pub(crate) fn refuse_later(&self, source: &Source, errors: &mut Vec<ConfigError>) {
-        let mut all = vec![
-            ("group", &self.group),
-            ("initial_sync", &self.initial_sync),
-            ("whole_transaction_rows", &self.whole_transaction_rows),
-        ];
-        for column in self.columns.iter().flat_map(|columns| columns.get_ref()) {
-            all.push(("lookup", &column.lookup));
-        }
+        let all = vec![("group", &self.group), ("whole_transaction_rows", &self.whole_transaction_rows)];
         refuse(all, source, errors);
     }
 }

@@ -7,8 +7,8 @@ use super::file::{RawMap, RawSide};
 use super::scalar::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::map::{Deletes, Direction, OnLeave, Side, TableMap};
-use tandem_core::two_way::{ConflictPolicy, SideEffects};
+use tandem_core::map::{Deletes, Direction, InitialSync, OnLeave, Side, TableMap};
+use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName};
 use tandem_core::{AppName, MapName, TableName};
 use toml::Spanned;
 
@@ -43,6 +43,7 @@ pub(super) fn understand(
         }
     }
     parents(&placed, errors);
+    lookups(&mut placed, errors);
     circles(&placed, errors);
     placed.into_iter().map(|placed| placed.map).collect()
 }
@@ -85,7 +86,10 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
     let words = [("sync", SideEffects::Sync), ("ignore", SideEffects::Ignore)];
     let side_effects = raw.side_effects.as_ref();
     let side_effects = side_effects.and_then(|given| reader.word("side_effects", given, &words));
-    for (key, given) in [("conflict", &raw.conflict), ("side_effects", &raw.side_effects)] {
+    let words = [("left", SideName::Left), ("right", SideName::Right)];
+    let master = raw.master.as_ref().and_then(|given| reader.word("master", given, &words));
+    let of_both = [("conflict", &raw.conflict), ("side_effects", &raw.side_effects), ("master", &raw.master)];
+    for (key, given) in of_both {
         if let Some(given) = given.as_ref().filter(|_| asked != Direction::Both) {
             let why = format!("{key} is about maps that go both ways");
             reader.refuse(given.span(), why, "write direction = \"both\", or leave it out".to_owned());
@@ -102,6 +106,10 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
         conflict: conflict.unwrap_or_default(),
         side_effects: side_effects.unwrap_or_default(),
         on_leave: on_leave.unwrap_or_default(),
+        initial_sync: InitialSync {
+            wanted: raw.initial_sync.unwrap_or(true),
+            master: master.unwrap_or(SideName::Left),
+        },
     }
 }
 
@@ -195,6 +203,60 @@ fn parents(placed: &[Placed<'_>], errors: &mut Vec<ConfigError>) {
                         )
                         .with_fix(format!("the maps are {}", names.join(", "))),
                 );
+            }
+        }
+    }
+}
+
+/// Refuses columns that cannot be looked up through the map that they name, and makes that map a parent: a record that
+/// is referred to has to be there first.
+fn lookups(placed: &mut [Placed<'_>], errors: &mut Vec<ConfigError>) {
+    let all: Vec<TableMap> = placed.iter().map(|placed| placed.map.clone()).collect();
+    for Placed { source, raw, map } in placed {
+        for column in raw.columns.iter().flat_map(Spanned::get_ref) {
+            let Some(lookup) = &column.lookup else { continue };
+            let named = &lookup.get_ref().map;
+            let mut refuse =
+                |why: String, fix: String| errors.push(source.error(named.span(), why).with_fix(fix));
+            let Some(parent) = all.iter().find(|other| other.name.as_str() == named.get_ref()) else {
+                let names: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
+                refuse(
+                    format!("there is no map '{}'", named.get_ref()),
+                    format!("the maps are {}", names.join(", ")),
+                );
+                continue;
+            };
+            let name = &parent.name;
+            if (&parent.left.app, &parent.right.app) != (&map.left.app, &map.right.app) {
+                let apps = |map: &TableMap| {
+                    format!("'{}' on the left and '{}' on the right", map.left.app, map.right.app)
+                };
+                refuse(
+                    format!(
+                        "a value of '{}' cannot be looked up through '{name}': that one has {}, this one {}",
+                        map.name,
+                        apps(parent),
+                        apps(map)
+                    ),
+                    "look it up through a map between the same two apps, with the same sides".to_owned(),
+                );
+            } else if !parent.direction.goes(true) {
+                refuse(
+                    format!(
+                        "map '{name}' brings nothing to the right, so a record that is referred to may never be there"
+                    ),
+                    format!("let '{name}' go to the right as well: direction = \"both\""),
+                );
+            } else if parent.left.key.len() != 1 {
+                refuse(
+                    format!(
+                        "the integration key of '{name}' has {} columns, and one column cannot hold it",
+                        parent.left.key.len()
+                    ),
+                    "look it up through a map with a key of one column".to_owned(),
+                );
+            } else if parent.name != map.name && !map.depends_on.contains(name) {
+                map.depends_on.push(name.clone());
             }
         }
     }

@@ -4,9 +4,9 @@ mod columns;
 
 use super::*;
 use std::time::Duration;
-use tandem_core::map::{Columns, Deletes, Direction};
+use tandem_core::map::{Columns, Deletes, Direction, InitialSync};
 use tandem_core::rules::{ErrorClasses, MapSelection, ResumeBy, RuleAction, When};
-use tandem_core::two_way::{ConflictPolicy, SideEffects};
+use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName};
 use tandem_core::{FaultClass, Share};
 
 const APPS: &str = r#"
@@ -112,7 +112,7 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
         "tandem.toml:8:1: unknown key 'delets'
   8 | delets = \"queue\"
     | ^^^^^^
-  fix: the keys here are name, direction, left, right, columns, depends_on, deletes, conflict, side_effects, limits, on_leave",
+  fix: the keys here are name, direction, left, right, columns, depends_on, deletes, conflict, side_effects, limits, initial_sync, master, on_leave",
     );
     refused(
         "[apps.erp]\nurl = \"sqlite:a.db\"\npassword = \"x\"\n",
@@ -137,9 +137,6 @@ fn a_key_of_a_later_version_is_refused_by_name() {
     assert!(read_config(&of_app).unwrap().hold_source.contains(&"crm".into()));
     let other = of_app.replace("hold_source", "keep");
     assert!(read_config(&other).unwrap_err().contains("write one of \"hold_source\""));
-    let column = "columns = [{ left = \"no\", right = \"no\", lookup = { map = \"b\" } }]";
-    let seen = read_config(&format!("{APPS}{}", map("a", column))).unwrap_err();
-    assert!(seen.contains("'lookup' is not supported"), "{seen}");
 }
 
 #[test]
@@ -151,6 +148,12 @@ fn a_map_may_go_both_ways_and_says_who_wins() {
     assert_eq!(map.side_effects, SideEffects::Ignore);
     let plain = both("direction = \"both\"").unwrap();
     assert_eq!((plain.maps[0].conflict, plain.maps[0].side_effects), Default::default());
+    let copy = |lines: &str| both(lines).map(|read| read.maps[0].initial_sync);
+    assert_eq!(copy("direction = \"both\"").unwrap(), InitialSync::default());
+    let right = InitialSync { wanted: false, master: SideName::Right };
+    assert_eq!(copy("direction = \"both\"\nmaster = \"right\"\ninitial_sync = false").unwrap(), right);
+    let seen = copy("master = \"right\"").unwrap_err();
+    assert!(seen.contains("master is about maps that go both ways"), "{seen}");
     let seen = both("conflict = \"left_wins\"").unwrap_err();
     assert!(seen.contains("conflict is about maps that go both ways"), "{seen}");
     let seen = both("direction = \"both\"\nconflict = \"mine\"").unwrap_err();

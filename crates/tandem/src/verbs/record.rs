@@ -4,7 +4,7 @@ use crate::output::{printable, table, value};
 use comfy_table::Cell;
 use serde_json::{Map as Object, Value as Json};
 use std::collections::BTreeSet;
-use tandem_server::wire::{Image, Unwritable};
+use tandem_server::wire::{Image, LookedUp, Unwritable};
 
 type Columns = Object<String, Json>;
 
@@ -45,11 +45,26 @@ pub(crate) fn destination(image: Option<&Image>, unwritable: Option<&Unwritable>
             let key = image.key.iter().map(pair).collect::<Vec<_>>().join(", ");
             let head = format!("would {} {} where {key}", image.op, image.table);
             let Some(values) = &image.values else { return head };
-            let rows = values.iter().map(|(name, part)| [Cell::new(printable(name)), Cell::new(value(part))]);
+            let written = |(name, part): (&String, &Json)| match image.looked_up.get(name) {
+                Some(how) => looked_up(how, part),
+                None => value(part),
+            };
+            let rows = values.iter().map(|pair| [Cell::new(printable(pair.0)), Cell::new(written(pair))]);
             format!("{head}\n\n{}", table(["COLUMN", "WRITTEN"], rows))
         }
         (None, Some(why)) => format!("cannot be written: {} ({})\nfix: {}", why.message, why.code, why.fix),
         (None, None) => "what would be written is not known: the map is stopped".to_owned(),
+    }
+}
+
+/// A value that is looked up, and the key by which it is.
+fn looked_up(how: &LookedUp, key: &Json) -> String {
+    let through = format!("looked up through {}", how.map);
+    match (&how.value, how.state.as_str()) {
+        _ if key.is_null() => value(key),
+        (Some(found), _) => format!("{} ({through}: {})", value(found), value(key)),
+        (None, "missing") => format!("refused: {through}, and nothing is there for {}", value(key)),
+        (None, _) => format!("{through}: {}", value(key)),
     }
 }
 
@@ -78,11 +93,26 @@ mod tests {
             op: "upsert".to_owned(),
             key: columns(json!({"no": 1})),
             values: Some(columns(json!({"no": 1}))),
+            looked_up: std::collections::BTreeMap::new(),
         };
         assert_eq!(
             destination(Some(&image), None),
             "would upsert d where no = 1\n\nCOLUMN  WRITTEN\nno      1"
         );
+        let how = LookedUp {
+            map: "customers".to_owned(),
+            table: "c".to_owned(),
+            column: "id".to_owned(),
+            state: "found".to_owned(),
+            value: Some(json!(7)),
+        };
+        let said = |state: &str, value: Option<Json>, key: Json| {
+            looked_up(&LookedUp { state: state.to_owned(), value, ..how.clone() }, &key)
+        };
+        assert_eq!(said("found", Some(json!(7)), json!("C1")), "7 (looked up through customers: C1)");
+        assert_eq!(said("unknown", None, json!("C1")), "looked up through customers: C1");
+        assert!(said("missing", None, json!("C1")).starts_with("refused"));
+        assert_eq!(said("unknown", None, Json::Null), "null");
         let (code, message, fix) = ("key_null".to_owned(), "null".to_owned(), "a key".to_owned());
         let why = Unwritable { code, message, fix };
         assert_eq!(destination(None, Some(&why)), "cannot be written: null (key_null)\nfix: a key");

@@ -227,6 +227,58 @@ fn postgresql_and_sqlite_keep_each_other_in_step_without_an_echo() {
     assert_eq!(later["conflicts"], 0);
 }
 
+/// Where both have a record before they know of each other, the master's stays on both sides.
+#[test]
+fn the_copy_of_a_map_that_goes_both_ways_keeps_the_masters_values() {
+    for master in ["left", "right"] {
+        let server =
+            PostgresServer::start_new(PostgresOptions { fsync: false, ..PostgresOptions::default() });
+        let (house, table) = (House::new(), "(id int PRIMARY KEY, name text)");
+        server.sql_blocking("postgres", "CREATE DATABASE erp");
+        let rows = |first: u32, last: u32, side: &str| {
+            let row = |id: u32| format!("({id}, '{side}')");
+            format!("INSERT INTO things VALUES {}", (first..=last).map(row).collect::<Vec<_>>().join(", "))
+        };
+        server.sql_blocking(
+            "erp",
+            &format!(
+                "CREATE TABLE things {table}; ALTER TABLE things REPLICA IDENTITY FULL; {}",
+                rows(1, 30, "left")
+            ),
+        );
+        let crm = house.app("crm");
+        crm.execute_batch(&format!("CREATE TABLE things {table}; {}", rows(11, 40, "right"))).unwrap();
+        house.write("password", PostgresServer::PASSWORD);
+        house.write(
+            "tandem.toml",
+            &format!(
+                "[server]\nlisten = \"127.0.0.1:0\"\n[apps.erp]\nurl = \"postgres://postgres:${{file:password}}@127.0.0.1:{}/erp?sslmode=disable\"\n\
+                 [apps.crm]\nurl = \"sqlite:crm.db\"\n[[maps]]\nname = \"things\"\ndirection = \"both\"\nmaster = \"{master}\"\n\
+                 left = {{ app = \"erp\", table = \"public.things\", key = [\"id\"] }}\n\
+                 right = {{ app = \"crm\", table = \"things\", key = [\"id\"] }}\n",
+                server.port()
+            ),
+        );
+        let tandem = house.serve();
+        tandem.ok(&["map", "run", "things", "--wait"]);
+        let counts = "SELECT name, count(*) FROM things GROUP BY name ORDER BY name";
+        let wanted =
+            if master == "left" { [("left", 30), ("right", 10)] } else { [("left", 10), ("right", 30)] };
+        let in_crm = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+        let in_crm: Vec<_> =
+            crm.prepare(counts).unwrap().query_map([], in_crm).unwrap().map(Result::unwrap).collect();
+        assert_eq!(in_crm, wanted.map(|(name, count)| (name.to_owned(), count)), "{master}");
+        let in_erp = server.sql_blocking("erp", counts);
+        let in_erp: Vec<_> = in_erp
+            .iter()
+            .map(|row| (row[0].clone().unwrap(), row[1].clone().unwrap().parse().unwrap()))
+            .collect();
+        assert_eq!(in_erp, in_crm, "{master}");
+        let shown = tandem.ok(&["map", "show", "things"]);
+        assert_eq!((&shown["conflicts"], &shown["errors"]["open"]), (&0.into(), &0.into()), "{shown}");
+    }
+}
+
 /// What is changed at one end of a chain reaches the other, and what our own writes bring into the middle does, too.
 #[test]
 fn a_third_app_behind_two_that_keep_each_other_in_step_gets_everything() {

@@ -249,3 +249,26 @@ fn sqlite_is_copied_to_sqlite_while_people_write() {
     let errors = tandem.ok(&["error", "list", "--status", "all"]);
     assert_eq!(items(&errors).len(), 0, "{errors}");
 }
+
+#[test]
+fn a_map_may_be_declared_to_be_run_without_a_copy() {
+    let house = House::new();
+    house.edit("name = \"customers\"", "name = \"customers\"\ninitial_sync = false");
+    house
+        .app("erp")
+        .execute_batch("INSERT INTO customers VALUES ('K1', 'Ann'); INSERT INTO orders VALUES (1, 'K1', 5)")
+        .unwrap();
+    let tandem = house.serve();
+    tandem
+        .tandem(&["map", "run", "customers", "--initial-sync", "--no-initial-sync"])
+        .ended(2, "cannot be used");
+    tandem.ok(&["map", "run", "customers", "--wait"]);
+    assert_eq!(crate::house::rows(&house.app("crm"), "customers").len(), 0, "nothing is copied unless asked");
+    assert!(tandem.ok(&["map", "show", "customers"])["initial_sync"].is_null());
+    tandem.ok(&["map", "stop", "customers", "--wait"]);
+    tandem.ok(&["map", "run", "customers", "--initial-sync", "--wait"]);
+    assert_eq!(crate::house::rows(&house.app("crm"), "customers").len(), 1);
+    // Others are, as ever.
+    tandem.ok(&["map", "run", "orders", "--wait"]);
+    assert_eq!(crate::house::rows(&house.app("crm"), "orders").len(), 1);
+}

@@ -53,12 +53,13 @@ fn map() -> TableMap {
         on_leave: OnLeave::Keep,
         conflict: Default::default(),
         side_effects: Default::default(),
+        initial_sync: Default::default(),
     }
 }
 
 fn flow(source: &TableSchema, destination: &TableSchema) -> FlowSpec {
     let map = map();
-    resolve(&map, (&map.left, source), (&map.right, destination), 0).unwrap().0
+    resolve(&map, (&map.left, source), (&map.right, destination), 0, &[]).unwrap().0
 }
 
 fn resolved() -> FlowSpec {

@@ -10,12 +10,12 @@ use super::{
 use crate::engine::Engine;
 use crate::request::Rejected;
 use crate::supervisor::{Command, Repair, Way, Ways};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tandem_core::connect::{ChunkLimit, KeyedTable, Reads};
 use tandem_core::lifecycle::Phase;
-use tandem_core::map::{Comparer, FlowSpec, Verdict};
+use tandem_core::map::{Comparer, FlowSpec, LookedUpColumn, Verdict};
 use tandem_core::{Fault, FaultClass, IntegrationKey, Relation, Row, RowHash};
 use tokio::sync::watch;
 
@@ -469,8 +469,31 @@ impl Open {
     /// The rows of the destination that have these keys.
     pub(super) async fn at_destination(&mut self, keys: &[IntegrationKey]) -> Result<Found, Fault> {
         let chunk = self.destination.records(&self.destination_table, keys).await?;
+        self.refer(&chunk.rows).await?;
         let rows = chunk.rows.into_iter();
         let id = |row: &Row| Some(self.comparer.destination_id(&self.comparer.destination_key(row)?));
         Ok((rows.filter_map(|row| Some((id(&row)?, row))).collect(), chunk.unseen))
+    }
+    /// Asks the destination to which records the values refer that it looked up.
+    async fn refer(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        let mut referred = Vec::new();
+        for LookedUpColumn { place, lookup, .. } in self.comparer.lookups() {
+            let value = |row: &Row| row.cell(*place).value().filter(|value| !value.is_null()).cloned();
+            let values: HashSet<IntegrationKey> =
+                rows.iter().filter_map(value).map(|value| IntegrationKey::from_values(vec![value])).collect();
+            if values.is_empty() {
+                continue;
+            }
+            let table = KeyedTable { table: lookup.table.clone(), key: vec![lookup.column.clone()] };
+            let chunk = self.destination.records(&table, &values.into_iter().collect::<Vec<_>>()).await?;
+            let (relation, column) = (&chunk.relation, &lookup.column);
+            let places = relation.column(column).zip(relation.column(&lookup.key));
+            let Some((value_at, key_at)) = places else { continue };
+            referred.extend(chunk.rows.iter().filter_map(|row| {
+                Some((*place, row.cell(value_at).value()?.clone(), row.cell(key_at).value()?.clone()))
+            }));
+        }
+        self.comparer.refer(referred);
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Columns, transforms and filters: what is understood, and what is refused with its line.
 
 use super::*;
+use tandem_core::MapName;
 use tandem_core::map::{ColumnPair, OnLeave, Origin, Step};
 
 fn with(columns: &str) -> String {
@@ -151,6 +152,57 @@ fn a_column_that_goes_both_ways_is_refused_with_its_line_if_it_does_not_lead_bac
     assert!(seen.contains("the column goes both ways, and a default has one"), "{seen}");
 }
 
+/// Map `a` with a column that is looked up through `b`, which has these lines of its own.
+fn looked_up(lookup: &str, of_a: &str, of_b: &str) -> Result<Vec<MapName>, String> {
+    let columns = format!("{of_a}\ncolumns = [{{ left = \"c\", right = \"c_id\", {lookup} }}]");
+    let text = format!("{APPS}{}{}", map("a", &columns), map("b", of_b));
+    let config = read_config(&text)?;
+    Ok(config.maps.first().unwrap().depends_on.clone())
+}
+
+#[test]
+fn a_map_depends_on_those_through_which_it_looks_up() {
+    let through_b = "lookup = { map = \"b\", column = \"id\" }";
+    assert_eq!(looked_up(through_b, "", ""), Ok(vec!["b".into()]));
+    assert_eq!(looked_up(through_b, "depends_on = [\"b\"]", ""), Ok(vec!["b".into()]));
+    assert_eq!(looked_up(through_b, "", "direction = \"both\""), Ok(vec!["b".into()]));
+    let itself = "lookup = { map = \"a\", column = \"id\" }";
+    assert_eq!(looked_up(itself, "", ""), Ok(vec![]), "a record may refer to another one of its map");
+    let one_way = format!("direction = \"to_right\", {through_b}");
+    assert_eq!(looked_up(&one_way, "direction = \"both\"", ""), Ok(vec!["b".into()]));
+}
+
+#[test]
+fn a_column_that_cannot_be_looked_up_is_refused_with_its_line() {
+    let through_b = "lookup = { map = \"b\", column = \"id\" }";
+    let seen = looked_up(through_b, "direction = \"both\"", "").unwrap_err();
+    assert!(seen.contains("tandem.toml:9:21:"), "{seen}");
+    assert!(seen.contains("a value is looked up on the way to the right only"), "{seen}");
+    assert!(seen.contains("fix: give the column direction = \"to_right\""), "{seen}");
+    let refused = [
+        (through_b, "direction = \"to_left\"", "", "on the way to the right only"),
+        (through_b, "", "direction = \"to_left\"", "map 'b' brings nothing to the right"),
+        ("lookup = { map = \"z\", column = \"id\" }", "", "", "there is no map 'z'"),
+        ("lookup = { map = \"b\", column = \"\" }", "", "", "which column of the other map's right table"),
+        ("lookup = { map = \"b\" }", "", "", "missing key 'column'"),
+    ];
+    for (lookup, of_a, of_b, expected) in refused {
+        let seen = looked_up(lookup, of_a, of_b).unwrap_err();
+        assert!(seen.contains(expected), "{seen}");
+    }
+    let key = "columns = [{ left = \"no\", right = \"no\", lookup = { map = \"b\", column = \"id\" } }]";
+    let seen = read_config(&format!("{APPS}{}{}", map("a", key), map("b", ""))).unwrap_err();
+    assert!(seen.contains("a column of the integration key cannot be looked up through 'b'"), "{seen}");
+    let column = format!("columns = [{{ left = \"c\", right = \"d\", {through_b} }}]");
+    let composite = map("b", "").replace("key = [\"no\"]", "key = [\"no\", \"year\"]");
+    let seen = read_config(&format!("{APPS}{}{composite}", map("a", &column))).unwrap_err();
+    assert!(seen.contains("the integration key of 'b' has 2 columns"), "{seen}");
+    let turned =
+        map("b", "").replace("\"erp\"", "\"x\"").replace("\"crm\"", "\"erp\"").replace("\"x\"", "\"crm\"");
+    let seen = read_config(&format!("{APPS}{}{turned}", map("a", &column))).unwrap_err();
+    assert!(seen.contains("that one has 'crm' on the left and 'erp' on the right"), "{seen}");
+}
+
 #[test]
 fn every_example_of_the_documentation_is_a_config() {
     let pages = [include_str!("../../../../../docs/mapping.md")];
@@ -162,5 +214,5 @@ fn every_example_of_the_documentation_is_a_config() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 2);
+    assert_eq!(examples, 3);
 }

@@ -9,7 +9,7 @@ pub(crate) async fn run(desk: &Desk<'_>, asked: Asked) -> Outcome {
     let request = ActionRequest {
         action: "run".to_owned(),
         maps: asked.maps,
-        initial_sync: (!asked.without_failed).then_some(!asked.no_initial_sync),
+        initial_sync: (asked.initial_sync || asked.no_initial_sync).then_some(asked.initial_sync),
         without_failed: asked.without_failed,
         ..ActionRequest::default()
     };
