@@ -7,7 +7,7 @@ SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 help:
 	@echo "make demo    two SQLite apps, traffic, a live view (Ctrl-C ends it)"
-	@echo "make test    all tests; installs PostgreSQL with apt-get if it is missing"
+	@echo "make test    all tests; installs PostgreSQL and fetches a real app's schema, with apt-get"
 	@echo "make lint    formatting and clippy, without mercy"
 	@echo "make bench   measures against PostgreSQL's own logical replication"
 	@echo "make chaos   kills what can be killed, and looks whether anything was lost"
