@@ -219,6 +219,11 @@ impl AppActor {
             let ahead = places.get(stream).filter(|place| place.commit && place.group > least);
             let route = self.routes.entry(stream.clone()).or_default();
             route.reopened(ahead.map(|place| place.position.clone()), places.get(stream));
+            // What came back before a restart did so for good: it is kept with the place.
+            let seen = places.get(stream).map(|place| place.seen.as_slice()).unwrap_or_default();
+            for both in sink.both_ways.values() {
+                both.other.journal.note_echoed(seen);
+            }
             if let Err(error) = sink.journal.with(|journal| journal.abandon_open()) {
                 return self.journal_failed(&error);
             }

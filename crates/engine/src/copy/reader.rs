@@ -148,8 +148,9 @@ impl Reader {
                 if record.through.is_none() && after.is_none() && record.stage == CopyStage::Chunks {
                     self.look(&mut **reads).await?;
                 }
-                let knew = self.knew();
+                // Behind the barrier the log is being read: what it had shown before a restart is known again.
                 let low = self.mark(1).await?;
+                let knew = self.knew();
                 let limit = ChunkLimit { rows: self.chunk_rows, bytes: CHUNK_BYTES };
                 let chunk = reads.chunk(&self.source_table(), after.as_ref(), limit).await?;
                 let high = self.mark(1).await?;
@@ -160,8 +161,8 @@ impl Reader {
             Next::Named(generation, wanted, last) => {
                 let through = wanted.iter().map(|again| again.id).max().unwrap_or_default();
                 let keys: Vec<IntegrationKey> = wanted.into_iter().map(|again| again.key).collect();
-                let knew = self.knew();
                 let low = self.mark(1).await?;
+                let knew = self.knew();
                 let chunk = reads.records(&self.source_table(), &keys).await?;
                 // Each that may become an error needs a place of its own.
                 let high = self.mark(if last { keys.len() } else { 1 }).await?;

@@ -3,7 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// Opens it. Returns its port; it stays open as long as the test's process.
@@ -32,14 +33,29 @@ fn connect(mut client: TcpStream, mut server: TcpStream, delay: Duration) {
     if client.read_exact(&mut first).is_err() || server.write_all(&[&length[..], &first].concat()).is_err() {
         return;
     }
-    let is_log = first.windows(11).any(|word| word == b"replication");
-    let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    std::thread::spawn(move || pass(from_client, to_server, Duration::ZERO));
-    pass(server, client, if is_log { delay } else { Duration::ZERO });
+    let is_log = has(&first, b"replication");
+    let (asked, started) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
+    let (from_client, to_server, asks) =
+        (client.try_clone().unwrap(), server.try_clone().unwrap(), asked.clone());
+    std::thread::spawn(move || {
+        pass(from_client, to_server, |piece| {
+            asks.fetch_or(is_log && has(piece, b"START_REPLICATION"), Ordering::Relaxed);
+            Duration::ZERO
+        })
+    });
+    // Until the answer to that the two talk as fast as ever; all behind it is the log, and comes late in its order.
+    pass(server, client, |_| {
+        let is_behind = asked.load(Ordering::Relaxed) && started.swap(true, Ordering::Relaxed);
+        if is_behind { delay } else { Duration::ZERO }
+    });
+}
+
+fn has(piece: &[u8], word: &[u8]) -> bool {
+    piece.windows(word.len()).any(|here| here == word)
 }
 
 /// Passes on what comes, each piece so much later.
-fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+fn pass(mut from: TcpStream, mut to: TcpStream, delay: impl Fn(&[u8]) -> Duration) {
     let (put, take) = mpsc::channel::<(Instant, Vec<u8>)>();
     let writer = std::thread::spawn(move || {
         for (due, piece) in take {
@@ -52,7 +68,8 @@ fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
     });
     let mut buffer = vec![0; 64 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        if put.send((Instant::now() + delay, buffer[..n].to_vec())).is_err() {
+        let piece = buffer[..n].to_vec();
+        if put.send((Instant::now() + delay(&piece), piece)).is_err() {
             break;
         }
     }
