@@ -203,10 +203,12 @@ impl Ledger {
 pub struct ErrorStats {
     /// They can be tried again, or deleted; the records of preserved queues included.
     pub open: u64,
-    /// They stand behind an older error of the same record.
+    /// They stand behind an older error of the same record, or wait for another map.
     pub waiting: u64,
     /// They are being tried again.
     pub retrying: u64,
+    /// Of those that wait or are being tried again: they only wait for another map, and are no trouble.
+    pub for_maps: u64,
     /// Bytes that preserved queues take in the journal.
     pub kept_bytes: u64,
 }
@@ -215,6 +217,11 @@ impl ErrorStats {
     /// All of them.
     pub fn total(&self) -> u64 {
         self.open + self.waiting + self.retrying
+    }
+
+    /// Those that are trouble: all but what only waits for another map.
+    pub fn trouble(&self) -> u64 {
+        self.total().saturating_sub(self.for_maps)
     }
 }
 
@@ -298,6 +305,8 @@ pub enum ConditionKind {
     PingPong,
     /// More or fewer changes came in than anything became of.
     Unbalanced,
+    /// Records wait for a map that is behind, and are applied by themselves when it has come as far.
+    RecordsWaiting,
 }
 
 impl ConditionKind {
@@ -308,6 +317,7 @@ impl ConditionKind {
             | ConditionKind::DestinationConnected
             | ConditionKind::GuardArmed
             | ConditionKind::SchemaMatches => status,
+            ConditionKind::RecordsWaiting => true,
             ConditionKind::GapDetected
             | ConditionKind::Stalled
             | ConditionKind::ErrorsOpen

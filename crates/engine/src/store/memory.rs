@@ -3,8 +3,8 @@
 mod errors;
 
 use super::{
-    ActivityFrom, Again, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
-    SetAside, StatusCounts, Store, StoreError, Touching,
+    ActivityFrom, Again, Awaiting, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked,
+    Record, Saved, SetAside, StatusCounts, Store, StoreError, Touching,
 };
 use crate::view::{ActivityEntry, Page};
 use errors::Errors;
@@ -130,6 +130,14 @@ impl Store for MemoryStore {
 
     fn error_counts(&self) -> Result<BTreeMap<FlowId, StatusCounts>, StoreError> {
         Ok(self.with(|inner| inner.errors.counts()))
+    }
+
+    fn awaiting(&self) -> Result<BTreeMap<FlowId, Awaiting>, StoreError> {
+        Ok(self.with(|inner| inner.errors.awaiting()))
+    }
+
+    fn awaiting_ids(&self, flows: &[FlowId], through: Seq, limit: usize) -> Result<Vec<u64>, StoreError> {
+        Ok(self.with(|inner| inner.errors.awaiting_ids(flows, through, limit)))
     }
 
     fn picked(&self, flows: &[FlowId], pick: &ErrorPick) -> Result<Picked, StoreError> {

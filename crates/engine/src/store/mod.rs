@@ -31,7 +31,8 @@ pub use crate::journal::{FlowId, Holes};
 pub use crate::two_way::{Conflict, Correction};
 pub use copies::{Again, CopyCounts, CopyRecord, CopyStage, Refresh};
 pub use set_aside::{
-    Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside, StatusCounts,
+    Awaiting, Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside,
+    StatusCounts,
 };
 
 /// The store failed. Nothing of what was to be saved was.
@@ -101,6 +102,13 @@ pub trait Store: Send + Sync {
 
     /// How many errors each flow has, by how they stand. Exact, and no matter how many there are.
     fn error_counts(&self) -> Result<BTreeMap<FlowId, StatusCounts>, StoreError>;
+
+    /// What of each flow only waits for another map; flows of which nothing does are left out.
+    fn awaiting(&self) -> Result<BTreeMap<FlowId, Awaiting>, StoreError>;
+
+    /// The numbers of those entries of some flows that wait for another map and are not being tried again, up to
+    /// `through`, by rising Seq, at most so many.
+    fn awaiting_ids(&self, flows: &[FlowId], through: Seq, limit: usize) -> Result<Vec<u64>, StoreError>;
 
     /// The unresolved errors of these flows that a pick fits.
     fn picked(&self, flows: &[FlowId], pick: &ErrorPick) -> Result<Picked, StoreError>;

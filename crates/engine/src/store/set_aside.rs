@@ -20,7 +20,7 @@ use tandem_core::{Change, Fault, FaultClass, IntegrationKey, KeyHash, MapName, S
 pub enum ErrorStatus {
     /// It can be tried again, or deleted.
     Open,
-    /// It stands behind an older error of the same record, which would undo it.
+    /// It stands behind an older error of the same record, which would undo it; or it waits for another map.
     Waiting,
     /// It is being tried again, or is about to be.
     Retrying,
@@ -73,6 +73,21 @@ impl std::fmt::Display for ErrorStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// The code of what is no error: a record that only waits for another map, which is behind. What goes on by itself
+/// then is found by it.
+pub(crate) const WAITS_FOR_MAP: &str = "waits_for_map";
+
+/// What of a flow only waits for another map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Awaiting {
+    /// How many.
+    pub records: u64,
+    /// The first of them.
+    pub first: Seq,
+    /// How many of them are being tried again.
+    pub retrying: u64,
 }
 
 /// What names an error: its number, or for a record of a preserved queue the queue's flow and the record's Seq.
@@ -199,6 +214,21 @@ impl SetAside {
         let message = "it was queued when the map was taken to live without it";
         let fault = Fault::new(FaultClass::Application, "skip to live", message).code("preserved");
         Self { attempts: 0, ..Self::of(record, spec, fault, record.captured_at) }
+    }
+
+    /// The same, as what only waits for another map. What the destination said stays; what mends it is another.
+    pub(crate) fn awaiting(mut self) -> Self {
+        self.status = ErrorStatus::Waiting;
+        self.fault = self
+            .fault
+            .code(WAITS_FOR_MAP)
+            .fix("resume the map that is behind; this is applied by itself when that one has come as far");
+        self
+    }
+
+    /// Whether it only waits for another map.
+    pub fn is_awaiting(&self) -> bool {
+        self.fault.code.as_deref() == Some(WAITS_FOR_MAP)
     }
 
     /// What names it.

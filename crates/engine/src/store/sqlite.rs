@@ -5,12 +5,13 @@
 //! of an error is bytes, for its values have to come back exactly as they were.
 
 mod again;
+mod awaiting;
 mod errors;
 mod two_way;
 
 use super::{
-    ActivityFrom, Again, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked, Record, Saved,
-    SetAside, StatusCounts, Store, StoreError, Touching,
+    ActivityFrom, Again, Awaiting, Cause, Conflict, Correction, ErrorPick, ErrorQuery, FlowId, Picked,
+    Record, Saved, SetAside, StatusCounts, Store, StoreError, Touching,
 };
 use crate::journal::blob;
 use crate::view::{ActivityEntry, Page};
@@ -268,6 +269,14 @@ impl Store for SqliteStore {
 
     fn error_counts(&self) -> Result<BTreeMap<FlowId, StatusCounts>, StoreError> {
         self.counts_of_errors()
+    }
+
+    fn awaiting(&self) -> Result<BTreeMap<FlowId, Awaiting>, StoreError> {
+        self.all_awaiting()
+    }
+
+    fn awaiting_ids(&self, flows: &[FlowId], through: Seq, limit: usize) -> Result<Vec<u64>, StoreError> {
+        self.find_awaiting(flows, through, limit)
     }
 
     fn picked(&self, flows: &[FlowId], pick: &ErrorPick) -> Result<Picked, StoreError> {

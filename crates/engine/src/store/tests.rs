@@ -3,8 +3,8 @@
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::{
-    ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, Picked, Record, SetAside, StatusCounts, Store,
-    Touching,
+    Awaiting, ErrorPick, ErrorQuery, ErrorStatus, FlowId, KeptChange, Picked, Record, SetAside, StatusCounts,
+    Store, Touching,
 };
 use std::sync::Arc;
 use tandem_core::{
@@ -237,6 +237,39 @@ fn what_waits_is_open_once_nothing_stands_before_it() {
         assert!(gone.kept.is_none(), "a deleted error keeps no value");
         let counts = [(ErrorStatus::Open, 1), (ErrorStatus::Waiting, 1), (ErrorStatus::Deleted, 1)];
         assert_eq!(store.error_counts().unwrap(), [(FLOW, StatusCounts::from(counts))].into());
+    });
+}
+
+#[test]
+fn what_waits_for_a_map_waits_again_whatever_was_begun_with_it() {
+    on_both(|store| {
+        let refused = |seq, key| error("a", seq, key, FaultClass::Application);
+        let awaiting = |seq, key| refused(seq, key).awaiting();
+        save(store, &[awaiting(1, "K1"), awaiting(2, "K2"), refused(3, "K3"), awaiting(4, "K1")]);
+        let flow =
+            |first, records, retrying| [(FLOW, Awaiting { records, first: Seq(first), retrying })].into();
+        assert_eq!(store.awaiting().unwrap(), flow(1, 3, 0));
+        assert_eq!(store.awaiting_ids(&[FLOW], Seq(3), 9).unwrap(), [1, 2]);
+        assert_eq!(store.awaiting_ids(&[FLOW], Seq(u64::MAX), 1).unwrap(), [1]);
+        assert!(store.awaiting_ids(&[FlowId(2)], Seq(9), 9).unwrap().is_empty());
+
+        let retry = FlowId(9);
+        let pick = Some(ErrorPick { ids: vec![1, 2, 3], ..ErrorPick::default() });
+        let (flows, adopted) = (vec![FLOW], Vec::new());
+        store.save(&[Record::RetryBegun { retry, flows, pick, up_to: 4, adopted }]).unwrap();
+        assert_eq!(store.awaiting().unwrap(), flow(1, 3, 3), "with what is of the same record");
+        assert!(store.awaiting_ids(&[FLOW], Seq(9), 9).unwrap().is_empty());
+        store.save(&[Record::Retried { retry, through: Seq(1) }]).unwrap();
+        assert_eq!(store.awaiting().unwrap(), flow(2, 2, 2));
+        // The rest is not come to: nothing stands before it, and it is open only if it was refused for good.
+        store.save(&[Record::RetryEnded { retry, flows: vec![FLOW] }]).unwrap();
+        assert_eq!(statuses(store), [(1, "completed"), (2, "waiting"), (3, "open"), (4, "waiting")]);
+
+        let by = (FLOW, Seq(8));
+        store.save(&[Record::Superseded { errors: vec![(FLOW, Seq(2))], by }]).unwrap();
+        assert_eq!(store.awaiting().unwrap(), flow(4, 1, 0));
+        store.save(&[Record::not_superseded_beyond(FLOW, Seq(7))]).unwrap();
+        assert_eq!(store.awaiting().unwrap(), flow(2, 2, 0));
     });
 }
 

@@ -7,7 +7,7 @@ use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Misfit, Projected, Projection, Refusal, misfit};
-use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write, WriteOp};
+use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
 /// describes them anew.
@@ -167,18 +167,6 @@ impl Batch {
             }
         }
         batch
-    }
-
-    /// The place of the first write that must wait: a delete or a change of key of a flow that others depend on,
-    /// beyond where those have come. They may still have changes that need the record.
-    pub(super) fn first_to_wait(&self, waits_beyond: &BTreeMap<FlowId, Seq>) -> Option<usize> {
-        if waits_beyond.is_empty() {
-            return None;
-        }
-        self.writes.iter().zip(&self.records).position(|(write, record)| {
-            matches!(write.op, WriteOp::Delete(_) | WriteOp::Rekey { .. })
-                && waits_beyond.get(&record.flow).is_some_and(|cursor| write.seq > *cursor)
-        })
     }
 
     /// Leaves out the writes at these places, which rise.

@@ -33,6 +33,8 @@ struct Older {
     changes_key: bool,
     /// It has an entry in the list of errors; else it is in a preserved queue.
     noted: Option<ErrorStatus>,
+    /// It only waits for another map.
+    awaits: bool,
     transaction_name: String,
 }
 
@@ -76,7 +78,7 @@ impl LaneRun {
         // What waits may itself be superseded by what comes behind it in the same batch.
         self.set_aside(&judged.waiting).await?;
         if !judged.superseded.is_empty() {
-            self.trial.noted = true;
+            self.trial.noted = self.trial.noted.max(Some(batch.through));
             self.context.store.save(&judged.superseded).map_err(LaneEnd::Forgetful)?;
         }
         batch.leave_out(&judged.places);
@@ -134,13 +136,12 @@ impl LaneRun {
                 if self.retry.is_some() && touching.status == ErrorStatus::Retrying {
                     continue;
                 }
-                let error = self.context.store.error_at(touching.flow, touching.seq)?;
-                if let Some(SetAside { kept: Some(kept), transaction_name, .. }) = error {
+                let Some(error) = self.context.store.error_at(touching.flow, touching.seq)? else { continue };
+                let awaits = error.is_awaiting();
+                if let SetAside { kept: Some(kept), transaction_name, .. } = error {
                     let of = (touching.flow, touching.seq);
-                    add(
-                        touching.key,
-                        older(spec, of, &kept.change, Some(touching.status), &transaction_name),
-                    );
+                    let noted = Some((touching.status, awaits));
+                    add(touching.key, older(spec, of, &kept.change, noted, &transaction_name));
                 }
             }
             for range in &member.kept {
@@ -197,13 +198,21 @@ fn older(
     spec: &FlowSpec,
     (flow, seq): (FlowId, Seq),
     change: &tandem_core::Change,
-    noted: Option<ErrorStatus>,
+    noted: Option<(ErrorStatus, bool)>,
     transaction_name: &str,
 ) -> Vec<Older> {
     let keys: HashSet<IntegrationKey> = spec.keys_of(change).collect();
     let changes_key = keys.len() > 1;
-    let one =
-        |key| Older { flow, seq, key, changes_key, noted, transaction_name: transaction_name.to_owned() };
+    let (noted, awaits) = noted.unzip();
+    let one = |key| Older {
+        flow,
+        seq,
+        key,
+        changes_key,
+        noted,
+        awaits: awaits.unwrap_or_default(),
+        transaction_name: transaction_name.to_owned(),
+    };
     keys.into_iter().map(one).collect()
 }
 
@@ -250,8 +259,12 @@ fn judge<'a>(
             .code("waiting")
             .fix("retry or delete the older error; this one is tried again with it");
         let waits = SetAside { status: ErrorStatus::Waiting, ..SetAside::of(record, spec, fault, now) };
+        // What stands behind a change that only waits for another map goes on by itself with it.
+        let awaits = before.iter().any(|older| older.awaits);
+        let waits = if awaits { waits.awaiting() } else { waits };
         let of = (record.flow, record.seq);
-        let itself = self::older(spec, of, &record.change, Some(waits.status), &record.transaction_name);
+        let noted = Some((waits.status, awaits));
+        let itself = self::older(spec, of, &record.change, noted, &record.transaction_name);
         let name = |one: &Older| (spec.map.clone(), one.key.hash());
         itself.into_iter().for_each(|one| older.entry(name(&one)).or_default().push(one));
         judged.waiting.push(waits);
@@ -349,15 +362,8 @@ mod tests {
         }
     }
 
-    /// What becomes of changes of map `a`, from Seq 100 on, behind errors of it and of map `b` in a preserved queue.
-    fn judged(errors: &[(&str, &str, i64)], changes: &[(&str, i64)]) -> (Vec<u64>, Vec<usize>) {
-        let mut stands: BTreeMap<RecordOf, Vec<Older>> = BTreeMap::new();
-        for (seq, (map, verb, key)) in (1..).zip(errors) {
-            let spec = spec(map);
-            for one in older(&spec, (KEPT, Seq(seq)), &change(map, verb, *key), None, "") {
-                stands.entry((spec.map.clone(), one.key.hash())).or_default().push(one);
-            }
-        }
+    /// Changes of map `a`, from Seq 100 on.
+    fn batch(changes: &[(&str, i64)]) -> Batch {
         let spec = spec("a");
         let target = Projection::target(&spec);
         let records: Vec<JournalRecord> = (100..)
@@ -371,7 +377,7 @@ mod tests {
                 Projected::Filtered => panic!("there is no filter"),
             }
         };
-        let batch = Batch {
+        Batch {
             writes: records.iter().map(bind).collect(),
             records,
             refused: Vec::new(),
@@ -380,7 +386,19 @@ mod tests {
             end: PieceEnd::Head,
             changes: Vec::new(),
             unfit: None,
-        };
+        }
+    }
+
+    /// What becomes of changes of map `a`, from Seq 100 on, behind errors of it and of map `b` in a preserved queue.
+    fn judged(errors: &[(&str, &str, i64)], changes: &[(&str, i64)]) -> (Vec<u64>, Vec<usize>) {
+        let mut stands: BTreeMap<RecordOf, Vec<Older>> = BTreeMap::new();
+        for (seq, (map, verb, key)) in (1..).zip(errors) {
+            let spec = spec(map);
+            for one in older(&spec, (KEPT, Seq(seq)), &change(map, verb, *key), None, "") {
+                stands.entry((spec.map.clone(), one.key.hash())).or_default().push(one);
+            }
+        }
+        let (spec, batch) = (spec("a"), batch(changes));
         let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
         let seqs = judged.superseded.iter().flat_map(|record| match record {
             Record::Error(error) => vec![error.seq.0],
@@ -411,6 +429,29 @@ mod tests {
         // The record that was 1 is 101: a change of either waits, for the other would stay as it is.
         assert_eq!(judged(&kept, &[("update", 101), ("delete", 1)]), (vec![], vec![0, 1]));
         assert_eq!(judged(&kept, &[("update", 5)]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_stands_behind_a_change_that_waits_for_a_map_waits_for_it_too() {
+        let spec = spec("a");
+        let stands = |awaits| {
+            let older = older(
+                &spec,
+                (KEPT, Seq(1)),
+                &change("a", "rekey", 1),
+                Some((ErrorStatus::Waiting, awaits)),
+                "",
+            );
+            older.into_iter().map(|one| ((spec.map.clone(), one.key.hash()), vec![one])).collect()
+        };
+        // The second stands behind the first, which is the newer name of that record.
+        let batch = || batch(&[("note", 101), ("note", 101)]);
+        for awaits in [true, false] {
+            let judged = judge(&batch(), 0, stands(awaits), WallTime(0), |_| Some(&spec));
+            assert_eq!(judged.places, [0, 1]);
+            assert!(judged.waiting.iter().all(|error| error.status == ErrorStatus::Waiting));
+            assert!(judged.waiting.iter().all(|error| error.is_awaiting() == awaits));
+        }
     }
 
     #[test]

@@ -14,11 +14,12 @@ use super::journal::JournalHandle;
 use super::outcome::{Outcomes, Tally};
 use super::pace::Pace;
 use super::plan::ByClass;
-use super::trial::{Noted, Trial};
+use super::putting_off::{Changes, Needed, Relative};
+use super::trial::Trial;
 use crate::env::Env;
 use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, Piece, PieceEnd};
-use crate::store::{FlowId, Record, Store};
+use crate::store::{Awaiting, FlowId, Record, Store};
 use crate::two_way::NoteKind;
 use futures_util::future::{join, select_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,8 +131,10 @@ pub(crate) struct LaneRun {
     pub(crate) apply: Option<Box<dyn Apply>>,
     pub(super) orders: watch::Receiver<Orders>,
     pub(super) durable: watch::Receiver<Seq>,
-    /// For members that others depend on: how far those have come that are not in this lane.
-    pub(super) waits_beyond: BTreeMap<FlowId, Seq>,
+    /// The flows of the stream that members are related to, by member.
+    pub(super) relatives: BTreeMap<FlowId, Vec<Relative>>,
+    /// What waited for maps when the batch was begun with.
+    pub(super) awaiting: BTreeMap<FlowId, Awaiting>,
     /// How far the lanes have come that this one must not overtake: the live lane, and those of flows that its
     /// members depend on. Empty for the live lane.
     pub(super) leaders: Vec<watch::Receiver<Progress>>,
@@ -290,7 +293,7 @@ impl LaneRun {
         Ok(Feed::Journal(Box::new(reader)))
     }
 
-    fn pay_for(&mut self, records: usize) {
+    pub(super) fn pay_for(&mut self, records: usize) {
         if let Some(cap) = self.terms.cap {
             self.bucket.take(records, cap, self.context.env.now());
         }
@@ -330,7 +333,7 @@ impl LaneRun {
     }
 
     /// Settles everything up to `through`, in which nothing was for a member.
-    fn pass(&mut self, through: Seq) {
+    pub(super) fn pass(&mut self, through: Seq) {
         let (settled, retry) = (self.tally.settle(through), self.retry_number());
         self.progress.send_modify(|progress| {
             progress.cursor = through.max(progress.cursor);
@@ -359,150 +362,32 @@ impl LaneRun {
             self.pass(batch.through);
             return Ok(());
         }
-        if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
-            match batch.before(place) {
-                Ok(mut before) => self.settle_batch(&mut before).await?,
-                Err(through) => self.pass(through),
+        self.look_what_waits().map_err(LaneEnd::Forgetful)?;
+        match self.needed(&batch) {
+            Needed::PutOff(changes) => self.settle_batch(&mut batch, &changes).await,
+            Needed::From(place, changes) => {
+                match batch.before(place) {
+                    Ok(mut before) => self.settle_batch(&mut before, &changes).await?,
+                    Err(through) => self.pass(through),
+                }
+                Err(self.must_wait(&batch, place))
             }
-            return Err(self.must_wait(&batch, place));
         }
-        self.settle_batch(&mut batch).await
-    }
-
-    /// A parent's delete waits for its children: they may have changes behind that still need it.
-    fn must_wait(&self, batch: &Batch, place: usize) -> LaneEnd {
-        let flow = batch.records.get(place).map(|record| record.flow);
-        let message = "a delete waits for a map that depends on this one and is behind";
-        let fault = Fault::new(FaultClass::Reference, "apply in order", message)
-            .fix("resume the map that is behind; this one goes on by itself then");
-        LaneEnd::Failed(self.fault(fault, flow.into_iter().collect()))
     }
 
     /// The next record has a shape that its flow was not resolved for: nothing of it is written as it is mapped now.
-    fn has_unfit(&self, unfit: Unfit) -> LaneEnd {
+    pub(super) fn has_unfit(&self, unfit: Unfit) -> LaneEnd {
         LaneEnd::Failed(self.fault(unfit.fault, BTreeSet::from([unfit.flow])))
     }
 
-    async fn settle_batch(&mut self, batch: &mut Batch) -> Result<(), LaneEnd> {
+    async fn settle_batch(&mut self, batch: &mut Batch, put_off: &Changes) -> Result<(), LaneEnd> {
         self.set_aside(&batch.refused).await?;
-        self.try_batch(batch).await?;
+        self.try_batch(batch, put_off).await?;
         if let Some(RetryRun { retry, .. }) = self.retry {
             let done = Record::Retried { retry, through: batch.through };
             self.context.store.save(&[done]).map_err(LaneEnd::Forgetful)?;
         }
         Ok(())
-    }
-
-    /// Applies a source transaction that is larger than a batch, piece by piece in one destination transaction. It
-    /// is begun again from its start when a piece is refused, each time with the next plan.
-    async fn apply_large(&mut self, reader: Feed, first: Batch) -> Result<Feed, LaneEnd> {
-        let (mut plan, mut pace) = (Plan::Fast, Pace::default());
-        let mut attempt = Some((reader, first));
-        loop {
-            let (mut reader, mut batch) = match attempt.take() {
-                Some(begun) => begun,
-                None => {
-                    let mut reader = self.reader().map_err(LaneEnd::Unreadable)?;
-                    let piece = reader.next(pace.limit(Seq(u64::MAX))).map_err(LaneEnd::Unreadable)?;
-                    let batch = Batch::project(
-                        piece,
-                        &mut self.members,
-                        self.position.clone(),
-                        self.context.env.wall(),
-                    );
-                    (reader, batch)
-                }
-            };
-            let mut begin = Some(self.begin());
-            let mut records = 0u64;
-            self.tally.clear();
-            loop {
-                if let Some(unfit) = batch.unfit.take() {
-                    self.rollback().await;
-                    self.pass(batch.through);
-                    return Err(self.has_unfit(unfit));
-                }
-                records += (batch.writes.len() + batch.refused.len()) as u64;
-                self.tally.read(&mut batch.changes);
-                if let Some(place) = batch.first_to_wait(&self.waits_beyond) {
-                    self.rollback().await;
-                    if let Err(through) = batch.before(0) {
-                        self.pass(through);
-                    }
-                    return Err(self.must_wait(&batch, place));
-                }
-                self.set_aside(&batch.refused).await?;
-                self.give_way(&mut batch, 0).await?;
-                self.stand_behind(&mut batch, 0).await?;
-                let whole = !matches!(batch.end, PieceEnd::Open);
-                let cut = records >= WHOLE_TRANSACTION_RECORDS_MAX;
-                let began = self.context.env.now();
-                let next = || reader.next(pace.limit(Seq(u64::MAX)));
-                let apply = self.apply_piece(&batch, begin.take(), plan, whole || cut);
-                let (applied, read) = read_beside(apply, !whole, next).await;
-                pace.applied(true, self.context.env.now().saturating_sub(began));
-                match applied? {
-                    Err(_) => break,
-                    Ok(()) if whole => return Ok(reader),
-                    Ok(()) if cut => {
-                        begin = Some(self.begin());
-                        records = 0;
-                    }
-                    Ok(()) => {}
-                }
-                // Once a transaction is begun it is ended, even if a stop was asked for: its size is bounded above,
-                // and whoever cannot wait drops the run.
-                let Some(piece) = read.map_err(LaneEnd::Unreadable)? else { return Ok(reader) };
-                self.pay_for(piece.records.len());
-                batch =
-                    Batch::project(piece, &mut self.members, self.position.clone(), self.context.env.wall());
-            }
-            plan = match plan {
-                Plan::Fast | Plan::Copy | Plan::Load => Plan::Exact,
-                Plan::Exact => Plan::Single,
-                // Begun again without what was refused, since something else stands behind it.
-                Plan::Single | Plan::SingleOpen => Plan::Single,
-            };
-        }
-    }
-
-    /// One piece of a large transaction. The inner error is a refusal that the next plan may mend.
-    async fn apply_piece(
-        &mut self,
-        batch: &Batch,
-        begin: Option<Begin>,
-        plan: Plan,
-        commit: bool,
-    ) -> Result<Result<(), Fault>, LaneEnd> {
-        // What a single plan refuses must be durable before the commit: apply first, note, then commit.
-        let apart = commit && plan == Plan::Single;
-        let advance = commit.then(|| Advance { to: batch.through, position: batch.position() });
-        let first = if apart { None } else { advance.clone() };
-        // What a transaction has put off is checked where it ends.
-        let plan_here = if plan == Plan::Single && !commit { Plan::SingleOpen } else { plan };
-        match self.part(begin, &batch.writes, plan_here, first).await {
-            Ok(refused) => {
-                let because = refused.first().map(|(_, fault)| fault.clone());
-                if let (Noted::Again, Some(fault)) =
-                    (self.note_refused(batch, 0..batch.writes.len(), refused).await?, because)
-                {
-                    return Ok(Err(fault));
-                }
-                if apart {
-                    return self
-                        .part(None, &[], Plan::Exact, advance)
-                        .await
-                        .map(|_| Ok(()))
-                        .map_err(LaneEnd::Failed);
-                }
-                Ok(Ok(()))
-            }
-            Err(failed) if failed.fault.class.is_about_record() && !failed.broken && plan != Plan::Single => {
-                self.rollback().await;
-                Ok(Err(failed.fault))
-            }
-            Err(failed) => Err(LaneEnd::Failed(failed)),
-        }
     }
 
     /// How the next destination transaction begins.
@@ -573,8 +458,9 @@ impl LaneRun {
             (Some(_), Some(Outcome::RolledBack)) => progress.in_doubt = false,
             (Some(_), Some(Outcome::Unknown)) | (None, _) => {}
         });
-        if to.is_some() && outcome.is_none() {
-            self.trial.noted = false;
+        if let Some(to) = to.filter(|_| outcome.is_none()) {
+            // A batch may be committed in parts, and be noted of as a whole.
+            self.trial.noted = self.trial.noted.filter(|last| *last > to);
             self.trial.left_out.clear();
         }
         match applied {
@@ -613,7 +499,7 @@ impl LaneRun {
 
 /// Applies, and while the destination works reads what comes next, if anything does. The read begins when all that
 /// the destination is asked for has been handed to its connection.
-async fn read_beside<T>(
+pub(super) async fn read_beside<T>(
     apply: impl Future<Output = T>,
     more: bool,
     next: impl FnOnce() -> Result<Piece, JournalError>,

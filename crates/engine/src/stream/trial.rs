@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::copying::covered;
 use super::lane::{LaneEnd, LaneFault, LaneRun};
 use super::outcome::Became;
+use super::putting_off::{Changes, is_no_failure};
 use crate::store::{ErrorStatus, FlowId, Record, SetAside, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::connect::{Advance, Plan};
@@ -27,8 +28,8 @@ const REFUSALS_IN_A_ROW_MAX: u64 = 100;
 pub(super) struct Trial {
     /// Refusals since the last success, per flow.
     in_a_row: BTreeMap<FlowId, u64>,
-    /// Something was noted of changes that are not committed yet.
-    pub(super) noted: bool,
+    /// The last of the changes of which something was noted before they are committed.
+    pub(super) noted: Option<Seq>,
     /// What was refused and noted in a transaction that is begun again without it.
     pub(super) left_out: BTreeSet<(FlowId, Seq)>,
 }
@@ -43,11 +44,12 @@ pub(super) enum Noted {
 }
 
 impl LaneRun {
-    /// Settles a batch that ends where a source transaction does.
-    pub(super) async fn try_batch(&mut self, batch: &mut Batch) -> Result<(), LaneEnd> {
+    /// Settles a batch that ends where a source transaction does, without what is to be put off.
+    pub(super) async fn try_batch(&mut self, batch: &mut Batch, put_off: &Changes) -> Result<(), LaneEnd> {
         let mut done = 0;
         loop {
             self.give_way(batch, done).await?;
+            self.put_off(batch, done, put_off).await?;
             self.stand_behind(batch, done).await?;
             let rest = batch.writes.get(done..).unwrap_or_default();
             let end = Advance { to: batch.through, position: batch.position() };
@@ -155,11 +157,20 @@ impl LaneRun {
             };
             let behind = self.others_at.get(&record.flow).is_some_and(|others| *others < record.seq);
             let covered = member.flow.copy.as_ref().is_some_and(|desk| desk.covers());
-            if fault.class == FaultClass::Reference && behind && !covered {
+            let behind = fault.class == FaultClass::Reference && behind && !covered;
+            if behind && self.retry.is_none() {
                 self.rollback().await;
                 return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::from([record.flow]))));
             }
-            aside.push(SetAside::of(record, &member.flow.spec, fault, self.context.env.wall()));
+            let class = fault.class;
+            let error = SetAside::of(record, &member.flow.spec, fault, self.context.env.wall());
+            // A retry does not stand: it ends, and what it was for waits.
+            let waits = behind
+                || (!covered
+                    && self
+                        .is_refused_for_now(record.flow, record.seq, class)
+                        .map_err(LaneEnd::Forgetful)?);
+            aside.push(if waits { error.awaiting() } else { error });
         }
         self.set_aside(&aside).await?;
         if !again {
@@ -189,15 +200,19 @@ impl LaneRun {
             |error: &SetAside| Record::NotSuperseded { by: error.flow, from: error.seq, through: error.seq };
         let records: Vec<Record> =
             errors.iter().flat_map(|error| [again(error), Record::Error(error.clone())]).collect();
-        self.trial.noted = true;
+        self.trial.noted = self.trial.noted.max(errors.iter().map(|error| error.seq).max());
         self.context.store.save(&records).map_err(LaneEnd::Forgetful)?;
         self.progress.send_modify(|progress| {
-            for error in &errors {
+            for error in errors.iter().filter(|error| !is_no_failure(error)) {
                 progress.refused.entry(error.flow).or_default().add(error.fault.class, 1);
             }
         });
         for error in &errors {
             self.tally.note(error.flow, error.seq, Became::SetAside);
+            if is_no_failure(error) {
+                tracing::info!(map = %error.map, seq = %error.seq, "record waits for another map: {}", error.fault);
+                continue;
+            }
             tracing::warn!(map = %error.map, seq = %error.seq, class = %error.fault.class, code = error.fault.code, "record set aside: {}", error.fault);
         }
         Ok(())
@@ -229,7 +244,7 @@ impl LaneRun {
     /// may be another.
     pub(super) fn forget_uncommitted(&mut self) -> Result<(), StoreError> {
         self.trial.left_out.clear();
-        if !std::mem::take(&mut self.trial.noted) || self.retry.is_some() {
+        if self.trial.noted.take().is_none() || self.retry.is_some() {
             return Ok(());
         }
         let cursor = self.progress.borrow().cursor;

@@ -7,6 +7,7 @@
 
 mod absorb;
 mod act;
+mod awaiting;
 mod backing;
 mod bypassing;
 mod copying;
@@ -370,7 +371,7 @@ impl Supervisor {
             if let Err(error) = self.work_on_refreshes() {
                 tracing::error!("what came of a refresh could not be saved: {error}");
             }
-            if let Err(error) = self.work_on_retries() {
+            if let Err(error) = self.work_on_retries().and_then(|()| self.retry_what_waited()) {
                 tracing::error!("what came of a retry could not be saved: {error}");
             }
             if let Err(error) = self.notice_bypasses() {

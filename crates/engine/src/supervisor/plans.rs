@@ -38,15 +38,16 @@ pub(super) fn stream_flows(
     let below = |above: &MapName, below: &MapName| {
         above != below && relatives.get(above).is_some_and(|set| set.contains(below))
     };
+    // The flows of a stream whose maps are wanted.
+    let flows_of = |stream: &StreamName, wanted: &dyn Fn(&MapName) -> bool| -> BTreeSet<FlowId> {
+        let captured = maps.values().filter(|other| duties(&other.state).capture);
+        let flows = captured.filter(|other| wanted(&other.map.name)).flat_map(|other| &other.flows);
+        flows.filter(|other| other.stream == *stream).map(|other| other.flow).collect()
+    };
     let mut streams = StreamFlows::new();
     for record in maps.values().filter(|record| duties(&record.state).capture) {
         let follow = duties(&record.state).apply;
         for flow in &record.flows {
-            let others = |wanted: &dyn Fn(&MapName) -> bool| -> BTreeSet<FlowId> {
-                let captured = maps.values().filter(|other| duties(&other.state).capture);
-                let flows = captured.filter(|other| wanted(&other.map.name)).flat_map(|other| &other.flows);
-                flows.filter(|other| other.stream == flow.stream).map(|other| other.flow).collect()
-            };
             let name = &record.map.name;
             let family = family(record, &flow.stream);
             let tried = record.retries.iter().filter(|retry| retry.stream == flow.stream);
@@ -67,8 +68,8 @@ pub(super) fn stream_flows(
                 succeeds: record.skipped_before(flow.flow),
                 follow: follow && tells && !waits,
                 cap: record.rate.filter(|_| record.state.phase == Phase::Resuming),
-                ancestors: others(&|other| below(other, name)),
-                dependents: others(&|other| below(name, other)),
+                ancestors: flows_of(&flow.stream, &|other| below(other, name)),
+                dependents: flows_of(&flow.stream, &|other| below(name, other)),
                 target: FlowPlan::target(&flow.spec),
             };
             streams.entry(flow.stream.clone()).or_default().insert(flow.flow, Arc::new(plan));
@@ -99,7 +100,14 @@ pub(super) fn stream_flows(
         for retry in &record.retries {
             let Some(plan) = retry_plan(record, retry) else { continue };
             let both_ways = both_ways(record, &retry.stream, journal);
-            let plan = FlowPlan { follow: trying.contains(&retry.retry), both_ways, ..plan };
+            let name = &record.map.name;
+            let plan = FlowPlan {
+                follow: trying.contains(&retry.retry),
+                both_ways,
+                ancestors: flows_of(&retry.stream, &|other| below(other, name)),
+                dependents: flows_of(&retry.stream, &|other| below(name, other)),
+                ..plan
+            };
             streams.entry(retry.stream.clone()).or_default().insert(retry.retry, Arc::new(plan));
         }
     }

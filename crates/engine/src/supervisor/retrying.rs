@@ -11,8 +11,8 @@ use super::releasing::streams_of;
 use crate::failpoint::FailPoint;
 use crate::request::{Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, Rejected};
 use crate::store::{
-    ErrorPick, ErrorStatus, FlowId, MapRecord, Picked, Record, RetryRecord, SetAside, Skipped, StatusCounts,
-    StoreError,
+    Awaiting, ErrorPick, ErrorStatus, FlowId, MapRecord, Picked, Record, RetryRecord, SetAside, Skipped,
+    StatusCounts, StoreError,
 };
 use crate::stream::{FlowStatus, Place};
 use crate::view::{ErrorStats, RetryView};
@@ -38,6 +38,10 @@ pub(super) struct Turn {
 pub(super) struct Errors {
     noted: BTreeMap<FlowId, StatusCounts>,
     kept: BTreeMap<FlowId, Kept>,
+    /// What only waits for other maps.
+    pub(super) awaiting: BTreeMap<FlowId, Awaiting>,
+    /// When what had waited for them was tried again last, by map.
+    pub(super) awaited: BTreeMap<MapName, Duration>,
 }
 
 /// What is left of a preserved queue.
@@ -69,6 +73,7 @@ impl Supervisor {
             stats.open += self.errors.of(flow.flow, ErrorStatus::Open);
             stats.waiting += self.errors.of(flow.flow, ErrorStatus::Waiting);
             stats.retrying += self.errors.of(flow.flow, ErrorStatus::Retrying);
+            stats.for_maps += self.errors.awaiting.get(&flow.flow).map_or(0, |awaiting| awaiting.records);
         }
         for skipped in record.preserved() {
             let kept = self.errors.kept.get(&skipped.flow.flow).copied().unwrap_or_default();
@@ -102,6 +107,10 @@ impl Supervisor {
     /// Counts anew what may have changed.
     pub(super) fn count_errors(&mut self) -> Result<(), StoreError> {
         self.errors.noted = self.world.store.error_counts()?;
+        let may_await = [ErrorStatus::Waiting, ErrorStatus::Retrying];
+        let any = |counts: &StatusCounts| counts.iter().any(|(is, n)| *n > 0 && may_await.contains(is));
+        let any = self.errors.noted.values().any(any);
+        self.errors.awaiting = if any { self.world.store.awaiting()? } else { BTreeMap::new() };
         let mut kept = BTreeMap::new();
         for skipped in self.maps.values().flat_map(MapRecord::preserved) {
             let flow = skipped.flow.flow;
@@ -420,15 +429,18 @@ impl Supervisor {
                 left += self.errors.kept.get(&skipped.flow.flow).map_or(0, |kept| kept.records);
             }
         }
-        let open = left + flows.iter().map(|flow| self.unresolved_of(*flow)).sum::<u64>();
+        let awaiting = flows.iter().filter_map(|flow| self.errors.awaiting.get(flow));
+        let waiting: u64 = awaiting.map(|awaiting| awaiting.records).sum();
+        let open = left + flows.iter().map(|flow| self.unresolved_of(*flow)).sum::<u64>() - waiting;
         let mut entry = self.note("errors.retried", name, &ended.actor, &ended.reason);
         let how = match (&status.stalled, ended.cancelled) {
             (Some(fault), _) => format!("stopped, since nothing goes through: {fault}; "),
             (None, true) => "cancelled; ".to_owned(),
             (None, false) => String::new(),
         };
+        let still = if waiting > 0 { format!("; {waiting} wait for other maps") } else { String::new() };
         entry.detail = format!(
-            "{how}of {} errors, {} were refused again; {open} are open",
+            "{how}of {} errors, {} were refused again; {open} are open{still}",
             ended.errors,
             status.refused.total()
         );

@@ -49,7 +49,7 @@ impl Supervisor {
             let catch_up = self.watch_catch_up(&record, &flows);
             let window = self.window_view(&record);
             let initial_sync = self.initial_sync_view(&record);
-            let conditions = self.conditions(&record, errors.total(), unbalanced_fact(&flows));
+            let conditions = self.conditions(&record, errors.trouble(), unbalanced_fact(&flows));
             let name = record.map.name.clone();
             maps.push(MapView {
                 allowed: allowed(&record.state),
@@ -123,6 +123,7 @@ impl Supervisor {
         facts.extend(self.converging_fact(record));
         facts.extend(self.window_fact(record));
         facts.extend(unbalanced);
+        facts.extend(self.awaiting_fact(record));
         if errors > 0 {
             let reason = format!("{errors} records were set aside");
             let fix = Some(format!("tandem error list {name}"));

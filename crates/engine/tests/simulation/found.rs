@@ -5,6 +5,7 @@ use crate::world::{Weather, World, table};
 use tandem_connectors::memory::{Call, Reaction};
 use tandem_core::Value;
 use tandem_core::lifecycle::{Action, Phase, QueueFate};
+use tandem_engine::{Engine, ErrorVerb};
 
 /// Under so many orders.
 const ORDERS: u64 = 200;
@@ -246,4 +247,104 @@ fn a_lane_that_is_told_late_that_its_queue_was_skipped_doubles_nothing() {
         world.rest(world.seed % 7);
         item(world, 3);
     });
+}
+
+fn account(world: &World, id: i64, mail: i64) {
+    let row = vec![Value::Int(id), Value::Int(mail), Value::from("long")];
+    world.left.transaction(|t| t.insert(&table("customers"), row)).expect("a new customer");
+}
+
+fn is_there(world: &World, name: &str, id: i64) -> bool {
+    world.right.rows(&table(name)).iter().any(|row| row.first() == Some(&Value::Int(id)))
+}
+
+/// How many records of a map only wait for another.
+fn waiting(world: &World, map: &str) -> u64 {
+    let snapshot = world.engine.as_ref().map(Engine::snapshot).unwrap_or_default();
+    let view = snapshot.maps.iter().find(|view| view.map.name.as_str() == map);
+    view.map_or(0, |view| {
+        assert_eq!(view.errors.trouble(), 0, "seed {}: it is no error", world.seed);
+        view.errors.for_maps
+    })
+}
+
+/// While the orders were paused for a weekend, one customer was deleted, and the live sync of all customers stood.
+#[test]
+fn a_parents_delete_holds_up_its_record_and_not_its_map() {
+    check(|world| {
+        account(world, 1, 7);
+        account(world, 2, 8);
+        order(world, 1, 1);
+        world.until("they are there", |world| is_there(world, "orders", 1));
+        world.pause("orders");
+        world.until_phase("orders", Phase::Paused);
+        delete(world, "orders", 1);
+        delete(world, "customers", 1);
+        account(world, 3, 9);
+        world.until("a new customer is there", |world| is_there(world, "customers", 3));
+        assert!(is_there(world, "customers", 1), "seed {}: the order still needs it", world.seed);
+        world.until("it is told that one waits", |world| waiting(world, "customers") == 1);
+        if world.seed.is_multiple_of(3) {
+            world.crash();
+        }
+        if world.seed.is_multiple_of(2) {
+            // A person who does not know better: it goes on waiting.
+            world.ask_of_errors(ErrorVerb::Retry, "customers".into(), false);
+            world.rest(100);
+        }
+        delete(world, "customers", 2);
+        account(world, 1, 11);
+        account(world, 4, 8);
+        world.until("what came later of the record is there", |world| {
+            let rows = world.right.rows(&table("customers"));
+            rows.iter().any(|row| row[..2] == [Value::Int(1), Value::Int(11)])
+        });
+        order(world, 2, 4);
+        world.resume("orders");
+        world.until("nothing waits any more", |world| {
+            is_there(world, "orders", 2) && waiting(world, "customers") + waiting(world, "orders") == 0
+        });
+        assert!(!is_there(world, "customers", 2), "seed {}", world.seed);
+        let told = world.events("customers");
+        assert!(told.iter().any(|event| event == "errors.retry"), "seed {}: {told:?}", world.seed);
+    });
+}
+
+/// A new customer had the value of the deleted one, and an order referred to the new one: both were refused while they
+/// only had to wait.
+#[test]
+fn what_is_refused_because_of_a_delete_that_was_put_off_waits_with_it() {
+    check_in(
+        |calm| calm.unique = true,
+        |world| {
+            account(world, 1, 7);
+            order(world, 1, 1);
+            world.until("they are there", |world| is_there(world, "orders", 1));
+            world.pause("orders");
+            world.until_phase("orders", Phase::Paused);
+            delete(world, "orders", 1);
+            delete(world, "customers", 1);
+            account(world, 3, 7);
+            order(world, 3, 3);
+            account(world, 4, 8);
+            world.until("another customer is there", |world| is_there(world, "customers", 4));
+            world.until("two wait", |world| waiting(world, "customers") == 2);
+            // It goes, and makes room for one more of that value.
+            world
+                .left
+                .transaction(|t| {
+                    t.delete(&table("orders"), vec![Value::Int(3)]);
+                    t.delete(&table("customers"), vec![Value::Int(3)]);
+                })
+                .expect("the order goes with it");
+            account(world, 5, 7);
+            order(world, 5, 5);
+            world.rest(world.seed % 60);
+            world.resume("orders");
+            world.until("all of it is there", |world| is_there(world, "orders", 5));
+            world.until("nothing waits any more", |world| {
+                waiting(world, "customers") + waiting(world, "orders") == 0
+            });
+        },
+    );
 }

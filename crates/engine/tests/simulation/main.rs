@@ -61,6 +61,7 @@ fn schedule(seed: u64, tracing: bool) {
         },
         holds: seed % 7 == 2,
         caps: seed % 7 == 2,
+        unique: seed % 4 == 1 && seed % 7 != 6,
         copies: seed % 7 == 6,
         refreshes: seed % 14 == 11,
         // What a destination has lost, and what was dropped or deleted, does differ.

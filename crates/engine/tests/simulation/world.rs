@@ -49,6 +49,8 @@ pub(crate) struct Weather {
     pub(crate) holds: bool,
     /// Operators cap catch-ups, resume maps with their parents, and plan when pauses end.
     pub(crate) caps: bool,
+    /// No two customers have the same value, and users give those of deleted ones to others.
+    pub(crate) unique: bool,
     /// Both sides have records when the maps are run, and the right ones are out of date.
     pub(crate) copies: bool,
     /// Operators refresh errors instead of trying them again.
@@ -77,6 +79,7 @@ impl Weather {
             limits: None,
             holds: false,
             caps: false,
+            unique: false,
             copies: false,
             refreshes: false,
             verifies: 0,
@@ -106,6 +109,9 @@ pub(crate) struct World {
     /// Whether limits are in force: from when on every map has begun.
     limited: bool,
     next_value: i64,
+    /// Values of customers that were deleted, for others to have. What is changed from is not among them: two records
+    /// that wait and have exchanged their values would hold each other up for ever.
+    freed: Vec<Value>,
     pub(crate) told: Told,
 }
 
@@ -125,6 +131,10 @@ fn spec(name: &str) -> TableSpec {
         ),
         other => TableSpec::new(table(other), &["id", "v", "note"], &["id"]).large("note"),
     }
+}
+
+fn whole_rows(name: &str) -> TableSpec {
+    TableSpec::new(table(name), &["id", "v", "note"], &["id"])
 }
 
 fn map(name: &str, deletes: Deletes) -> TableMap {
@@ -149,9 +159,11 @@ impl World {
         let (left, right) = (MemoryApp::new(), MemoryApp::new());
         for name in MAPS {
             for app in [&left, &right] {
-                let spec = spec(name);
+                // A part of a record that comes late may find its value taken by then: that is an error, and rightly so.
+                let whole = weather.unique && name == "customers";
+                let spec = if whole { whole_rows(name) } else { spec(name) };
                 // No two items have the same value: it moves between them.
-                let unique = weather.copies && name == "items";
+                let unique = whole || (weather.copies && name == "items");
                 app.create_table(if unique { spec.unique(&["v"]) } else { spec });
             }
         }
@@ -175,6 +187,7 @@ impl World {
             weather,
             limited: false,
             next_value: 0,
+            freed: Vec::new(),
             told: Told::default(),
         };
         if world.weather.refreshes {
@@ -503,7 +516,8 @@ impl World {
         let Some(engine) = self.engine.clone() else { return };
         for view in &engine.snapshot().maps {
             // What was deleted may be what others cannot do without: those are asked for only some times.
-            if view.errors.total() > 0 && view.retries.is_empty() && (self.must_resolve() || times < 4) {
+            // What only waits for another map is to go by itself.
+            if view.errors.trouble() > 0 && view.retries.is_empty() && (self.must_resolve() || times < 4) {
                 self.ask_of_errors(ErrorVerb::Retry, view.map.name.clone(), false);
             }
             let action = match view.state.phase {
@@ -527,6 +541,7 @@ impl World {
             && snapshot.maps.iter().all(|view| {
                 let idle = view.flows.iter().all(|flow| flow.queue.records == 0)
                     && view.retries.is_empty()
+                    && view.errors.for_maps == 0
                     && (view.errors.total() == 0
                         || !self.weather.preserves
                         || (tried && !self.must_resolve()));

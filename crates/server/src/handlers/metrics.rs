@@ -125,10 +125,10 @@ impl Shown {
         for (map, flow) in self.flows() {
             set(&mut metric, &of_flow(map, flow), ledger(flow).difference())?;
         }
-        let help = "Errors that something is still to become of";
+        let help = "Errors that something is still to become of, without what only waits for another map";
         let mut metric = gauge(encoder, "tandem_errors_open", help, None)?;
         for map in &self.0.maps {
-            set(&mut metric, &[("map", map.map.name.as_str())], signed(map.errors.total()))?;
+            set(&mut metric, &[("map", map.map.name.as_str())], signed(map.errors.trouble()))?;
         }
         let mut metric = gauge(encoder, "tandem_app_up", "1 while the app answers", None)?;
         for app in &self.0.apps {

@@ -35,5 +35,6 @@ mod story;
 mod twins;
 mod usage;
 mod verify;
+mod waiting;
 mod whole_schema;
 mod windows;

@@ -1,8 +1,8 @@
 //! The list of errors in memory: what `sqlite/errors.rs` does, said plainly.
 
 use crate::store::{
-    Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, Picked, Record, SetAside, StatusCounts,
-    Touching,
+    Awaiting, Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, Picked, Record, SetAside,
+    StatusCounts, Touching,
 };
 use crate::view::Page;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ impl Errors {
 
     /// Does what a record says of errors.
     pub(super) fn save(&mut self, record: Record) {
-        use ErrorStatus::{Completed, Deleted, Open, Retrying, Superseded, Waiting};
+        use ErrorStatus::{Completed, Deleted, Retrying, Superseded, Waiting};
         match record {
             Record::Error(error) => self.note(error),
             Record::Adopted(error) if self.entries.contains_key(&(error.flow, error.seq)) => {}
@@ -78,7 +78,9 @@ impl Errors {
                     name.is_some_and(|(flow, seq)| flow == by && from <= seq && seq <= through)
                 };
                 self.entries.retain(|_, entry| !undone(entry) || entry.error.kept.is_some());
-                self.each(undone, |entry| (entry.error.status, entry.error.by) = (Open, None));
+                self.each(undone, |entry| {
+                    (entry.error.status, entry.error.by) = (stands_again(&entry.error), None)
+                });
             }
             Record::RetryBegun { retry, flows, pick, up_to, adopted } => {
                 let begin = |entry: &mut Entry| (entry.error.status, entry.retry) = (Retrying, Some(retry));
@@ -115,7 +117,7 @@ impl Errors {
             ),
             Record::RetryEnded { retry, flows } => {
                 let left = |entry: &Entry| entry.retry == Some(retry) && entry.error.status == Retrying;
-                self.each(left, |entry| entry.error.status = Open);
+                self.each(left, |entry| entry.error.status = stands_again(&entry.error));
                 self.each(|entry| entry.retry == Some(retry), |entry| entry.retry = None);
                 self.promote(&flows);
             }
@@ -164,6 +166,7 @@ impl Errors {
         let free = |entry: &Entry| {
             entry.error.status == ErrorStatus::Waiting
                 && flows.contains(&entry.error.flow)
+                && !entry.error.is_awaiting()
                 && !stands_behind(entry)
         };
         let freed: Vec<(FlowId, Seq)> =
@@ -201,6 +204,39 @@ impl Errors {
             *counts.entry(error.flow).or_default().entry(error.status).or_default() += 1;
         }
         counts
+    }
+
+    pub(super) fn awaiting(&self) -> BTreeMap<FlowId, Awaiting> {
+        let mut all: BTreeMap<FlowId, Awaiting> = BTreeMap::new();
+        let entries = self.entries.values().map(|entry| &entry.error);
+        for error in entries.filter(|error| error.is_awaiting()) {
+            let is_tried = match error.status {
+                ErrorStatus::Waiting => 0,
+                ErrorStatus::Retrying => 1,
+                _ => continue,
+            };
+            let of = all.entry(error.flow);
+            let one = of.or_insert(Awaiting { records: 0, first: error.seq, retrying: 0 });
+            *one = Awaiting {
+                records: one.records + 1,
+                first: one.first.min(error.seq),
+                retrying: one.retrying + is_tried,
+            };
+        }
+        all
+    }
+
+    pub(super) fn awaiting_ids(&self, flows: &[FlowId], through: Seq, limit: usize) -> Vec<u64> {
+        let waits = |error: &&SetAside| {
+            error.is_awaiting()
+                && error.status == ErrorStatus::Waiting
+                && flows.contains(&error.flow)
+                && error.seq <= through
+        };
+        let mut found: Vec<&SetAside> =
+            self.entries.values().map(|entry| &entry.error).filter(waits).collect();
+        found.sort_by_key(|error| error.seq);
+        found.into_iter().map(|error| error.id).take(limit).collect()
     }
 
     pub(super) fn picked(&self, flows: &[FlowId], pick: &ErrorPick) -> Picked {
@@ -268,6 +304,11 @@ impl Errors {
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.errors));
         causes
     }
+}
+
+/// How an error stands of which nothing has come after all: what only waits for another map waits for it again.
+fn stands_again(error: &SetAside) -> ErrorStatus {
+    if error.is_awaiting() { ErrorStatus::Waiting } else { ErrorStatus::Open }
 }
 
 fn cut(mut items: Vec<SetAside>, limit: usize, next: impl Fn(&SetAside) -> u64) -> Page<SetAside> {

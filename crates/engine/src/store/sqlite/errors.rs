@@ -5,6 +5,7 @@
 
 use super::{SqliteStore, blob};
 use crate::store::set_aside::KeptChange;
+use crate::store::set_aside::WAITS_FOR_MAP;
 use crate::store::{
     Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, FlowId, Picked, Record, SetAside, StatusCounts,
     StoreError, Touching,
@@ -81,6 +82,10 @@ const CHANGE: usize = 8;
 
 /// As a list in SQL.
 const UNRESOLVED: &str = "('open', 'waiting', 'retrying')";
+
+/// How an error stands of which nothing has come after all: what only waits for another map waits for it again.
+const STANDS_AGAIN: &str =
+    "CASE document ->> '$.fault.code' WHEN 'waits_for_map' THEN 'waiting' ELSE 'open' END";
 
 /// What of an error nobody searches for.
 #[derive(Serialize, Deserialize)]
@@ -219,7 +224,9 @@ pub(super) fn save(transaction: &Transaction<'_>, record: &Record) -> Result<boo
             // An entry without a change is about a record of a preserved queue, where the record still is.
             run(&format!("DELETE FROM error WHERE {which} AND change IS NULL"), &values)?;
             run(
-                &format!("UPDATE error SET status = 'open', by_flow = NULL, by_seq = NULL WHERE {which}"),
+                &format!(
+                    "UPDATE error SET status = {STANDS_AGAIN}, by_flow = NULL, by_seq = NULL WHERE {which}"
+                ),
                 &values,
             )?;
         }
@@ -255,7 +262,9 @@ pub(super) fn save(transaction: &Transaction<'_>, record: &Record) -> Result<boo
             &[flow(retry), seq(beyond)],
         )?,
         Record::RetryEnded { retry, flows } => {
-            run("UPDATE error SET status = 'open' WHERE retry = ?1 AND status = 'retrying'", &[flow(retry)])?;
+            let sql =
+                format!("UPDATE error SET status = {STANDS_AGAIN} WHERE retry = ?1 AND status = 'retrying'");
+            run(&sql, &[flow(retry)])?;
             run("UPDATE error SET retry = NULL WHERE retry = ?1", &[flow(retry)])?;
             promote(transaction, flows)?;
         }
@@ -278,11 +287,12 @@ pub(super) fn save(transaction: &Transaction<'_>, record: &Record) -> Result<boo
     Ok(true)
 }
 
-/// What waits behind nothing any more is open.
+/// What waits behind nothing any more is open, unless it waits for another map.
 fn promote(transaction: &Transaction<'_>, flows: &[FlowId]) -> Result<(), Failed> {
     let list = serde_json::to_string(&ids(flows))?;
     let sql = format!(
         "UPDATE error SET status = 'open' WHERE status = 'waiting'
+            AND document ->> '$.fault.code' IS NOT '{WAITS_FOR_MAP}'
             AND flow IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (
                 SELECT 1 FROM error_touches mine JOIN error_touches theirs USING (hash)
                     JOIN error other ON other.id = theirs.error

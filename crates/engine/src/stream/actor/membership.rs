@@ -117,7 +117,7 @@ impl StreamActor {
     }
 
     /// The flows that a flow takes turns with.
-    fn alternates(&self, flow: &FlowPlan, plan: &StreamPlan) -> Vec<FlowId> {
+    pub(super) fn alternates(&self, flow: &FlowPlan, plan: &StreamPlan) -> Vec<FlowId> {
         let others = plan.flows.values().filter(|other| flow.alternates_with(other));
         others.map(|other| other.flow).collect()
     }

@@ -9,11 +9,15 @@ use crate::stream::batch::{KeptRange, Member};
 use crate::stream::lane::{LaneEnd, LaneFault, LaneRun, Orders, RetryRun};
 use crate::stream::outcome::Tally;
 use crate::stream::plan::StreamPlan;
+use crate::stream::putting_off::Relative;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::{Fault, FaultClass, LaneId, Seq};
 use tokio::sync::{Notify, watch};
+
+/// How long a lane waits for a map that is nearly where it is needed.
+const WAITS_FOR_NEAR: Duration = Duration::from_secs(10);
 
 impl StreamActor {
     /// Starts every lane that stands still for no reason. One that was started when others were in other lanes is
@@ -76,26 +80,14 @@ impl StreamActor {
             }
         };
         let outside = self.outside(lane, plan);
-        // A table that has not entered capture yet will enter behind everything that is journaled now.
-        let head = self.parts.journal.with(|journal| journal.head());
-        let waits_beyond: BTreeMap<FlowId, Seq> = members
-            .values()
-            .filter_map(|member| {
-                let behind = member.flow.dependents.iter().filter(|other| outside.contains_key(other));
-                let cursors = behind.map(|other| self.cursor_of(plan, *other).unwrap_or(head));
-                Some((member.flow.flow, cursors.min()?))
-            })
-            .collect();
-        let others_at: BTreeMap<FlowId, Seq> = members
-            .values()
-            .filter_map(|member| {
-                let others = member.flow.related().filter(|other| !members.contains_key(other));
-                let cursors = others.map(|other| self.cursor_of(plan, *other).unwrap_or(head));
-                Some((member.flow.flow, cursors.min()?))
-            })
+        let relatives: BTreeMap<FlowId, Vec<Relative>> =
+            members.iter().map(|(flow, member)| (*flow, self.relatives(lane, member, plan))).collect();
+        let others_at: BTreeMap<FlowId, Seq> = relatives
+            .iter()
+            .filter_map(|(flow, others)| Some((*flow, others.iter().filter_map(|other| other.at).min()?)))
             .collect();
         let (leaders, terms) = (self.leaders(lane, plan), self.terms(lane, plan));
-        tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?waits_beyond, "a run begins");
+        tracing::trace!(%lane, ?until, ?leaders, cursor = %self.cursor(lane), ?others_at, "a run begins");
         let led_by = leaders.iter().copied().collect();
         let leaders = leaders.into_iter().map(|leader| self.slot(leader).progress.subscribe()).collect();
         let (context, durable) = (self.context.clone(), self.parts.journal.durable());
@@ -110,7 +102,8 @@ impl StreamActor {
             lane,
             members,
             others_at,
-            waits_beyond,
+            relatives,
+            awaiting: BTreeMap::new(),
             retry,
             apply: slot.connection.take(),
             orders: orders.subscribe(),
@@ -141,6 +134,34 @@ impl StreamActor {
                 let _ = ended.send(Ended { lane, outcome: outcome.map(|end| (run, end)) }).await;
             }),
         );
+    }
+
+    /// The flows that a member of a lane is related to, as they are now.
+    fn relatives(&mut self, lane: LaneId, member: &Member, plan: &StreamPlan) -> Vec<Relative> {
+        // A table that has not entered capture yet will enter behind everything that is journaled now.
+        let head = self.parts.journal.with(|journal| journal.head());
+        let now = self.parts.env.now();
+        let patient = self.slot(lane).retry.lasts(now) < WAITS_FOR_NEAR;
+        let here = self.members(lane);
+        let related: Vec<FlowId> = member.flow.related().copied().collect();
+        let mut relatives = Vec::with_capacity(related.len());
+        for flow in related {
+            let Some(wanted) = plan.flows.get(&flow).cloned() else { continue };
+            let own = self.parts.record.lane_of(flow).map(|record| record.lane);
+            let at = (!here.contains(&flow)).then(|| self.cursor_of(plan, flow).unwrap_or(head));
+            let tried = self.alternates(&wanted, plan);
+            let has_turn = |retry: &FlowId| plan.flows.get(retry).is_some_and(|retry| retry.follow);
+            let follows = wanted.follow || tried.iter().any(has_turn);
+            let stands = own.is_some_and(|own| self.slot(own).retry.fault().is_some());
+            relatives.push(Relative {
+                family: wanted.family.clone(),
+                depends: member.flow.dependents.contains(&flow),
+                at,
+                lane: own.filter(|_| at.is_some()).map(|own| self.slot(own).progress.subscribe()),
+                moves: patient && follows && !stands && wanted.cap.is_none(),
+            });
+        }
+        relatives
     }
 
     /// Up to where the records of a lane's members may have any shape: that rises when a map is resolved anew.

@@ -25,7 +25,8 @@ impl World {
         let (parent_deletes, copies) = (self.weather.parent_deletes, self.weather.copies);
         // Items that this transaction has dealt with, and their values before it.
         let mut swapped: BTreeSet<i64> = BTreeSet::new();
-        let values = values(&self.left);
+        let (mut accounts, values) = (values(&self.left, "customers"), values(&self.left, "items"));
+        let (mut freed, unique) = (self.freed.clone(), self.weather.unique);
         let committed = self.left.transaction(|t| {
             let most = if random.is_rare() { 12 } else { 2 };
             for _ in 0..1 + random.below(most) {
@@ -55,6 +56,16 @@ impl World {
                     continue;
                 }
                 swapped.extend((name == "items").then_some(key));
+                let value = match (name, exists, deletes) {
+                    ("customers", true, false) if unique => freed.pop().unwrap_or(value),
+                    _ => value,
+                };
+                if name == "customers" {
+                    match exists && deletes && parent_deletes {
+                        true => freed.extend(accounts.remove(&key)),
+                        false => drop(accounts.insert(key, value.clone())),
+                    }
+                }
                 let verb = match (name, exists, deletes) {
                     (_, true, false) => {
                         t.update(&table(name), vec![Value::Int(key)], vec![("v", value)]);
@@ -109,6 +120,8 @@ impl World {
             });
             assert!(refused && !self.left.guards().is_empty(), "seed {}: {fault}", self.seed);
             self.say(|| format!("refused: {fault}"));
+        } else {
+            self.freed = freed;
         }
     }
 
@@ -240,9 +253,9 @@ fn ids(app: &MemoryApp, name: &str) -> BTreeSet<i64> {
         .collect()
 }
 
-/// The value of each item.
-fn values(app: &MemoryApp) -> BTreeMap<i64, Value> {
-    let rows = app.rows(&table("items"));
+/// The value of each record of a table.
+fn values(app: &MemoryApp, name: &str) -> BTreeMap<i64, Value> {
+    let rows = app.rows(&table(name));
     let pair = |row: &Vec<Value>| match row.as_slice() {
         [Value::Int(id), value, ..] => Some((*id, value.clone())),
         _ => None,
