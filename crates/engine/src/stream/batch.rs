@@ -113,7 +113,7 @@ pub(crate) struct Batch {
     /// The source's position before this batch, for commits in the middle of it.
     pub(super) start: Position,
     /// Settled with this batch.
-    pub(super) through: Seq,
+    pub(crate) through: Seq,
     pub(super) end: PieceEnd,
     /// All changes of members in it, and what becomes of them unless something comes in between.
     pub(super) changes: Vec<(Seq, FlowId, Became)>,

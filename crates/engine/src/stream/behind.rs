@@ -87,7 +87,7 @@ impl LaneRun {
 
     /// What is to be saved of the errors that rows make pointless which were read and written. Also of one that changes a
     /// key: the record under its other key is read and written as well, sooner or later.
-    pub(super) fn superseded_by(
+    pub(crate) fn superseded_by(
         &self,
         rows: &[JournalRecord],
         spec: &FlowSpec,
@@ -102,6 +102,15 @@ impl LaneRun {
             }
         }
         Ok(pointless)
+    }
+
+    /// Saves that errors are pointless, before what makes them so is committed; `through` ends its batch.
+    pub(crate) fn note_pointless(&mut self, pointless: &[Record], through: Seq) -> Result<(), LaneEnd> {
+        if pointless.is_empty() {
+            return Ok(());
+        }
+        self.trial.noted = self.trial.noted.max(Some(through));
+        self.context.store.save(pointless).map(drop).map_err(LaneEnd::Forgetful)
     }
 
     /// The older changes of the records that these are about, by the hashes of their keys.

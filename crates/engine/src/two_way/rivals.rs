@@ -34,6 +34,8 @@ pub(crate) struct Judged {
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) lost: bool,
     pub(crate) parked: bool,
+    /// Versions over which it wins, and that were set aside: they are not to be tried again.
+    pub(crate) beaten: Vec<(FlowId, Seq)>,
 }
 
 impl LaneRun {
@@ -64,6 +66,7 @@ impl LaneRun {
         }
         let now = self.context.env.wall();
         let (mut places, mut parked, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pointless = Vec::new();
         for place in done..batch.records.len() {
             let (Some(record), Some(write)) = (batch.records.get(place), batch.writes.get(place)) else {
                 break;
@@ -76,6 +79,12 @@ impl LaneRun {
             }
             if judged.lost {
                 self.tally.note(record.flow, record.seq, Became::Lost);
+                // What its own side had made of the record before is not to come back either.
+                pointless.extend(self.superseded_by(std::slice::from_ref(record), &member.flow.spec)?);
+            }
+            if !judged.beaten.is_empty() {
+                let by = (record.flow, record.seq);
+                pointless.push(Record::Superseded { errors: judged.beaten, by });
             }
             if judged.parked {
                 let message = "both sides have changed this record, and the map's policy is to ask";
@@ -89,6 +98,7 @@ impl LaneRun {
         if !notes.is_empty() {
             self.context.store.save(&notes).map_err(LaneEnd::Forgetful)?;
         }
+        self.note_pointless(&pointless, batch.through)?;
         self.set_aside(&parked).await?;
         batch.leave_out(&places);
         Ok(())
@@ -103,10 +113,11 @@ impl LaneRun {
     ) -> Result<Judged, Unreadable> {
         let version = both.own.version(record);
         let own_keys: Vec<IntegrationKey> = both.own.spec.keys_of(&record.change).collect();
-        let mut rivals: Vec<Rival> = Vec::new();
+        let (mut rivals, mut aside): (Vec<Rival>, Vec<(FlowId, Seq)>) = Default::default();
         for key in &own_keys {
-            for rival in self.rivals(&version, &both.other_key(key), both)? {
+            for (rival, flow) in self.rivals(&version, &both.other_key(key), both)? {
                 if rivals.iter().all(|known| known.version.seq != rival.version.seq) {
+                    aside.extend(rival.set_aside.then_some((flow, rival.version.seq)));
                     rivals.push(rival);
                 }
             }
@@ -136,7 +147,13 @@ impl LaneRun {
             let key = key.clone().unwrap_or_default();
             Conflict { map: both.own.spec.map.clone(), left, right, key, policy, winner, at: now }
         };
+        let is_beaten = |(_, seq): &(FlowId, Seq)| {
+            let mut same = rivals.iter().filter(|rival| rival.version.seq == *seq);
+            same.any(|rival| version.beats(&rival.version, policy) == Some(true))
+        };
+        aside.retain(|rival| verdict.outcome == Outcome::Write && is_beaten(rival));
         Ok(Judged {
+            beaten: aside,
             conflicts: verdict.conflicts.iter().map(conflict).collect(),
             lost: verdict.outcome == Outcome::Lost,
             parked: verdict.outcome == Outcome::Parked,
@@ -149,11 +166,11 @@ impl LaneRun {
         version: &Version,
         key: &IntegrationKey,
         both: &BothWays,
-    ) -> Result<Vec<Rival>, Unreadable> {
+    ) -> Result<Vec<(Rival, FlowId)>, Unreadable> {
         let store = &*self.context.store;
         let unknown = both.other.versions(store, key, version.stamp.knew, Seq(u64::MAX))?;
-        let mut rivals: Vec<Rival> =
-            unknown.into_iter().map(|(version, _)| Rival { version, set_aside: false }).collect();
+        let brought = |(version, _)| (Rival { version, set_aside: false }, both.other.flow);
+        let mut rivals: Vec<(Rival, FlowId)> = unknown.into_iter().map(brought).collect();
         if store.any_touched() && !Mistake::DeliverSetAside.is_made() {
             for touching in store.touching(&both.other.family.flows, &[key.hash()])? {
                 if touching.seq > version.stamp.knew {
@@ -164,7 +181,7 @@ impl LaneRun {
                     error.kept.filter(|kept| both.other.spec.keys_of(&kept.change).any(|of| of.is_same(key)));
                 let Some(kept) = kept else { continue };
                 let version = both.other.version_of(touching.seq, kept.stamp, kept.committed_at);
-                rivals.push(Rival { version, set_aside: true });
+                rivals.push((Rival { version, set_aside: true }, touching.flow));
             }
         }
         Ok(rivals)

@@ -123,6 +123,8 @@ fn lists_come_in_pages() {
 fn what_came_in_and_what_became_of_it_is_told_to_prometheus() {
     let house = House::new();
     let server = running(&house);
+    // From here on every change is counted as one that came in.
+    server.until(&["map", "show", "customers"], |map| map["flows"][0]["ledger"].is_object());
     house.app("erp").execute_batch("INSERT INTO customers VALUES ('A', 'Ada'), ('B', 'Bob')").unwrap();
     until_equal(&house, "customers");
     server.ok(&["map", "pause", "customers", "--wait"]);
