@@ -69,7 +69,7 @@ impl Engine {
     pub(crate) async fn serve(&mut self) -> Result<()> {
         let log = File::create(self.folder.path().join("log"))?;
         let mut serve = Command::new(&self.binary);
-        serve.env(PASSWORD, &self.password);
+        serve.env(PASSWORD, &self.password).env("XDG_STATE_HOME", self.folder.path().join("state"));
         serve.args(["serve", "-c", "tandem.toml"]).current_dir(self.folder.path());
         serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(serve.spawn().context("the tandem binary does not start")?);
@@ -146,9 +146,11 @@ impl Engine {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let length = body.len();
+        let token = std::fs::read_to_string(self.folder.path().join("tandem-data/token"))?;
+        let token = token.trim();
         write!(
             stream,
-            "{method} /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json\r\n\
+            "{method} /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{body}",
             self.port
         )?;
@@ -183,8 +185,9 @@ impl Engine {
     /// Runs the command line against it, and returns the data.
     fn ask(&self, args: &[&str]) -> Result<Json> {
         let server = format!("http://127.0.0.1:{}", self.port);
-        let output =
-            Command::new(&self.binary).args(["--server", &server, "-o", "json"]).args(args).output()?;
+        let mut command = Command::new(&self.binary);
+        command.env("XDG_STATE_HOME", self.folder.path().join("state"));
+        let output = command.args(["--server", &server, "-o", "json"]).args(args).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "tandem {}: {said}\n{}", args.join(" "), self.log());
         Ok(serde_json::from_slice(&output.stdout)?)

@@ -1,6 +1,7 @@
 //! What Tandem decides, and the words in which it does: records, keys, positions, maps, states, the seam to
 //! apps. No I/O, no runtime, no clock, no randomness: the same input gives the same answer, always.
 
+mod access;
 mod canonical;
 mod catch_up;
 mod change;
@@ -25,6 +26,7 @@ pub mod two_way;
 mod value;
 mod write;
 
+pub use access::{Role, Scope};
 pub use canonical::{Comparison, RowHash};
 pub use catch_up::{CatchUp, OUTRUN_SPAN, Outrun, Progress, Rate, RateCap};
 pub use change::{BarrierId, Change, Commit, Entry, Fragment, Mark, Op, OpKind, Stamp};

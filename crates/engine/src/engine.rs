@@ -1,5 +1,6 @@
 //! The door to the engine: the only thing that a server or a test holds.
 
+mod callers;
 mod errors;
 mod force;
 mod logs;
@@ -9,6 +10,7 @@ mod trying;
 mod verify;
 mod windows;
 
+pub use callers::TOKEN_FILE;
 pub use errors::{ErrorInFull, ErrorPage};
 pub use logs::ActivityQuery;
 pub use lookups::Found;
@@ -17,6 +19,7 @@ pub use verify::{
     DIFFERENCES_MAX, Difference, DifferenceKind, Verification, VerifyCounts, VerifyRequest, VerifyStage,
 };
 
+use crate::access::Tokens;
 use crate::declared::{reconcile_maps, reconcile_rules};
 #[cfg(feature = "simulation")]
 use crate::disk::Disk;
@@ -105,12 +108,14 @@ pub struct Engine {
     store: Arc<dyn Store>,
     env: Arc<dyn Env>,
     verifications: Arc<verify::Verifications>,
+    tokens: Arc<Tokens>,
     /// Held as long as the engine lives; the operating system lets go of it with the process.
     _lock: Option<Arc<File>>,
 }
 
 impl Engine {
-    /// Starts an engine: opens the data folder, recovers, and goes on where it was.
+    /// Starts an engine: opens the data folder, recovers, and goes on where it was. The data folder has a file
+    /// [`TOKEN_FILE`] then, with a token for the user that the engine runs as.
     pub async fn start(setup: Setup) -> Result<Engine, StartError> {
         let dir = setup.data_dir.clone();
         let data = |operation: &str, error: &dyn std::fmt::Display| StartError::Data {
@@ -139,7 +144,12 @@ impl Engine {
             tell: setup.tell,
             tuning: crate::failpoint::tuning(),
         };
-        Self::start_in(world, setup.maps, Some(lock))
+        let engine = Self::start_in(world, setup.maps, Some(lock))?;
+        if let Err(error) = engine.let_own_user_in(&dir) {
+            engine.shutdown().await;
+            return Err(data("write the token into", &error));
+        }
+        Ok(engine)
     }
 
     /// Starts an engine over a disk and a store that are given: for simulations.
@@ -194,11 +204,12 @@ impl Engine {
         let (shown, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let (env, store) = (world.env.clone(), world.store.clone());
         let apps = Arc::new(world.apps.clone());
+        let tokens = Arc::new(Tokens::new(store.clone(), std::mem::take(&mut saved.tokens)));
         let mut supervisor = Supervisor::new(world, engine, saved, received, shown);
         supervisor.begin().map_err(|error| failed("open the journals", error.to_string(), error.fix()))?;
         env.spawn("supervisor", Box::pin(supervisor.run()));
         let verifications = Arc::default();
-        let engine = Engine { snapshots, commands, apps, store, env, verifications, _lock: None };
+        let engine = Engine { snapshots, commands, apps, store, env, verifications, tokens, _lock: None };
         // Ends with the supervisor, and must not hold the folder for longer.
         engine.env.spawn("windows", Box::pin(windows::resume_after_windows(engine.clone())));
         Ok(Engine { _lock: lock.map(Arc::new), ..engine })

@@ -1,5 +1,6 @@
 //! Decides which tasks live, reads the clock, owns the disk: captures, journals, lanes, states.
 
+mod access;
 mod capture;
 mod copy;
 mod declared;
@@ -18,9 +19,10 @@ mod telling;
 mod two_way;
 mod view;
 
+pub use access::{Caller, LOCAL_TOKEN, NewToken, Secret, Stranger, TOKENS_MAX, TokenView};
 pub use engine::{
     ActivityFrom, ActivityQuery, DIFFERENCES_MAX, Difference, DifferenceKind, Engine, ErrorInFull, ErrorPage,
-    Found, QueueFilter, QueueQuery, RecordInFull, Setup, StartError, Verification, VerifyCounts,
+    Found, QueueFilter, QueueQuery, RecordInFull, Setup, StartError, TOKEN_FILE, Verification, VerifyCounts,
     VerifyRequest, VerifyStage, check,
 };
 pub use failpoint::{FailPoint, Mistake};

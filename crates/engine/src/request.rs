@@ -213,6 +213,12 @@ pub enum Rejected {
     /// There is no such rule.
     #[error("there is no rule {0}")]
     UnknownRule(String),
+    /// There is no such token, or none any more.
+    #[error("there is no token {0}")]
+    UnknownToken(String),
+    /// There is a token of that name.
+    #[error("nothing was changed: there is a token {0} already")]
+    TokenExists(String),
     /// The state of at least one map does not allow it.
     #[error("nothing was changed: {}", show_blockers(.0))]
     State(Vec<Blocker>),

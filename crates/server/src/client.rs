@@ -5,7 +5,8 @@ use crate::PAGE_MAX;
 use crate::wire::{
     Accepted, ActionRequest, Activity, App, CancelRequest, Conflict, ErrorCause, ErrorsRequest, ErrorsTaken,
     Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError,
-    RecordErrorInFull, Rule, RuleTest, SwitchRequest, Tried, TryRequest, Verification, VerifyRequest,
+    RecordErrorInFull, RevokeRequest, Rule, RuleTest, SwitchRequest, Token, TokenCreated, TokenRequest,
+    Tried, TryRequest, Verification, VerifyRequest,
 };
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
@@ -19,10 +20,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// A client of one server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    token: Option<String>,
 }
 
 /// Which way a list of activity goes, and from where.
@@ -109,7 +111,30 @@ impl Client {
             .connect_timeout(CONNECT_WITHIN)
             .build()
             .map_err(|why| refuse(why.to_string()))?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, token: None })
+    }
+
+    /// The same client, which says with this token who it is.
+    #[must_use]
+    pub fn with_token(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// The tokens, by name; `after` is `next` of the page before.
+    pub async fn tokens(&self, after: Option<&str>) -> Result<Page<Token>, ClientError> {
+        self.get(&["tokens"], &[("after", text(after)), ("limit", text(Some(PAGE_MAX)))]).await
+    }
+
+    /// Makes a token.
+    pub async fn create_token(&self, asked: &TokenRequest) -> Result<TokenCreated, ClientError> {
+        self.send(Method::POST, &["tokens"], &[], Some(asked), ANSWER_WITHIN).await
+    }
+
+    /// Takes a token back.
+    pub async fn revoke_token(&self, token: &str, asked: &RevokeRequest) -> Result<(), ClientError> {
+        let path = ["tokens", token, "revoke"];
+        let answer = self.send::<RevokeRequest>(Method::POST, &path, &[], Some(asked), ANSWER_WITHIN);
+        answer.await.map(drop)
     }
 
     /// All maps, by name.
@@ -312,6 +337,9 @@ impl Client {
         let given: Vec<(&str, &str)> =
             query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
         let mut request = self.http.request(method, self.url(path)?).query(&given).timeout(within);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

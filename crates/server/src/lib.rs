@@ -5,16 +5,18 @@
 //! for each thing that is shown, so that a field renamed inside breaks nobody outside. A handler reads its
 //! input, makes one call of the engine, and converts; it decides nothing.
 //!
-//! There is no sign-in yet, so the server answers on the loopback address only, and refuses what a page in a
-//! browser could send there behind its user's back.
+//! Whoever asks sends a token, and every route says which role it needs. There is no TLS yet, so the server answers on
+//! the loopback address only, and refuses what a page in a browser could send there behind its user's back.
 #![deny(clippy::indexing_slicing)]
 
 mod client;
 mod fence;
+mod gate;
 mod handlers;
 mod input;
 mod problem;
 mod router;
+mod sight;
 pub mod wire;
 
 pub use client::{ActivityWay, Client, ClientError, ErrorSearch, QueueSearch};

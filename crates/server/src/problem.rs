@@ -74,6 +74,14 @@ impl From<Rejected> for Refusal {
                 Self::new(StatusCode::NOT_FOUND, "rule_unknown", "There is no such rule", detail)
                     .fix("tandem rule list")
             }
+            Rejected::UnknownToken(_) => {
+                Self::new(StatusCode::NOT_FOUND, "token_not_found", "There is no such token", detail)
+                    .fix("tandem token list")
+            }
+            Rejected::TokenExists(_) => {
+                Self::new(StatusCode::CONFLICT, "token_exists", "There is such a token already", detail)
+                    .fix("take another name, or revoke that one first: tandem token revoke NAME")
+            }
             Rejected::State(blockers) => {
                 let mut refusal = Self::new(
                     StatusCode::CONFLICT,

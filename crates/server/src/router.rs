@@ -1,55 +1,67 @@
 //! The routes, on one screen, and the loop that serves them.
 
+use crate::gate::{Door, Gate, Reach, admit};
 use crate::handlers::{
-    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, verify,
+    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, tokens, verify,
 };
 use crate::problem::Refusal;
 use crate::{BODY_MAX_BYTES, fence};
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use std::future::Future;
+use std::sync::Arc;
+use tandem_core::Role;
 use tandem_engine::Engine;
 use tokio::net::TcpListener;
 
-/// The whole API over an engine.
+/// The whole API over an engine: every route with the least role that it needs, and the maps that it is about.
 pub fn router(engine: Engine) -> Router {
-    let api = Router::new()
-        .route("/maps", get(maps::list))
-        .route("/maps/{map}", get(maps::show))
-        .route("/maps/{map}/run", post(actions::run))
-        .route("/maps/{map}/pause", post(actions::pause))
-        .route("/maps/{map}/resume", post(actions::resume))
-        .route("/maps/{map}/skip", post(actions::skip))
-        .route("/maps/{map}/stop", post(actions::stop))
-        .route("/maps/{map}/wait", get(maps::wait))
-        .route("/maps/{map}/try", post(maps::try_row))
-        .route("/maps/{map}/queue", get(queue::list))
-        .route("/maps/{map}/queue/stats", get(queue::stats))
-        .route("/maps/{map}/queue/{seq}", get(queue::show))
-        .route("/errors", get(errors::list))
-        .route("/errors/causes", get(errors::causes))
-        .route("/errors/{id}", get(errors::show))
-        .route("/maps/{map}/errors/retry", post(errors::retry))
-        .route("/maps/{map}/errors/delete", post(errors::delete))
-        .route("/maps/{map}/errors/cancel", post(errors::cancel))
-        .route("/maps/{map}/verify", get(verify::show).post(verify::start))
-        .route("/maps/{map}/verify/cancel", post(verify::cancel))
-        .route("/actions", post(actions::several))
-        .route("/plan", post(actions::plan))
-        .route("/rules", get(rules::list))
-        .route("/rules/{rule}/enable", post(rules::enable))
-        .route("/rules/{rule}/disable", post(rules::disable))
-        .route("/rules/{rule}/test", get(rules::test))
-        .route("/activity", get(activity::list))
-        .route("/conflicts", get(conflicts::list))
-        .route("/apps", get(apps::list))
-        .route("/check", get(apps::check));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/metrics", get(metrics::metrics))
+    use Reach::{All, Named, Seen};
+    use Role::{Admin, Operator, Viewer};
+    let routes = Routes::new(Gate::new(engine.clone()))
+        .get("/api/v1/access", Viewer, Seen, tokens::access)
+        .get("/api/v1/maps", Viewer, Seen, maps::list)
+        .get("/api/v1/maps/{map}", Viewer, Named, maps::show)
+        .post("/api/v1/maps/{map}/run", Operator, Named, actions::run)
+        .post("/api/v1/maps/{map}/pause", Operator, Named, actions::pause)
+        .post("/api/v1/maps/{map}/resume", Operator, Named, actions::resume)
+        .post("/api/v1/maps/{map}/skip", Operator, Named, actions::skip)
+        .post("/api/v1/maps/{map}/stop", Operator, Named, actions::stop)
+        .get("/api/v1/maps/{map}/wait", Viewer, Named, maps::wait)
+        .post("/api/v1/maps/{map}/try", Viewer, Named, maps::try_row)
+        .get("/api/v1/maps/{map}/queue", Viewer, Named, queue::list)
+        .get("/api/v1/maps/{map}/queue/stats", Viewer, Named, queue::stats)
+        .get("/api/v1/maps/{map}/queue/{seq}", Viewer, Named, queue::show)
+        .get("/api/v1/errors", Viewer, Seen, errors::list)
+        .get("/api/v1/errors/causes", Viewer, Seen, errors::causes)
+        .get("/api/v1/errors/{id}", Viewer, Seen, errors::show)
+        .post("/api/v1/maps/{map}/errors/retry", Operator, Named, errors::retry)
+        .post("/api/v1/maps/{map}/errors/delete", Operator, Named, errors::delete)
+        .post("/api/v1/maps/{map}/errors/cancel", Operator, Named, errors::cancel)
+        .get("/api/v1/maps/{map}/verify", Viewer, Named, verify::show)
+        .post("/api/v1/maps/{map}/verify", Operator, Named, verify::start)
+        .post("/api/v1/maps/{map}/verify/cancel", Operator, Named, verify::cancel)
+        .post("/api/v1/actions", Operator, Seen, actions::several)
+        .post("/api/v1/plan", Viewer, Seen, actions::plan)
+        .get("/api/v1/rules", Viewer, All, rules::list)
+        .post("/api/v1/rules/{rule}/enable", Operator, All, rules::enable)
+        .post("/api/v1/rules/{rule}/disable", Operator, All, rules::disable)
+        .get("/api/v1/rules/{rule}/test", Viewer, All, rules::test)
+        .get("/api/v1/activity", Viewer, Seen, activity::list)
+        .get("/api/v1/conflicts", Viewer, Seen, conflicts::list)
+        .get("/api/v1/apps", Viewer, All, apps::list)
+        .get("/api/v1/check", Viewer, All, apps::check)
+        .get("/api/v1/tokens", Admin, All, tokens::list)
+        .post("/api/v1/tokens", Admin, All, tokens::create)
+        .post("/api/v1/tokens/{token}/revoke", Admin, All, tokens::revoke)
+        .get("/metrics", Viewer, All, metrics::metrics);
+    routes
+        .behind_the_gate()
+        // Open: whoever watches over the process has no token, and learns nothing but whether it is well.
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .fallback(no_route)
@@ -57,6 +69,50 @@ pub fn router(engine: Engine) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn(fence::loopback_only))
         .with_state(engine)
+}
+
+/// Routes behind the gate. There is no way to add one without saying what it needs.
+struct Routes {
+    gate: Gate,
+    doors: Vec<Door>,
+    router: Router<Engine>,
+}
+
+impl Routes {
+    fn new(gate: Gate) -> Self {
+        Self { gate, doors: Vec::new(), router: Router::new() }
+    }
+
+    fn get<T: 'static>(
+        self,
+        path: &'static str,
+        role: Role,
+        reach: Reach,
+        handler: impl Handler<T, Engine>,
+    ) -> Self {
+        self.add(Door { method: "GET", path, role, reach }, get(handler))
+    }
+
+    fn post<T: 'static>(
+        self,
+        path: &'static str,
+        role: Role,
+        reach: Reach,
+        handler: impl Handler<T, Engine>,
+    ) -> Self {
+        self.add(Door { method: "POST", path, role, reach }, post(handler))
+    }
+
+    fn add(mut self, door: Door, handler: MethodRouter<Engine>) -> Self {
+        let gate = middleware::from_fn_with_state((self.gate.clone(), door), admit);
+        self.doors.push(door);
+        self.router = self.router.route(door.path, handler.route_layer(gate));
+        self
+    }
+
+    fn behind_the_gate(self) -> Router<Engine> {
+        self.router.layer(Extension(Arc::<[Door]>::from(self.doors)))
+    }
 }
 
 /// Serves the API until `shutdown` ends, and then until the requests that are being answered are.

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
+use tandem_core::Role;
 
 /// Keeps the records of two apps in step, and lets either one go down without losing a change.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ pub(crate) struct Args {
         value_name = "URL"
     )]
     pub(crate) server: String,
+    /// A file with the token to ask with. Without it: TANDEM_TOKEN, or the token of a server that this user runs.
+    #[arg(long, global = true, env = "TANDEM_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How data is written to stdout.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
@@ -75,6 +79,9 @@ pub(crate) enum Verb {
     Rule(RuleVerb),
     /// What was done, by whom and why
     Activity(Activity),
+    /// Tokens, and what they may do: create, list, revoke
+    #[command(subcommand)]
+    Token(TokenVerb),
     /// Say which version this is
     Version,
     /// Print a completion script for a shell
@@ -165,6 +172,37 @@ pub(crate) enum RuleVerb {
     Disable(SwitchRule),
     /// Say when a rule would have fired, as far as what is recorded tells
     Test(TestRule),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a token and write it to stdout: it is never shown again
+    Create(CreateToken),
+    /// List the tokens, and when each was used last
+    List,
+    /// Take a token back, at once
+    Revoke(OneToken),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CreateToken {
+    /// Its name: who did it, in the activity log.
+    pub(crate) name: String,
+    /// What it may do: viewer sees states and figures, operator sees records and acts on maps, admin does everything.
+    #[arg(long, value_parser = role)]
+    pub(crate) role: Role,
+    /// Only this map; may be given several times.
+    #[arg(long = "map", value_name = "MAP")]
+    pub(crate) maps: Vec<String>,
+    /// How long it is good for; for ever without.
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) expires: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneToken {
+    /// The token's name.
+    pub(crate) name: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -288,6 +326,10 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     quantity::duration(text).ok_or_else(|| "write it as 60s, 5m or 1h30m".to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::named(text).ok_or_else(|| format!("there are {}", Role::ALL.map(Role::name).join(", ")))
 }
 
 /// `2026-11-22T23:00:00Z`, or with another offset.

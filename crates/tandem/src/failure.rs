@@ -100,11 +100,12 @@ impl From<ClientError> for Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let exit = match problem.code.as_str() {
-            "state_refused" | "check_failed" => Exit::Refused,
+            "state_refused" | "check_failed" | "token_exists" => Exit::Refused,
             "map_unknown" | "app_unknown" | "rule_unknown" | "route_unknown" | "error_unknown"
-            | "record_unknown" | "verify_unknown" => Exit::NotFound,
+            | "record_unknown" | "verify_unknown" | "token_not_found" => Exit::NotFound,
             "request_invalid" | "not_supported" => Exit::Usage,
-            "not_local" => Exit::Denied,
+            "not_local" | "token_missing" | "token_unknown" | "token_expired" | "too_many_attempts"
+            | "role_needed" | "maps_bound" | "values_hidden" => Exit::Denied,
             "timed_out" => Exit::TimedOut,
             "shutting_down" => Exit::NoServer,
             _ => Exit::Failed,

@@ -6,6 +6,7 @@
 mod args;
 mod config;
 mod connectors;
+mod credentials;
 mod env;
 mod failure;
 mod logs;

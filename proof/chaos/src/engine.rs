@@ -89,6 +89,7 @@ impl Home {
         command.args(["--pdeathsig", "KILL"]).arg(&self.program);
         command.args([AS_TANDEM, "serve", "-c", "tandem.toml", "--log-format", "json"]);
         command.current_dir(&self.folder).env("TANDEM_SMALL_JOURNAL", "1").env_remove("TANDEM_SERVER");
+        command.env("XDG_STATE_HOME", self.folder.join("state"));
         if let Some(point) = fail_point {
             command.env("TANDEM_FAILPOINT", point);
         }
@@ -162,6 +163,7 @@ impl Engine {
     pub(crate) fn ask(&self, args: &[&str]) -> Result<Answer> {
         let mut command = Command::new(&self.program);
         command.arg(AS_TANDEM).args(args).args(["--server", &self.url]).current_dir(&self.folder);
+        command.env("XDG_STATE_HOME", self.folder.join("state"));
         let output = command.stdin(Stdio::null()).output().context("run the command line")?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Answer { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) })

@@ -55,6 +55,8 @@ impl Store for MemoryStore {
                         drop(inner.saved.rules.insert(rule.declared.name.clone(), *rule));
                     }
                     Record::NoRule(name) => drop(inner.saved.rules.remove(&name)),
+                    Record::Token(token) => drop(inner.saved.tokens.insert(token.name.clone(), *token)),
+                    Record::NoToken(name) => drop(inner.saved.tokens.remove(&name)),
                     Record::Activity(mut entry) => {
                         entry.id = inner.activity.len() as u64 + 1;
                         numbers.push(entry.id);

@@ -27,6 +27,7 @@ use tandem_core::{
     WallTime,
 };
 
+pub use crate::access::TokenRecord;
 pub use crate::journal::{FlowId, Holes};
 pub use crate::two_way::{Conflict, Correction};
 pub use copies::{Again, CopyCounts, CopyRecord, CopyStage, Refresh};
@@ -294,6 +295,10 @@ pub enum Record {
     Correction(Box<Correction>),
     /// The correction of that number was made, or need not be any more.
     Corrected(u64),
+    /// A token.
+    Token(Box<TokenRecord>),
+    /// A token that was revoked.
+    NoToken(Arc<str>),
     /// Something to tell. Its number is given when it is saved.
     Activity(ActivityEntry),
 }
@@ -318,6 +323,8 @@ pub struct Saved {
     pub rules: BTreeMap<Arc<str>, RuleRecord>,
     /// The initial syncs of flows, those that have ended included.
     pub copies: BTreeMap<FlowId, CopyRecord>,
+    /// The tokens, by name.
+    pub tokens: BTreeMap<Arc<str>, TokenRecord>,
 }
 
 /// The engine's own numbers.

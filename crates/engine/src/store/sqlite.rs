@@ -27,8 +27,9 @@ use tandem_core::{KeyHash, MapName, Seq};
 use two_way::TWO_WAY;
 
 /// The version of the tables below. A file of a later version is refused, one of an earlier version is brought up
-/// to this one when it is opened.
-const VERSION: i64 = 5;
+/// to this one when it is opened. Version 6 has the tables of version 5: a Tandem that knows no tokens must not open a
+/// file that has some, since it would answer everybody.
+const VERSION: i64 = 6;
 
 const TABLES: &str = "
     CREATE TABLE record (kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (kind, name)) STRICT;
@@ -67,7 +68,7 @@ impl SqliteStore {
             ),
             3 => format!("{TWO_WAY} {AGAIN}"),
             4 => AGAIN.to_owned(),
-            VERSION => String::new(),
+            5 | VERSION => String::new(),
             later => {
                 return Err(StoreError {
                     operation: "open the store",
@@ -77,7 +78,7 @@ impl SqliteStore {
                 });
             }
         };
-        if !steps.is_empty() {
+        if version < VERSION {
             connection.execute_batch(&format!("BEGIN; {steps}")).map_err(failed)?;
             if version < 3 {
                 errors::note_touched(&connection).map_err(|error| StoreError {
@@ -138,6 +139,10 @@ impl Store for SqliteStore {
                     .into_iter()
                     .map(|copy| (copy.flow, copy))
                     .collect(),
+                tokens: documents::<super::TokenRecord>(connection, "token")?
+                    .into_iter()
+                    .map(|token| (token.name.clone(), token))
+                    .collect(),
             })
         })
     }
@@ -195,6 +200,12 @@ impl Store for SqliteStore {
                         }
                         Record::Again { flow, keys } => again::note(&transaction, *flow, keys)?,
                         Record::NotAgain { flow, keys } => again::done(&transaction, *flow, keys)?,
+                        Record::Token(token) => {
+                            put("token", &token.name, serde_json::to_string(token)?)?;
+                        }
+                        Record::NoToken(name) => {
+                            remove("token", name)?;
+                        }
                         Record::Activity(entry) => {
                             transaction
                                 .prepare_cached("INSERT INTO activity (map, document) VALUES (?1, ?2)")?

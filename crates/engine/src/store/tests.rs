@@ -429,6 +429,18 @@ fn errors_of_version_2_are_open_and_known_by_the_records_that_they_touch() {
 }
 
 #[test]
+fn a_store_that_knew_no_tokens_is_one_that_a_tandem_of_then_does_not_open_again() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("tandem.db");
+    drop(SqliteStore::open(&path).unwrap());
+    let before = rusqlite::Connection::open(&path).unwrap();
+    before.execute_batch("PRAGMA user_version = 5").unwrap();
+    drop(SqliteStore::open(&path).unwrap());
+    let version: i64 = before.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 6);
+}
+
+#[test]
 fn a_store_of_a_later_version_is_refused_in_words() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tandem.db");

@@ -1,5 +1,6 @@
 //! Actions on maps. Each route of one map is the general one with its verb filled in.
 
+use crate::gate::{Who, bound, needs};
 use crate::input::Body;
 use crate::problem::Refusal;
 use crate::wire::{
@@ -8,89 +9,137 @@ use crate::wire::{
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use std::collections::BTreeSet;
 use tandem_core::lifecycle::Phase;
+use tandem_core::{Dependents, MapName, Role};
 use tandem_engine::{Engine, MapView};
 
 type Answer = Result<Json<Accepted>, Refusal>;
 
 /// `POST /actions`
-pub(crate) async fn several(State(engine): State<Engine>, Body(asked): Body<ActionRequest>) -> Answer {
-    let request = understand(&engine, asked)?;
+pub(crate) async fn several(
+    State(engine): State<Engine>,
+    who: Who,
+    Body(asked): Body<ActionRequest>,
+) -> Answer {
+    let request = understand(&engine, &who, asked)?;
     Ok(Json(engine.act(request).await?.into()))
 }
 
 /// `POST /plan`: what an action would do, and what stands in its way.
 pub(crate) async fn plan(
     State(engine): State<Engine>,
+    who: Who,
     Body(asked): Body<ActionRequest>,
 ) -> Result<Json<Plan>, Refusal> {
-    let request = understand(&engine, asked)?;
+    let request = understand(&engine, &who, asked)?;
     Ok(Json(engine.plan(request).await?.into()))
 }
 
-fn understand(engine: &Engine, mut asked: ActionRequest) -> Result<tandem_engine::Request, Refusal> {
+fn understand(
+    engine: &Engine,
+    who: &Who,
+    mut asked: ActionRequest,
+) -> Result<tandem_engine::Request, Refusal> {
+    if asked.force && who.0.role < Role::Admin {
+        return Err(needs(Role::Admin, &who.0));
+    }
     if let Some(app) = &asked.app {
         if !asked.maps.is_empty() {
             return Err(Refusal::bad_request("'maps' and 'app' are two ways to say it: send one of them"));
         }
         asked.maps = maps_of(engine, app, &asked)?;
+        if !asked.maps.iter().all(|map| who.sees(map)) {
+            return Err(bound(format!("app {app} has maps that the token {} is not for", who.0.name)));
+        }
     }
+    reaches_only_own(engine, who, &asked)?;
+    asked.actor = Some(who.actor(asked.actor.as_deref()));
     asked.into_engine().map_err(Refusal::bad_request)
+}
+
+/// What is done to a map is done to those along with it. Whoever is bound to maps is refused the whole if one of them is
+/// not theirs, whatever state it is in: that may be another one by the time that it is done.
+fn reaches_only_own(engine: &Engine, who: &Who, asked: &ActionRequest) -> Result<(), Refusal> {
+    if who.0.maps.is_all() {
+        return Ok(());
+    }
+    if let Some(foreign) = asked.maps.iter().find(|map| !who.sees(map)) {
+        return Err(Refusal::unknown_map(foreign));
+    }
+    let snapshot = engine.snapshot();
+    let graph =
+        Dependents::new(snapshot.maps.iter().map(|view| (&view.map.name, view.map.depends_on.as_slice())));
+    let named: BTreeSet<MapName> = asked.maps.iter().map(|map| MapName::from(map.as_str())).collect();
+    let parents = named.iter().filter(|_| asked.with_parents).flat_map(|map| graph.ancestors(map));
+    let first: BTreeSet<MapName> = parents.chain(named.iter().cloned()).collect();
+    let along = first.iter().flat_map(|map| graph.dependents(map)).chain(first.iter().cloned());
+    let foreign: BTreeSet<MapName> = along.filter(|map| !who.0.maps.has(map)).collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = foreign.iter().map(MapName::as_str).collect();
+    Err(bound(format!("{} would go along, and the token {} is not for that", names.join(", "), who.0.name)))
 }
 
 /// `POST /maps/{map}/run`
 pub(crate) async fn run(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<RunRequest>,
 ) -> Answer {
     let RunRequest { initial_sync, without_failed, reason, actor } = asked;
     let asked = ActionRequest { initial_sync, without_failed, reason, actor, ..one("run", map) };
-    several(engine, Body(asked)).await
+    several(engine, who, Body(asked)).await
 }
 
 /// `POST /maps/{map}/pause`
 pub(crate) async fn pause(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<PauseRequest>,
 ) -> Answer {
     let PauseRequest { for_seconds, until, then_resume, reason, actor } = asked;
     let asked = ActionRequest { for_seconds, until, then_resume, reason, actor, ..one("pause", map) };
-    several(engine, Body(asked)).await
+    several(engine, who, Body(asked)).await
 }
 
 /// `POST /maps/{map}/resume`
 pub(crate) async fn resume(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<ResumeRequest>,
 ) -> Answer {
     let ResumeRequest { mode, rate, with_parents, expected, reason, actor } = asked;
     let asked = ActionRequest { mode, rate, with_parents, expected, reason, actor, ..one("resume", map) };
-    several(engine, Body(asked)).await
+    several(engine, who, Body(asked)).await
 }
 
 /// `POST /maps/{map}/skip`
 pub(crate) async fn skip(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<SkipRequest>,
 ) -> Answer {
     let SkipRequest { queue, with_parents, expected, reason, actor } = asked;
     let asked = ActionRequest { queue, with_parents, expected, reason, actor, ..one("skip", map) };
-    several(engine, Body(asked)).await
+    several(engine, who, Body(asked)).await
 }
 
 /// `POST /maps/{map}/stop`
 pub(crate) async fn stop(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<StopRequest>,
 ) -> Answer {
     let StopRequest { queue, force, expected, reason, actor } = asked;
     let asked = ActionRequest { queue, force, expected, reason, actor, ..one("stop", map) };
-    several(engine, Body(asked)).await
+    several(engine, who, Body(asked)).await
 }
 
 /// The maps of an app that an action can be done with now. One that is on its way to a state in which it could be is

@@ -1,15 +1,17 @@
 //! Catch-up errors: listed, shown, grouped, tried again, deleted.
 
 use super::maps::find;
+use crate::gate::Who;
 use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
+use crate::sight::Sight;
 use crate::wire::{
     CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, Page, RecordError, RecordErrorInFull, TEXT_MAX,
 };
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use tandem_core::{FaultClass, MapName};
+use tandem_core::FaultClass;
 use tandem_engine::{Engine, ErrorId, ErrorPick, ErrorQuery, ErrorRequest, ErrorStatus, ErrorVerb};
 
 /// The query of `GET /errors`.
@@ -33,16 +35,26 @@ pub(crate) struct OfMap {
 }
 
 /// `GET /errors`: in the order in which they were noted, then the records of preserved queues in source order.
+/// For a token that is bound to maps, a page may have fewer items than its limit, or none, and not be the last.
 pub(crate) async fn list(
     State(engine): State<Engine>,
+    who: Who,
     Asked(asked): Asked<Query>,
 ) -> Result<Json<Page<RecordError>>, Refusal> {
+    let map = who.asked_map(asked.map.clone())?;
+    if asked.key.is_some() {
+        for map in engine.snapshot().maps.iter().map(|view| &view.map.name) {
+            if asked.map.as_deref().is_none_or(|asked| asked == map.as_str()) {
+                Sight::of(&who, &engine, map.as_str()).may_search_keys()?;
+            }
+        }
+    }
     if let Some(map) = &asked.map {
         find(&engine, map)?;
     }
     let after = asked.after.as_deref().map(str::parse::<ErrorId>).transpose();
     let query = ErrorQuery {
-        map: asked.map.map(MapName::from),
+        map,
         statuses: asked.status.as_deref().map_or(Ok(Vec::new()), statuses)?,
         pick: pick(Vec::new(), asked.class.as_deref(), asked.key.as_deref(), asked.transaction)?,
         after: 0,
@@ -50,8 +62,9 @@ pub(crate) async fn list(
     };
     let after = after.map_err(|_| Refusal::bad_request("'after' is 'next' of the page before"))?;
     let page = engine.errors(query, after).await?;
+    let seen = page.items.into_iter().map(RecordError::from).filter(|error| who.sees(&error.map));
     Ok(Json(Page {
-        items: page.items.into_iter().map(RecordError::from).collect(),
+        items: seen.map(|error| Sight::of(&who, &engine, &error.map).error(error)).collect(),
         next: page.next.map(|next| next.to_string()),
     }))
 }
@@ -59,67 +72,79 @@ pub(crate) async fn list(
 /// `GET /errors/causes`: the most frequent first.
 pub(crate) async fn causes(
     State(engine): State<Engine>,
+    who: Who,
     Asked(asked): Asked<OfMap>,
 ) -> Result<Json<Page<ErrorCause>>, Refusal> {
     if let Some(map) = &asked.map {
         find(&engine, map)?;
     }
-    let causes = engine.error_causes(asked.map.map(MapName::from).as_ref()).await?;
-    Ok(Json(Page { items: causes.into_iter().map(ErrorCause::from).collect(), next: None }))
+    let causes = engine.error_causes(who.asked_map(asked.map)?.as_ref()).await?;
+    let seen = causes.into_iter().map(ErrorCause::from).filter(|cause| who.sees(&cause.map));
+    let items = seen.map(|cause| Sight::of(&who, &engine, &cause.map).cause(cause)).collect();
+    Ok(Json(Page { items, next: None }))
 }
 
 /// `GET /errors/{id}`
 pub(crate) async fn show(
     State(engine): State<Engine>,
+    who: Who,
     Path(id): Path<String>,
 ) -> Result<Json<RecordErrorInFull>, Refusal> {
-    // What is no id names no error, just as a number that was never given.
-    let id = id.parse().map_err(|_| Refusal::unknown_error(&format!("there is no error {id}")))?;
-    Ok(Json(engine.error(id).await?.into()))
+    // What is no id names no error, just as a number that was never given, and as one of a map that is not theirs.
+    let unknown = || Refusal::unknown_error(&format!("there is no error {id}"));
+    let found = RecordErrorInFull::from(engine.error(id.parse().map_err(|_| unknown())?).await?);
+    if !who.sees(&found.error.map) {
+        return Err(unknown());
+    }
+    Ok(Json(Sight::of(&who, &engine, &found.error.map).error_in_full(found)))
 }
 
 /// `POST /maps/{map}/errors/retry`
 pub(crate) async fn retry(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<ErrorsRequest>,
 ) -> Result<Json<ErrorsTaken>, Refusal> {
-    act(engine, ErrorVerb::Retry, map, asked).await
+    act(engine, who, ErrorVerb::Retry, map, asked).await
 }
 
 /// `POST /maps/{map}/errors/delete`
 pub(crate) async fn delete(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<ErrorsRequest>,
 ) -> Result<Json<ErrorsTaken>, Refusal> {
-    act(engine, ErrorVerb::Delete, map, asked).await
+    act(engine, who, ErrorVerb::Delete, map, asked).await
 }
 
 /// `POST /maps/{map}/errors/cancel`
 pub(crate) async fn cancel(
     engine: State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<CancelRequest>,
 ) -> Result<Json<ErrorsTaken>, Refusal> {
     let CancelRequest { reason, actor } = asked;
     let asked = ErrorsRequest { all: true, reason, actor, ..ErrorsRequest::default() };
-    act(engine, ErrorVerb::Cancel, map, asked).await
+    act(engine, who, ErrorVerb::Cancel, map, asked).await
 }
 
 async fn act(
     State(engine): State<Engine>,
+    who: Who,
     verb: ErrorVerb,
     map: String,
     asked: ErrorsRequest,
 ) -> Result<Json<ErrorsTaken>, Refusal> {
     find(&engine, &map)?;
-    let taken = engine.act_on_errors(understand(verb, &map, asked)?).await?;
+    let taken = engine.act_on_errors(understand(&who, verb, &map, asked)?).await?;
     Ok(Json(ErrorsTaken { id: taken.id, map, errors: taken.errors }))
 }
 
 /// A request that says nothing of which errors it means is about none, never about all.
-fn understand(verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Result<ErrorRequest, Refusal> {
+fn understand(who: &Who, verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Result<ErrorRequest, Refusal> {
     let has_filter = asked.class.is_some() || asked.key.is_some() || asked.transaction.is_some();
     let ways = [asked.all, !asked.ids.is_empty(), has_filter].into_iter().filter(|way| *way).count();
     if ways != 1 {
@@ -152,7 +177,7 @@ fn understand(verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Result<ErrorR
         kept,
         refresh: asked.refresh,
         rate: asked.rate,
-        actor: asked.actor.unwrap_or_else(|| "api".to_owned()),
+        actor: who.actor(asked.actor.as_deref()),
         reason: asked.reason,
         expected: asked.expected,
     })

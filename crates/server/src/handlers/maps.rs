@@ -1,8 +1,10 @@
 //! Maps: list, show, wait for a state.
 
 use crate::WAIT_MAX_SECONDS;
+use crate::gate::Who;
 use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
+use crate::sight::Sight;
 use crate::wire::{Map, Page, Tried, TryRequest, value};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -31,12 +33,14 @@ pub(crate) struct Wait {
 /// `GET /maps`: by name.
 pub(crate) async fn list(
     State(engine): State<Engine>,
+    who: Who,
     Asked(asked): Asked<List>,
 ) -> Result<Json<Page<Map>>, Refusal> {
     let limit = page_size(asked.limit)?;
     let snapshot = engine.snapshot();
     let behind = |name: &str| asked.after.as_deref().is_none_or(|after| name > after);
-    let mut views: Vec<_> = snapshot.maps.iter().filter(|view| behind(view.map.name.as_str())).collect();
+    let seen = |name: &MapName| behind(name.as_str()) && who.0.maps.has(name);
+    let mut views: Vec<_> = snapshot.maps.iter().filter(|view| seen(&view.map.name)).collect();
     views.sort_by(|a, b| a.map.name.cmp(&b.map.name));
     let maps = views.into_iter().take(limit + 1).map(Map::from).collect();
     Ok(Json(Page::cut(maps, limit, |map: &Map| map.name.clone())))
@@ -70,6 +74,7 @@ pub(crate) async fn wait(
 /// `POST /maps/{map}/try`: what the map makes of a row; nothing is written.
 pub(crate) async fn try_row(
     State(engine): State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<TryRequest>,
 ) -> Result<Json<Tried>, Refusal> {
@@ -83,7 +88,9 @@ pub(crate) async fn try_row(
         }
     };
     let row = asked.row.into_iter().map(|(name, value)| (name, value::read(value))).collect();
-    Ok(Json(engine.try_row(&MapName::from(map), to_right, row).await?.into()))
+    let sight = Sight::of(&who, &engine, &map);
+    let tried = engine.try_row(&MapName::from(map), to_right, row).await?;
+    Ok(Json(sight.tried(tried.into())))
 }
 
 pub(crate) fn find(engine: &Engine, name: &str) -> Result<Map, Refusal> {

@@ -10,4 +10,5 @@ pub(crate) mod maps;
 pub(crate) mod metrics;
 pub(crate) mod queue;
 pub(crate) mod rules;
+pub(crate) mod tokens;
 pub(crate) mod verify;

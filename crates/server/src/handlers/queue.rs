@@ -1,8 +1,10 @@
 //! The queue of a map: its figures, and its records.
 
 use super::maps::find;
+use crate::gate::Who;
 use crate::input::{Asked, number, page_size};
 use crate::problem::Refusal;
+use crate::sight::Sight;
 use crate::wire::{Page, QueueStats, QueuedRecord, QueuedRecordInFull};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -25,9 +27,14 @@ pub(crate) struct Query {
 /// with `prefix`, a request looks at 50,000 records at most. `next` is null behind the last page only.
 pub(crate) async fn list(
     State(engine): State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Asked(asked): Asked<Query>,
 ) -> Result<Json<Page<QueuedRecord>>, Refusal> {
+    let sight = Sight::of(&who, &engine, &map);
+    if asked.key.is_some() || asked.prefix.is_some() {
+        sight.may_search_keys()?;
+    }
     let columns = find(&engine, &map)?.left.key.len();
     let filter = match (asked.key, asked.prefix) {
         (None, None) => QueueFilter::All,
@@ -46,7 +53,7 @@ pub(crate) async fn list(
     };
     let page = engine.queue(&MapName::from(map), query).await?;
     Ok(Json(Page {
-        items: page.items.into_iter().map(QueuedRecord::from).collect(),
+        items: page.items.into_iter().map(|record| sight.record(record.into())).collect(),
         next: page.next.map(|next| next.to_string()),
     }))
 }
@@ -54,6 +61,7 @@ pub(crate) async fn list(
 /// `GET /maps/{map}/queue/{seq}`: one record in full, with what would be written.
 pub(crate) async fn show(
     State(engine): State<Engine>,
+    who: Who,
     Path((map, seq)): Path<(String, String)>,
 ) -> Result<Json<QueuedRecordInFull>, Refusal> {
     find(&engine, &map)?;
@@ -61,7 +69,9 @@ pub(crate) async fn show(
     let seq = seq
         .parse()
         .map_err(|_| Refusal::unknown_record(&map, &format!("map {map} has no queued record {seq}")))?;
-    Ok(Json(engine.queued_record(&MapName::from(map), Seq(seq)).await?.into()))
+    let sight = Sight::of(&who, &engine, &map);
+    let found = engine.queued_record(&MapName::from(map), Seq(seq)).await?;
+    Ok(Json(sight.record_in_full(found.into())))
 }
 
 /// `GET /maps/{map}/queue/stats`

@@ -1,5 +1,6 @@
 //! The rules: list, switch, test.
 
+use crate::gate::Who;
 use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
 use crate::wire::{Page, Rule, RuleTest, SwitchRequest, TEXT_MAX};
@@ -44,19 +45,21 @@ pub(crate) async fn list(
 /// `POST /rules/{rule}/enable`
 pub(crate) async fn enable(
     engine: State<Engine>,
+    who: Who,
     rule: Path<String>,
     asked: Body<SwitchRequest>,
 ) -> Result<Json<Rule>, Refusal> {
-    switch(engine, rule, asked, true).await
+    switch(engine, who, rule, asked, true).await
 }
 
 /// `POST /rules/{rule}/disable`
 pub(crate) async fn disable(
     engine: State<Engine>,
+    who: Who,
     rule: Path<String>,
     asked: Body<SwitchRequest>,
 ) -> Result<Json<Rule>, Refusal> {
-    switch(engine, rule, asked, false).await
+    switch(engine, who, rule, asked, false).await
 }
 
 /// `GET /rules/{rule}/test`: over what is recorded since a time, RFC 3339; of the last seven days if none is given.
@@ -78,14 +81,15 @@ pub(crate) async fn test(
 
 async fn switch(
     State(engine): State<Engine>,
+    who: Who,
     Path(rule): Path<String>,
     Body(asked): Body<SwitchRequest>,
     enabled: bool,
 ) -> Result<Json<Rule>, Refusal> {
-    let actor = asked.actor.as_deref().unwrap_or("api");
+    let actor = who.actor(asked.actor.as_deref());
     if asked.reason.len() > TEXT_MAX || actor.len() > TEXT_MAX {
         return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
     }
-    let view = engine.switch_rule(&rule, enabled, actor, &asked.reason).await?;
+    let view = engine.switch_rule(&rule, enabled, &actor, &asked.reason).await?;
     Ok(Json(Rule::from(&view)))
 }

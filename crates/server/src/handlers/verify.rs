@@ -1,8 +1,10 @@
 //! Comparing the tables of a map: begun, looked at, ended.
 
 use super::maps::find;
+use crate::gate::Who;
 use crate::input::{Asked, Body};
 use crate::problem::Refusal;
+use crate::sight::Sight;
 use crate::wire::{TEXT_MAX, Verification, VerifyRequest};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -24,6 +26,7 @@ pub(crate) struct Query {
 /// `POST /maps/{map}/verify`
 pub(crate) async fn start(
     State(engine): State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Body(asked): Body<VerifyRequest>,
 ) -> Result<Json<Verification>, Refusal> {
@@ -48,27 +51,32 @@ pub(crate) async fn start(
         map: map.into(),
         repair,
         limit,
-        actor: asked.actor.unwrap_or_else(|| "api".to_owned()),
+        actor: who.actor(asked.actor.as_deref()),
         reason: asked.reason,
     };
-    Ok(Json(Verification::of(engine.verify(request).await?, false)))
+    let sight = Sight::of(&who, &engine, request.map.as_str());
+    Ok(Json(sight.verification(Verification::of(engine.verify(request).await?, false))))
 }
 
 /// `GET /maps/{map}/verify`: the one that goes on, or the last one. Rows are values of records: only on request.
 pub(crate) async fn show(
     State(engine): State<Engine>,
+    who: Who,
     Path(map): Path<String>,
     Asked(asked): Asked<Query>,
 ) -> Result<Json<Verification>, Refusal> {
     find(&engine, &map)?;
-    Ok(Json(Verification::of(engine.verification(&map.into())?, asked.rows)))
+    let sight = Sight::of(&who, &engine, &map);
+    Ok(Json(sight.verification(Verification::of(engine.verification(&map.into())?, asked.rows))))
 }
 
 /// `POST /maps/{map}/verify/cancel`
 pub(crate) async fn cancel(
     State(engine): State<Engine>,
+    who: Who,
     Path(map): Path<String>,
 ) -> Result<Json<Verification>, Refusal> {
     find(&engine, &map)?;
-    Ok(Json(Verification::of(engine.cancel_verification(&map.into())?, false)))
+    let sight = Sight::of(&who, &engine, &map);
+    Ok(Json(sight.verification(Verification::of(engine.cancel_verification(&map.into())?, false))))
 }

@@ -24,7 +24,7 @@ pub struct ActionRequest {
     /// Why, in the words of who asks.
     #[serde(default)]
     pub reason: String,
-    /// Who asks. Taken as it is said: there is no sign-in yet.
+    /// Whom the caller acts for: the activity log has the token's name and this behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// `run`: copy the records that are there first. If it is left out, each map as it is declared. Of a map whose initial sync ended with

@@ -116,7 +116,7 @@ pub struct ErrorsRequest {
     pub expected: Option<u64>,
     /// Why, in the words of who asks.
     pub reason: String,
-    /// Who asks. Taken as it is said: there is no sign-in yet.
+    /// Whom the caller acts for: the activity log has the token's name and this behind it.
     pub actor: Option<String>,
 }
 
@@ -126,7 +126,7 @@ pub struct ErrorsRequest {
 pub struct CancelRequest {
     /// Why, in the words of who asks.
     pub reason: String,
-    /// Who asks. Taken as it is said: there is no sign-in yet.
+    /// Whom the caller acts for: the activity log has the token's name and this behind it.
     pub actor: Option<String>,
 }
 

@@ -53,7 +53,7 @@ pub struct RuleOnMap {
 pub struct SwitchRequest {
     /// Why, in the words of who asks.
     pub reason: String,
-    /// Who asks. Taken as it is said: there is no sign-in yet.
+    /// Whom the caller acts for: the activity log has the token's name and this behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }

@@ -197,7 +197,7 @@ fn map_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
     Ok(files)
 }
 
-/// There is no sign-in yet, so only this machine may be listened on.
+/// There is no TLS yet, and tokens must not cross a network in the open, so only this machine may be listened on.
 fn listen_address(
     given: Option<&Spanned<String>>,
     source: &Source,
@@ -220,7 +220,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, (String, &'static s
     match numeric.as_deref().unwrap_or(text).parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => Ok(address),
         Ok(_) => Err((
-            format!("listen = \"{text}\": this version has no sign-in, so it listens on this machine only"),
+            format!("listen = \"{text}\": this version has no TLS, so it listens on this machine only"),
             "write listen = \"127.0.0.1:7070\", and reach it from elsewhere through a tunnel such as ssh -L",
         )),
         Err(_) => Err((

@@ -13,9 +13,13 @@ mod queue;
 mod record;
 mod rule;
 mod serve;
+mod token;
 mod version;
 
-use crate::args::{AppVerb, Args, ConflictVerb, ErrorVerb, GuardVerb, MapVerb, QueueVerb, RuleVerb, Verb};
+use crate::args::{
+    AppVerb, Args, ConflictVerb, ErrorVerb, GuardVerb, MapVerb, QueueVerb, RuleVerb, TokenVerb, Verb,
+};
+use crate::credentials::token_for;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use tandem_server::Client;
@@ -31,7 +35,14 @@ pub(crate) struct Desk<'a> {
 
 /// Does what the command line asks.
 pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
-    let desk = || Ok::<_, Failure>(Desk { client: Client::new(&args.server)?, output });
+    let desk = || {
+        let client = Client::new(&args.server)?;
+        let client = match token_for(&args.server, args.token_file.as_deref())? {
+            Some(token) => client.with_token(token),
+            None => client,
+        };
+        Ok::<_, Failure>(Desk { client, output })
+    };
     match args.verb {
         Verb::Demo(asked) => demo::demo(asked, output).await,
         Verb::Serve(asked) => serve::serve(asked).await,
@@ -68,6 +79,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Rule(RuleVerb::Enable(asked)) => rule::enable(&desk()?, asked).await,
         Verb::Rule(RuleVerb::Disable(asked)) => rule::disable(&desk()?, asked).await,
         Verb::Rule(RuleVerb::Test(asked)) => rule::test(&desk()?, asked).await,
+        Verb::Token(TokenVerb::Create(asked)) => token::create(&desk()?, asked).await,
+        Verb::Token(TokenVerb::List) => token::list(&desk()?).await,
+        Verb::Token(TokenVerb::Revoke(asked)) => token::revoke(&desk()?, asked).await,
         Verb::Activity(asked) => activity::activity(&desk()?, asked).await,
         Verb::Version => Ok(version::version(output)),
         Verb::Completion { shell } => Ok(completion::completion(shell, output)),

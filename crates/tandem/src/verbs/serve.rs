@@ -6,14 +6,16 @@
 
 use super::Outcome;
 use crate::args::Serve as Asked;
+use crate::credentials::Note;
 use crate::env::Surroundings;
 use crate::failure::{Exit, Failure};
 use crate::post::Post;
 use crate::{config, connectors, logs};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_engine::{Engine, Setup};
+use tandem_engine::{Engine, Setup, TOKEN_FILE};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -27,6 +29,7 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
     let tell = Arc::new(Post::new(connectors::notifiers(&config)?));
     logs::to_stderr(asked.log_format);
     let mut signals = Signals::new()?;
+    let data_dir = config.data_dir.clone();
     // The engine before the port: of two engines on one data folder, the second is told about the folder.
     let setup = Setup {
         data_dir: config.data_dir,
@@ -38,6 +41,7 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
         tell,
         env: Arc::new(Surroundings::here()),
     };
+    let token = data_dir.join(TOKEN_FILE);
     let engine = Engine::start(setup).await?;
     let listener = match listen(config.listen).await {
         Ok(listener) => listener,
@@ -46,7 +50,7 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
             return Err(failure);
         }
     };
-    let server = Server::start(listener, engine.clone())?;
+    let server = Server::start(listener, engine.clone(), &token)?;
     tracing::info!(address = %server.address, maps = engine.snapshot().maps.len(), "listening");
     let name = signals.next().await;
     tracing::info!(signal = name, "shutting down; a second signal ends at once");
@@ -91,11 +95,12 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
+    _note: Option<Note>,
 }
 
 impl Server {
-    /// Starts to serve.
-    pub(crate) fn start(listener: TcpListener, engine: Engine) -> Result<Self, Failure> {
+    /// Starts to serve, and tells the command line of this user where the server's token is.
+    pub(crate) fn start(listener: TcpListener, engine: Engine, token: &Path) -> Result<Self, Failure> {
         let address = listener
             .local_addr()
             .map_err(|why| Failure::new(Exit::Failed, format!("the port cannot be used: {why}")))?;
@@ -109,7 +114,17 @@ impl Server {
                 tracing::error!(error = %why, "the API ended");
             }
         });
-        Ok(Self { address, stop, task })
+        let note = match Note::leave(address, token) {
+            Ok(note) => Some(note),
+            Err(why) => {
+                tracing::warn!(
+                    error = %why,
+                    "the command line does not find the token by itself: give it --token-file {}", token.display()
+                );
+                None
+            }
+        };
+        Ok(Self { address, stop, task, _note: note })
     }
 
     /// Takes no more requests.

@@ -42,6 +42,9 @@ pub(crate) fn tandem(folder: &Path, args: &[&str]) -> Ran {
         .args(args)
         .current_dir(folder)
         .env_remove("TANDEM_SERVER")
+        .env_remove("TANDEM_TOKEN")
+        .env_remove("TANDEM_TOKEN_FILE")
+        .env("XDG_STATE_HOME", folder.join("state"))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -147,6 +150,7 @@ impl House {
             .args(["serve", "-c", "tandem.toml", "--log-format", "json"])
             .current_dir(self.path())
             .env("TANDEM_LOG", log)
+            .env("XDG_STATE_HOME", self.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -198,6 +202,17 @@ impl Server {
         tandem(&self.folder, &all)
     }
 
+    /// The folder in which the command line finds how to ask it.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// The file with the token of its own user.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        let address = self.url.strip_prefix("http://").unwrap();
+        std::fs::read_to_string(self.state().join("tandem/servers").join(address)).unwrap().into()
+    }
+
     /// Asks it and expects an answer.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> Json {
@@ -235,6 +250,11 @@ impl Server {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let code = self.child.wait().unwrap().code();
         (code, start.elapsed(), self.told.iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    /// What it has logged since it was asked last.
+    pub(crate) fn logged(&self) -> String {
+        self.told.try_iter().collect::<Vec<_>>().join("\n")
     }
 
     /// Takes it away without a word.

@@ -8,9 +8,10 @@ use std::net::TcpStream;
 pub(crate) struct Answer {
     pub(crate) status: u16,
     kind: String,
+    pub(crate) head: String,
     pub(crate) body: Json,
     /// The body, as it came.
-    text: String,
+    pub(crate) text: String,
 }
 
 pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
@@ -18,10 +19,17 @@ pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let host = if headers.contains("Host:") { String::new() } else { format!("Host: {address}\r\n") };
+    let token = match headers.contains("Authorization:") || headers.contains("X-No-Token:") {
+        true => String::new(),
+        false => {
+            let token = std::fs::read_to_string(server.token_file()).unwrap();
+            format!("Authorization: Bearer {}\r\n", token.trim())
+        }
+    };
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\n{host}{token}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .unwrap();
     let mut text = String::new();
@@ -32,6 +40,7 @@ pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body
     Answer {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         kind: kind.unwrap_or_default(),
+        head: head.to_lowercase(),
         body: serde_json::from_str(body).unwrap_or_default(),
         text: body.to_owned(),
     }

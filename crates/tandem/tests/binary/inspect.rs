@@ -194,6 +194,7 @@ fn an_export_has_every_queued_record_once_and_in_order() {
     // A reader that has seen enough is no failure, and nothing is read on for nobody.
     let mut reading = Command::new(env!("CARGO_BIN_EXE_tandem"))
         .args(["queue", "export", "customers", "--server", &server.url])
+        .env("XDG_STATE_HOME", server.state())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -203,6 +204,7 @@ fn an_export_has_every_queued_record_once_and_in_order() {
     // An export that could not be written does not look whole.
     let full = Command::new(env!("CARGO_BIN_EXE_tandem"))
         .args(["queue", "export", "customers", "--server", &server.url])
+        .env("XDG_STATE_HOME", server.state())
         .stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
         .output()
         .unwrap();

@@ -86,7 +86,12 @@ fn whoever_waits_for_a_catch_up_at_a_terminal_sees_how_it_gets_on() {
         env!("CARGO_BIN_EXE_tandem"),
         tandem.url
     );
-    let ran = Command::new("script").args(["-qec", &ask, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let ran = Command::new("script")
+        .args(["-qec", &ask, "/dev/null"])
+        .env("XDG_STATE_HOME", tandem.state())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let seen = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{seen}");
     for part in ["customers [", "left (", "(at most 3/s)"] {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::MapName;
 use tandem_core::lifecycle::{Action, Phase};
-use tandem_engine::{Engine, Request, Setup, TellNobody};
+use tandem_engine::{Engine, Request, Setup, TOKEN_FILE, TellNobody};
 use tokio::net::TcpListener;
 use traffic::Traffic;
 use view::View;
@@ -47,6 +47,7 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
     logs::to_file(log.map_err(|why| failed("the demo's log cannot be written", &why))?);
 
     let config = config::load(&path)?;
+    let token = config.data_dir.join(TOKEN_FILE);
     let setup = Setup {
         data_dir: config.data_dir.clone(),
         apps: connectors::connect_all(&config)?,
@@ -58,7 +59,7 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
         env: Arc::new(Surroundings::here()),
     };
     let engine = Engine::start(setup).await?;
-    let server = Server::start(listener, engine.clone())?;
+    let server = Server::start(listener, engine.clone(), &token)?;
     output.say(&welcome(address, &folder));
 
     let show = async {

@@ -1,0 +1,227 @@
+//! The gate before every route but the open ones: who asks, and whether they may.
+//!
+//! What a route needs stands where the route does, in `router.rs`, and there is no other way to add one. A map in the path
+//! is looked at here, for all routes at once: a map that a token is not for is answered as one that there is not, so that
+//! its name says nothing. A route that lists, or that names its maps elsewhere, says so ([`Reach::Seen`]), and its handler
+//! takes the [`Who`] that is left here.
+//!
+//! A token that is right is never refused because of wrong ones before it: 256 random bits are not guessed, and anybody on
+//! this machine could lock its owner out. Wrong ones are answered with 429 after some, so that they fill no log.
+
+use crate::problem::Refusal;
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tandem_core::Role;
+use tandem_engine::{Caller, Engine, Stranger};
+
+/// Wrong tokens that are answered as such within [`SPAN`].
+const WRONG_MAX: u32 = 60;
+/// Refusals that are written into the activity log within [`SPAN`].
+const TOLD_MAX: u32 = 60;
+/// The span that both are counted in.
+const SPAN: Duration = Duration::from_secs(60);
+
+/// Which maps a route is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The one in its path.
+    Named,
+    /// Those that whoever asks may see: its handler leaves the others out, or refuses the whole.
+    Seen,
+    /// All of them, or what is no map's: not for a token that is bound to maps.
+    All,
+}
+
+impl Reach {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reach::Named => "named",
+            Reach::Seen => "seen",
+            Reach::All => "all",
+        }
+    }
+}
+
+/// A route, and what it needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) role: Role,
+    pub(crate) reach: Reach,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    engine: Engine,
+    wrong: Arc<Allowance>,
+    told: Arc<Allowance>,
+}
+
+impl Gate {
+    pub(crate) fn new(engine: Engine) -> Self {
+        let allow = |most| Arc::new(Allowance { most, used: Mutex::new((Instant::now(), 0)) });
+        Self { engine, wrong: allow(WRONG_MAX), told: allow(TOLD_MAX) }
+    }
+
+    async fn pass(&self, door: &Door, parts: &mut Parts) -> Result<Caller, Refusal> {
+        let caller = match self.who(&parts.headers) {
+            Ok(caller) => caller,
+            Err((refusal, why)) => {
+                self.tell("unknown", why, door).await;
+                return Err(refusal);
+            }
+        };
+        if caller.role < door.role {
+            self.tell(&caller.name, &format!("needs the role {}", door.role), door).await;
+            return Err(needs(door.role, &caller));
+        }
+        match door.reach {
+            Reach::Seen => {}
+            Reach::All if caller.maps.is_all() => {}
+            Reach::All => {
+                self.tell(&caller.name, "is bound to maps", door).await;
+                return Err(bound(format!(
+                    "the token {} is bound to maps, and this is about all of them",
+                    caller.name
+                )));
+            }
+            Reach::Named => {
+                let params = RawPathParams::from_request_parts(parts, &()).await;
+                let named =
+                    params.as_ref().ok().and_then(|params| params.iter().find(|(name, _)| *name == "map"));
+                // A path without its map would be a mistake of ours; it opens nothing.
+                let map = named.map_or("", |(_, map)| map);
+                if !caller.maps.has(&map.into()) {
+                    self.tell(&caller.name, "is not for that map", door).await;
+                    return Err(Refusal::unknown_map(map));
+                }
+            }
+        }
+        Ok(caller)
+    }
+
+    fn who(&self, headers: &HeaderMap) -> Result<Caller, (Refusal, &'static str)> {
+        let mut given = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = given.next() else {
+            return Err((stranger("token_missing", "the request has no token"), "no token"));
+        };
+        let bearer =
+            value.to_str().ok().filter(|_| given.next().is_none()).and_then(|text| text.split_once(' '));
+        let token =
+            bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        match token.map_or(Err(Stranger::Unknown), |token| self.engine.caller(token)) {
+            Ok(caller) => Ok(caller),
+            Err(why @ Stranger::Expired(_)) => {
+                Err((stranger("token_expired", why.to_string()), "an expired token"))
+            }
+            Err(Stranger::Unknown) if !self.wrong.take() => Err((
+                Refusal::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many_attempts",
+                    "Too many wrong tokens",
+                    format!("more than {WRONG_MAX} wrong tokens were sent within a minute; a right one is still taken"),
+                )
+                .fix("wait a minute, or send a token that is right"),
+                "a wrong token",
+            )),
+            Err(why @ Stranger::Unknown) => Err((stranger("token_unknown", why.to_string()), "a wrong token")),
+        }
+    }
+
+    /// Into the activity log, within bounds: whoever is refused must not be able to fill it.
+    async fn tell(&self, actor: &str, why: &str, door: &Door) {
+        if self.told.take() {
+            let detail = format!("{} {}: {why}", door.method, door.path);
+            self.engine.note_refusal(actor, detail).await;
+        }
+    }
+}
+
+/// What stands before a route.
+pub(crate) async fn admit(
+    State((gate, door)): State<(Gate, Door)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match gate.pass(&door, &mut parts).await {
+        Ok(caller) => {
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(refusal) => {
+            let mut response = refusal.into_response();
+            let challenge = match response.status() {
+                StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"tandem\"")),
+                StatusCode::TOO_MANY_REQUESTS => Some((header::RETRY_AFTER, "60")),
+                _ => None,
+            };
+            if let Some((name, value)) = challenge {
+                response.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            response
+        }
+    }
+}
+
+fn stranger(code: &str, detail: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::UNAUTHORIZED, code, "It is not known who asks", detail).fix(
+        "send a token: --token-file or TANDEM_TOKEN on the command line, 'Authorization: Bearer …' elsewhere. The one of \
+         the server's own user is in the file token of its data folder; others are made with: tandem token create",
+    )
+}
+
+/// A role is not enough.
+pub(crate) fn needs(role: Role, caller: &Caller) -> Refusal {
+    let detail =
+        format!("this needs the role {role}, and the token {} has the role {}", caller.name, caller.role);
+    Refusal::new(StatusCode::FORBIDDEN, "role_needed", "The role does not allow this", detail)
+        .fix(format!("use a token with the role {role}: tandem token create NAME --role {role}"))
+}
+
+/// A token is not for what it would reach.
+pub(crate) fn bound(detail: String) -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "maps_bound", "The token is not for these maps", detail)
+        .fix("use a token that is bound to no maps, or to all of these")
+}
+
+/// Who asks: left by the gate.
+pub(crate) struct Who(pub(crate) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        // Only a route that was added without the gate comes here without: it is shut.
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.map(Who).ok_or_else(|| stranger("token_missing", "the request has no token"))
+    }
+}
+
+/// So many within a [`SPAN`], and nothing more to remember.
+struct Allowance {
+    most: u32,
+    used: Mutex<(Instant, u32)>,
+}
+
+impl Allowance {
+    /// Takes one, if there is one left.
+    fn take(&self) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.0.elapsed() >= SPAN {
+            *used = (Instant::now(), 0);
+        }
+        let is_left = used.1 < self.most;
+        if is_left {
+            used.1 += 1;
+        }
+        is_left
+    }
+}
