@@ -5,7 +5,7 @@
 //! source commits is valid by definition, what it refuses is rolled back and nobody's business. `TANDEM_SEED` draws others.
 
 use crate::house::{House, PATIENCE, Server};
-use crate::twins::{Twins, asked, config};
+use crate::twins::{Twins, asked, config, no_error};
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -222,8 +222,7 @@ fn what_sqlite_accepted_is_accepted_by_sqlite_in_batches_and_alone() {
                     );
                     std::thread::sleep(std::time::Duration::from_millis(50));
                 }
-                let errors = tandem.ok(&["error", "list", table, "--status", "all"]);
-                assert_eq!(errors["items"].as_array().unwrap().len(), 0, "{table}: {errors}");
+                no_error(&tandem, table);
             }
         },
     );
