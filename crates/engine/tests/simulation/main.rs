@@ -41,15 +41,17 @@ fn losing_limits(turn: u64) -> Limits {
 fn schedule(seed: u64, tracing: bool) {
     // Some schedules are calm and some are not: a storm hides what needs time to grow.
     let storm = 1 + seed % 4;
+    let losses = seed.is_multiple_of(7) || seed % 21 == 1;
     let weather = Weather {
         steps: 150 + (seed % 5) * 100,
         users: 120,
         operators: 25,
         crashes: 4 * storm,
         faults: 12 * storm,
-        parent_deletes: !seed.is_multiple_of(3),
+        // A destination that loses what was tried again by itself has a gap that a person has to see, and so it is told.
+        parent_deletes: !seed.is_multiple_of(3) && !losses,
         // What was dropped must stay so when the destination loses what came before it.
-        losses: seed.is_multiple_of(7) || seed % 21 == 1,
+        losses,
         skips: seed % 7 == 3,
         guards: seed % 7 == 5,
         preserves: seed % 7 == 4,
