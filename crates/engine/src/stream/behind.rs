@@ -14,7 +14,7 @@ use super::lane::{LaneEnd, LaneRun};
 use super::outcome::Became;
 use crate::failpoint::Mistake;
 use crate::journal::Record as JournalRecord;
-use crate::store::{ErrorStatus, FlowId, KeptChange, Record, SetAside, Unreadable};
+use crate::store::{ErrorStatus, FlowId, KeptChange, Record, SetAside, StoreError, Unreadable};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tandem_core::map::FlowSpec;
 use tandem_core::{Fault, FaultClass, IntegrationKey, KeyHash, MapName, Seq, WallTime, Write, WriteOp};
@@ -105,12 +105,12 @@ impl LaneRun {
     }
 
     /// Saves that errors are pointless, before what makes them so is committed; `through` ends its batch.
-    pub(crate) fn note_pointless(&mut self, pointless: &[Record], through: Seq) -> Result<(), LaneEnd> {
+    pub(crate) fn note_pointless(&mut self, pointless: &[Record], through: Seq) -> Result<(), StoreError> {
         if pointless.is_empty() {
             return Ok(());
         }
         self.trial.noted = self.trial.noted.max(Some(through));
-        self.context.store.save(pointless).map(drop).map_err(LaneEnd::Forgetful)
+        self.context.store.save(pointless).map(drop)
     }
 
     /// The older changes of the records that these are about, by the hashes of their keys.

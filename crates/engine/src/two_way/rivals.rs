@@ -98,7 +98,7 @@ impl LaneRun {
         if !notes.is_empty() {
             self.context.store.save(&notes).map_err(LaneEnd::Forgetful)?;
         }
-        self.note_pointless(&pointless, batch.through)?;
+        self.note_pointless(&pointless, batch.through).map_err(LaneEnd::Forgetful)?;
         self.set_aside(&parked).await?;
         batch.leave_out(&places);
         Ok(())

@@ -541,7 +541,7 @@ pub(crate) fn schedule(seed: u64, tracing: bool) {
         master: if seed / 64 % 2 == 1 { SideName::Right } else { SideName::Left },
         early: seed / 32 % 4 == 3,
         // What is parked is an error, too, and is not tried again before somebody has decided.
-        refusals: seed % 7 == 3 && policy != ConflictPolicy::Park && seed / 32 % 2 == 0,
+        refusals: seed % 7 == 3 && policy != ConflictPolicy::Park && (seed / 32).is_multiple_of(2),
         verifies: if seed % 4 == 2 || seed % 5 == 4 { 80 } else { 0 },
     };
     let mut both = Both::new(seed, weather, tracing);
