@@ -10,6 +10,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod client;
+mod console;
 mod fence;
 mod gate;
 mod handlers;

@@ -5,11 +5,12 @@ use crate::handlers::{
     actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, tokens, verify,
 };
 use crate::problem::Refusal;
-use crate::{BODY_MAX_BYTES, fence};
+use crate::{BODY_MAX_BYTES, console, fence};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use std::future::Future;
@@ -64,7 +65,8 @@ pub fn router(engine: Engine) -> Router {
         // Open: whoever watches over the process has no token, and learns nothing but whether it is well.
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
-        .fallback(no_route)
+        // Open as well: the console is the same for everybody, and shows nothing before somebody has signed in.
+        .fallback(console_or_nothing)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn(fence::loopback_only))
@@ -124,7 +126,11 @@ pub async fn serve(
     axum::serve(listener, router(engine)).with_graceful_shutdown(shutdown).await
 }
 
-async fn no_route(uri: Uri) -> Refusal {
+async fn console_or_nothing(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    console::answer(&method, &uri, &headers).unwrap_or_else(|| no_route(&uri).into_response())
+}
+
+fn no_route(uri: &Uri) -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "route_unknown",
