@@ -2,15 +2,17 @@
 
 use crate::gate::{Door, Gate, Reach, admit};
 use crate::handlers::{
-    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, tokens, verify,
+    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, session, tokens,
+    verify,
 };
 use crate::problem::Refusal;
-use crate::{BODY_MAX_BYTES, fence};
+use crate::session::PATH as SESSION;
+use crate::{BODY_MAX_BYTES, fence, headers};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use std::future::Future;
 use std::sync::Arc;
@@ -22,7 +24,10 @@ use tokio::net::TcpListener;
 pub fn router(engine: Engine) -> Router {
     use Reach::{All, Named, Seen};
     use Role::{Admin, Operator, Viewer};
-    let routes = Routes::new(Gate::new(engine.clone()))
+    let gate = Gate::new(engine.clone());
+    let routes = Routes::new(gate.clone())
+        .get(SESSION, Viewer, Seen, session::show)
+        .delete(SESSION, Viewer, Seen, session::end)
         .get("/api/v1/access", Viewer, Seen, tokens::access)
         .get("/api/v1/maps", Viewer, Seen, maps::list)
         .get("/api/v1/maps/{map}", Viewer, Named, maps::show)
@@ -61,6 +66,8 @@ pub fn router(engine: Engine) -> Router {
         .get("/metrics", Viewer, All, metrics::metrics);
     routes
         .behind_the_gate()
+        // Open: a session is begun by who has none, with a token in the body.
+        .route(SESSION, post(session::begin).layer(Extension(gate)))
         // Open: whoever watches over the process has no token, and learns nothing but whether it is well.
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -68,6 +75,7 @@ pub fn router(engine: Engine) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn(fence::loopback_only))
+        .layer(middleware::from_fn(headers::secure))
         .with_state(engine)
 }
 
@@ -101,6 +109,16 @@ impl Routes {
         handler: impl Handler<T, Engine>,
     ) -> Self {
         self.add(Door { method: "POST", path, role, reach }, post(handler))
+    }
+
+    fn delete<T: 'static>(
+        self,
+        path: &'static str,
+        role: Role,
+        reach: Reach,
+        handler: impl Handler<T, Engine>,
+    ) -> Self {
+        self.add(Door { method: "DELETE", path, role, reach }, delete(handler))
     }
 
     fn add(mut self, door: Door, handler: MethodRouter<Engine>) -> Self {

@@ -10,5 +10,6 @@ pub(crate) mod maps;
 pub(crate) mod metrics;
 pub(crate) mod queue;
 pub(crate) mod rules;
+pub(crate) mod session;
 pub(crate) mod tokens;
 pub(crate) mod verify;

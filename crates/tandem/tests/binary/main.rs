@@ -30,6 +30,7 @@ mod rules;
 mod schema;
 mod schema_sqlite;
 mod seeds;
+mod sessions;
 mod slow;
 mod stalled;
 mod story;
