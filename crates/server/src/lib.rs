@@ -10,11 +10,13 @@
 #![deny(clippy::indexing_slicing)]
 
 mod client;
+mod events;
 mod fence;
 mod gate;
 mod handlers;
 mod headers;
 mod input;
+mod patience;
 mod problem;
 mod router;
 mod session;

@@ -1,10 +1,12 @@
 //! The routes, on one screen, and the loop that serves them.
 
+use crate::events::Events;
 use crate::gate::{Door, Gate, Reach, admit};
 use crate::handlers::{
-    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, session, tokens,
+    actions, activity, apps, conflicts, errors, events, health, maps, metrics, queue, rules, session, tokens,
     verify,
 };
+use crate::patience::Patient;
 use crate::problem::Refusal;
 use crate::session::PATH as SESSION;
 use crate::{BODY_MAX_BYTES, fence, headers};
@@ -56,6 +58,7 @@ pub fn router(engine: Engine) -> Router {
         .post("/api/v1/rules/{rule}/enable", Operator, All, rules::enable)
         .post("/api/v1/rules/{rule}/disable", Operator, All, rules::disable)
         .get("/api/v1/rules/{rule}/test", Viewer, All, rules::test)
+        .get("/api/v1/events", Viewer, Seen, events::listen)
         .get("/api/v1/activity", Viewer, Seen, activity::list)
         .get("/api/v1/conflicts", Viewer, Seen, conflicts::list)
         .get("/api/v1/apps", Viewer, All, apps::list)
@@ -73,6 +76,7 @@ pub fn router(engine: Engine) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(Extension(Events::new(engine.clone())))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn(fence::loopback_only))
         .layer(middleware::from_fn(headers::secure))
@@ -139,7 +143,7 @@ pub async fn serve(
     engine: Engine,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(engine)).with_graceful_shutdown(shutdown).await
+    axum::serve(Patient(listener), router(engine)).with_graceful_shutdown(shutdown).await
 }
 
 async fn no_route(uri: Uri) -> Refusal {

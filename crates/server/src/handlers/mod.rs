@@ -5,6 +5,7 @@ pub(crate) mod activity;
 pub(crate) mod apps;
 pub(crate) mod conflicts;
 pub(crate) mod errors;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod maps;
 pub(crate) mod metrics;

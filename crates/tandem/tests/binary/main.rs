@@ -12,6 +12,7 @@ mod copying;
 mod crowded;
 mod data_folder;
 mod errors;
+mod events;
 mod force;
 mod histories;
 mod house;
