@@ -142,6 +142,12 @@ function listen(): void {
   on<TableMap>("map", (map) => show({ maps: placed(shown.maps ?? [], map), heardAt: Date.now() }));
   on<App>("app", (app) => show({ apps: placed(shown.apps ?? [], app), heardAt: Date.now() }));
   on<Rule>("rule", (rule) => show({ rules: placed(shown.rules ?? [], rule), heardAt: Date.now() }));
+  on<{ kind: string; name: string }>("gone", ({ kind, name }) => {
+    const left = <T extends { name: string }>(list: T[] | null) => list?.filter((item) => item.name !== name) ?? null;
+    if (kind === "map") show({ maps: left(shown.maps) });
+    if (kind === "app") show({ apps: left(shown.apps) });
+    if (kind === "rule") show({ rules: left(shown.rules) });
+  });
   on<Activity>("activity", (entry) => {
     if (shown.fresh.some((known) => known.id === entry.id)) return;
     const fresh = [entry, ...shown.fresh].slice(0, FRESH_MAX);

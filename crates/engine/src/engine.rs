@@ -10,7 +10,7 @@ mod trying;
 mod verify;
 mod windows;
 
-pub use callers::TOKEN_FILE;
+pub use callers::{Credential, TOKEN_FILE};
 pub use errors::{ErrorInFull, ErrorPage};
 pub use logs::ActivityQuery;
 pub use lookups::Found;

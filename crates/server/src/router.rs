@@ -1,17 +1,21 @@
 //! The routes, on one screen, and the loop that serves them.
 
+use crate::events::Events;
 use crate::gate::{Door, Gate, Reach, admit};
 use crate::handlers::{
-    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, tokens, verify,
+    actions, activity, apps, conflicts, errors, events, health, maps, metrics, queue, rules, session, tokens,
+    verify,
 };
+use crate::patience::Patient;
 use crate::problem::Refusal;
-use crate::{BODY_MAX_BYTES, console, fence};
+use crate::session::PATH as SESSION;
+use crate::{BODY_MAX_BYTES, console, fence, headers};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use std::future::Future;
 use std::sync::Arc;
@@ -23,7 +27,10 @@ use tokio::net::TcpListener;
 pub fn router(engine: Engine) -> Router {
     use Reach::{All, Named, Seen};
     use Role::{Admin, Operator, Viewer};
-    let routes = Routes::new(Gate::new(engine.clone()))
+    let gate = Gate::new(engine.clone());
+    let routes = Routes::new(gate.clone())
+        .get(SESSION, Viewer, Seen, session::show)
+        .delete(SESSION, Viewer, Seen, session::end)
         .get("/api/v1/access", Viewer, Seen, tokens::access)
         .get("/api/v1/maps", Viewer, Seen, maps::list)
         .get("/api/v1/maps/{map}", Viewer, Named, maps::show)
@@ -52,6 +59,7 @@ pub fn router(engine: Engine) -> Router {
         .post("/api/v1/rules/{rule}/enable", Operator, All, rules::enable)
         .post("/api/v1/rules/{rule}/disable", Operator, All, rules::disable)
         .get("/api/v1/rules/{rule}/test", Viewer, All, rules::test)
+        .get("/api/v1/events", Viewer, Seen, events::listen)
         .get("/api/v1/activity", Viewer, Seen, activity::list)
         .get("/api/v1/conflicts", Viewer, Seen, conflicts::list)
         .get("/api/v1/apps", Viewer, All, apps::list)
@@ -62,14 +70,18 @@ pub fn router(engine: Engine) -> Router {
         .get("/metrics", Viewer, All, metrics::metrics);
     routes
         .behind_the_gate()
+        // Open: a session is begun by who has none, with a token in the body.
+        .route(SESSION, post(session::begin).layer(Extension(gate)))
         // Open: whoever watches over the process has no token, and learns nothing but whether it is well.
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         // Open as well: the console is the same for everybody, and shows nothing before somebody has signed in.
         .fallback(console_or_nothing)
         .method_not_allowed_fallback(no_method)
+        .layer(Extension(Events::new(engine.clone())))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn(fence::loopback_only))
+        .layer(middleware::from_fn(headers::secure))
         .with_state(engine)
 }
 
@@ -105,6 +117,16 @@ impl Routes {
         self.add(Door { method: "POST", path, role, reach }, post(handler))
     }
 
+    fn delete<T: 'static>(
+        self,
+        path: &'static str,
+        role: Role,
+        reach: Reach,
+        handler: impl Handler<T, Engine>,
+    ) -> Self {
+        self.add(Door { method: "DELETE", path, role, reach }, delete(handler))
+    }
+
     fn add(mut self, door: Door, handler: MethodRouter<Engine>) -> Self {
         let gate = middleware::from_fn_with_state((self.gate.clone(), door), admit);
         self.doors.push(door);
@@ -123,7 +145,7 @@ pub async fn serve(
     engine: Engine,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(engine)).with_graceful_shutdown(shutdown).await
+    axum::serve(Patient(listener), router(engine)).with_graceful_shutdown(shutdown).await
 }
 
 async fn console_or_nothing(method: Method, uri: Uri, headers: HeaderMap) -> Response {

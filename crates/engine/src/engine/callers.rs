@@ -1,7 +1,9 @@
 //! Who asks: tokens made, listed and revoked, and asked for whom they are.
 
 use super::Engine;
-use crate::access::{Caller, NewToken, Secret, Stranger, TokenView, renew};
+use crate::access::{
+    Caller, Digest, NewToken, Secret, SecretKind, SessionView, SignedIn, Stranger, TokenView, renew,
+};
 use crate::env::blocking;
 use crate::request::Rejected;
 use std::io;
@@ -11,10 +13,20 @@ use std::path::Path;
 /// start.
 pub const TOKEN_FILE: &str = "token";
 
+/// What somebody showed to be let in. It is kept where an answer takes long, to look whether it still opens.
+#[derive(Debug, Clone, Copy)]
+pub struct Credential(Shown);
+
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    Token(Digest),
+    Session(Digest),
+}
+
 impl Engine {
     /// Makes the token of the user that we run as.
     pub(super) fn let_own_user_in(&self, data_dir: &Path) -> io::Result<()> {
-        let secret = Secret::new(&*self.env);
+        let secret = Secret::new(SecretKind::Token, &*self.env);
         renew(&data_dir.join(TOKEN_FILE), &secret)?;
         self.tokens.set_local(&secret, self.env.wall());
         Ok(())
@@ -39,8 +51,54 @@ impl Engine {
     }
 
     /// Whose token that is.
-    pub fn caller(&self, sent: &str) -> Result<Caller, Stranger> {
-        let (caller, due) = self.tokens.whose(sent, self.env.wall())?;
+    pub fn caller(&self, sent: &str) -> Result<(Caller, Credential), Stranger> {
+        let digest = Digest::of(SecretKind::Token, sent).ok_or(Stranger::Unknown)?;
+        Ok((self.use_token(&digest)?, Credential(Shown::Token(digest))))
+    }
+
+    /// Begins a session with a token, for a browser.
+    pub async fn sign_in(&self, token: &str) -> Result<SignedIn, Stranger> {
+        let digest = Digest::of(SecretKind::Token, token).ok_or(Stranger::Unknown)?;
+        let caller = self.use_token(&digest)?;
+        let (secret, csrf) = self.tokens.sessions.begin(digest, &*self.env);
+        self.note_access("session.started", &caller.name, String::new()).await;
+        Ok(SignedIn { secret, session: SessionView { caller, csrf } })
+    }
+
+    /// Whose session that is.
+    pub fn session(&self, sent: &str) -> Result<(SessionView, Credential), Stranger> {
+        let digest = Digest::of(SecretKind::Session, sent).ok_or(Stranger::NoSession)?;
+        let (token, csrf) = self.tokens.sessions.find(&digest, self.env.now(), true)?;
+        let caller = self.use_token(&token).inspect_err(|_| self.tokens.sessions.end(&digest))?;
+        Ok((SessionView { caller, csrf }, Credential(Shown::Session(digest))))
+    }
+
+    /// Ends a session.
+    pub async fn sign_out(&self, sent: &str) -> Result<(), Stranger> {
+        let (session, _) = self.session(sent)?;
+        if let Some(digest) = Digest::of(SecretKind::Session, sent) {
+            self.tokens.sessions.end(&digest);
+        }
+        self.note_access("session.ended", &session.caller.name, String::new()).await;
+        Ok(())
+    }
+
+    /// Whether what was shown still opens, and to whom. To look is no use: a session may become idle meanwhile.
+    pub fn still(&self, credential: &Credential) -> Result<Caller, Stranger> {
+        let token = match credential.0 {
+            Shown::Token(digest) => digest,
+            Shown::Session(digest) => self.tokens.sessions.find(&digest, self.env.now(), false)?.0,
+        };
+        self.tokens.still(&token, self.env.wall())
+    }
+
+    /// 64 random bits, to tell one life of a server from another by.
+    pub fn draw(&self) -> u64 {
+        self.env.random()
+    }
+
+    fn use_token(&self, digest: &Digest) -> Result<Caller, Stranger> {
+        let (caller, due) = self.tokens.used(digest, self.env.wall())?;
         if let Some(name) = due {
             // Nobody waits for it: what is lost of it is when a token was used last.
             let (tokens, env) = (self.tokens.clone(), self.env.clone());
@@ -56,9 +114,13 @@ impl Engine {
 
     /// Writes into the activity log that somebody was refused something. `detail`: what, in words of ours.
     pub async fn note_refusal(&self, actor: &str, detail: String) {
+        self.note_access("access.denied", actor, detail).await;
+    }
+
+    async fn note_access(&self, event: &'static str, actor: &str, detail: String) {
         let (tokens, now, actor) = (self.tokens.clone(), self.env.wall(), actor.to_owned());
-        if let Err(why) = blocking(&*self.env, move || tokens.note_refusal(&actor, detail, now)).await {
-            tracing::warn!(error = %why, "a refusal could not be written into the activity log");
+        if let Err(why) = blocking(&*self.env, move || tokens.note(event, &actor, detail, now)).await {
+            tracing::warn!(error = %why, event, "who asked could not be written into the activity log");
         }
     }
 }

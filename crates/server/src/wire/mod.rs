@@ -12,6 +12,7 @@ mod map;
 mod problem;
 mod queue;
 mod rule;
+mod session;
 mod token;
 pub(crate) mod value;
 mod verify;
@@ -33,6 +34,7 @@ pub use map::{
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};
+pub use session::{Session, SignIn};
 pub(crate) use token::names as token_maps;
 pub use token::{Access, RevokeRequest, RouteAccess, Token, TokenCreated, TokenRequest};
 pub use verify::{Difference, Verification, VerifyRequest};

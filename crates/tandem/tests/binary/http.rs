@@ -14,6 +14,20 @@ pub(crate) struct Answer {
     pub(crate) text: String,
 }
 
+impl Answer {
+    /// A header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = |line: &'_ str| -> Option<usize> {
+            let (found, _) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(found.len() + 1)
+        };
+        self.head.lines().find_map(|line| Some(line[value(line)?..].trim())).unwrap_or_default()
+    }
+}
+
+/// Says to this client, and to nobody else, that it sends no token.
+pub(crate) const ANONYMOUS: &str = "X-No-Token: yes\r\n";
+
 pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -40,13 +54,13 @@ pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body
     Answer {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         kind: kind.unwrap_or_default(),
-        head: head.to_lowercase(),
+        head: head.to_owned(),
         body: serde_json::from_str(body).unwrap_or_default(),
         text: body.to_owned(),
     }
 }
 
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
 #[test]
 fn what_cannot_be_answered_is_a_problem_with_a_code() {
