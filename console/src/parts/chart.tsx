@@ -44,7 +44,12 @@ export function Chart(props: Props) {
   const future = props.ahead ? (past * AHEAD) / (1 - AHEAD) : 0;
   const end = now + future;
   const last = points.at(-1)?.value ?? 0;
-  const expected = props.ahead ? last + (props.ahead.perSecond * future) / 1_000 : last;
+  // Beyond the hard limit nothing goes on as it does.
+  const hard = props.lines.find((line) => line.kind === "hard")?.at ?? Infinity;
+  const whole = props.ahead ? (props.ahead.perSecond * future) / 1_000 : 0;
+  const growth = Math.max(0, Math.min(whole, hard - last));
+  const expected = last + growth;
+  const until = whole > 0 ? now + future * (growth / whole) : now;
   const most = Math.max(...points.map((point) => point.value), expected, 0);
   // A limit is drawn when what is there reaches a twelfth of it.
   const near = props.lines.filter((line) => line.at <= most * 12);
@@ -78,11 +83,12 @@ export function Chart(props: Props) {
         </text>
         <path className="area" d={area} />
         <path className="curve" d={path} />
-        {props.ahead && <path className="ahead" d={`M${x(now)} ${y(last)}L${x(end)} ${y(expected)}`} />}
+        {props.ahead && <path className="ahead" d={`M${x(now)} ${y(last)}L${x(until)} ${y(expected)}`} />}
+        {points.length > 0 && <circle className="present" cx={x(now)} cy={y(last)} r="3.5" />}
         {near.map((line) => (
           <g key={line.kind}>
             <path className={`limit-line ${line.kind}`} d={`M${LEFT} ${y(line.at)}H${W - 8}`} />
-            <text className={`limit-name ${line.kind}`} x={W - 10} y={y(line.at) - 4} textAnchor="end">
+            <text className={`limit-name ${line.kind}`} x={W - 10} y={y(line.at) + (line.kind === "hard" ? -5 : 15)} textAnchor="end">
               {line.name} {format(line.at)}
             </text>
           </g>

@@ -6,15 +6,17 @@ import { blocked } from "../words/names";
 import { Icon, type IconName } from "./icons";
 
 export function ProblemCard({ problem }: { problem: Problem }) {
+  // Most of the time the sentence names them already.
+  const blockers = (problem.blockers ?? []).filter((blocker) => !problem.detail.includes(blocker.needs));
   return (
     <div className="notice bad" role="alert">
       <Icon name="error" />
       <div>
         <strong>{problem.title}</strong>
         <p>{problem.detail}</p>
-        {problem.blockers && problem.blockers.length > 0 && (
+        {blockers.length > 0 && (
           <ul>
-            {problem.blockers.map((blocker) => (
+            {blockers.map((blocker) => (
               <li key={blocker.map + blocker.needs}>{blocked(blocker)}</li>
             ))}
           </ul>

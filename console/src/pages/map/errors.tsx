@@ -2,6 +2,7 @@
 
 import { useState } from "react";
 import { get, problemOf, segment } from "../../api/client";
+import { useLive } from "../../api/live";
 import type { ErrorCause, Page, Problem, RecordError, RecordErrorInFull, TableMap } from "../../api/types";
 import { cancelRetry, DeleteErrorsDialog, type Pick, retry } from "../../acts/errors";
 import { useAsked, usePages, useSlowly } from "../../parts/asked";
@@ -27,7 +28,9 @@ export function ErrorsTab({ map }: { map: TableMap }) {
   const mayAct = useMayAct();
   const { errors } = map;
   const total = errors.open + errors.waiting + errors.retrying;
-  const tick = useSlowly(`${errors.open} ${errors.waiting} ${errors.retrying}`);
+  // Counts alone would not tell: an error that is refused once more is as many as before.
+  const { activityTick } = useLive();
+  const tick = useSlowly(`${errors.open} ${errors.waiting} ${errors.retrying} ${activityTick}`);
   const causes = useAsked<Page<ErrorCause>>(`${map.name} ${tick}`, (signal) => get("/errors/causes", { map: map.name }, signal));
   const pages = usePages<RecordError>(`${map.name} ${cause} ${ended}`, tick, (after, limit, signal) =>
     get<Page<RecordError>>("/errors", { map: map.name, class: cause, status: ended ? "completed,superseded,deleted" : null, limit, after }, signal),
