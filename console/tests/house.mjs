@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-const BINARY = resolve(process.env.TANDEM_BIN ?? new URL("../../target/debug/tandem", import.meta.url).pathname);
+export const BINARY = resolve(process.env.TANDEM_BIN ?? new URL("../../target/debug/tandem", import.meta.url).pathname);
 /** How long anything may take on a slow machine. */
 export const PATIENCE = 60_000;
 

@@ -74,7 +74,7 @@ function RuleCard({ rule }: { rule: Rule }) {
       <dl className="facts">
         <dt>When</dt>
         <dd>{rule.when}</dd>
-        <dt>It</dt>
+        <dt>What it does</dt>
         <dd>
           {does[rule.action]}
           {rule.resumes_per_hour !== null && `, and resumes it when all is well, at most ${rule.resumes_per_hour} times an hour`}
@@ -91,7 +91,7 @@ function RuleCard({ rule }: { rule: Rule }) {
             </span>
           )}
         </dd>
-        <dt>Keeps still after it</dt>
+        <dt>Quiet time after</dt>
         <dd>{span(rule.cooldown_seconds)}</dd>
       </dl>
       {rule.maps.length > 0 && (

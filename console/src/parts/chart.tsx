@@ -38,7 +38,8 @@ export function Chart(props: Props) {
   const heading = useId();
   const box = useRef<HTMLDivElement>(null);
   const W = useWidth(box);
-  const { points, format, now } = props;
+  const { points, format } = props;
+  const now = Math.max(props.now, points.at(-1)?.at ?? 0);
   const first = points[0]?.at ?? now;
   const past = Math.max(20_000, now - first);
   const future = props.ahead ? (past * AHEAD) / (1 - AHEAD) : 0;

@@ -1,6 +1,6 @@
 // One map: how it stands, what may be done with it, and its rooms.
 
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { ActDialog } from "../../acts/act";
 import { offered } from "../../acts/target";
 import { useLive } from "../../api/live";
@@ -122,8 +122,13 @@ function Tabs({ map, tab }: { map: TableMap; tab: string }) {
     ...(map.direction === "both" ? [["conflicts", "Conflicts", map.conflicts] as [string, string, number]] : []),
     ["activity", "Activity", null],
   ];
+  const bar = useRef<HTMLElement>(null);
+  // On a phone not all of them fit: the one that is open is brought into sight.
+  useEffect(() => {
+    void bar.current?.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+  }, [tab]);
   return (
-    <nav className="tabs" aria-label="About this map">
+    <nav className="tabs" aria-label="About this map" ref={bar}>
       {tabs.map(([place, name, number]) => (
         <Link key={place} to={mapAddress(map.name, place)} current={tab === place}>
           {name}
