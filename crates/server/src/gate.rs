@@ -11,6 +11,7 @@
 //! A browser shows a session in a cookie instead, which it sends whoever made the request: what that needs beyond a token
 //! is in `session.rs`. A token in the request counts more than a cookie.
 
+use crate::once::once;
 use crate::problem::Refusal;
 use crate::session;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
@@ -195,8 +196,14 @@ pub(crate) async fn admit(
     let (mut parts, body) = request.into_parts();
     match gate.pass(&door, &mut parts).await {
         Ok(pass) => {
+            let token = pass.caller.name.clone();
             parts.extensions.insert(pass);
-            next.run(Request::from_parts(parts, body)).await
+            let request = Request::from_parts(parts, body);
+            // What a viewer may do changes nothing, however often.
+            match door.method == "POST" && door.role > Role::Viewer {
+                true => once(&gate.engine, &token, request, next).await,
+                false => next.run(request).await,
+            }
         }
         Err(refusal) => refusal.into_response(),
     }

@@ -16,6 +16,7 @@ mod gate;
 mod handlers;
 mod headers;
 mod input;
+mod once;
 mod patience;
 mod problem;
 mod router;

@@ -3,6 +3,7 @@
 use super::maps::find;
 use crate::gate::{Door, Who};
 use crate::input::{Asked, Body, page_size};
+use crate::once::Secretive;
 use crate::problem::Refusal;
 use crate::wire::{
     Access, Page, RevokeRequest, RouteAccess, TEXT_MAX, Token, TokenCreated, TokenRequest, token_maps,
@@ -40,7 +41,7 @@ pub(crate) async fn create(
     State(engine): State<Engine>,
     who: Who,
     Body(asked): Body<TokenRequest>,
-) -> Result<Json<TokenCreated>, Refusal> {
+) -> Result<(Extension<Secretive>, Json<TokenCreated>), Refusal> {
     let role = Role::named(&asked.role).ok_or_else(|| {
         let roles = Role::ALL.map(Role::name).join(", ");
         Refusal::bad_request(format!("there is no role '{}'; there are {roles}", asked.role))
@@ -59,7 +60,8 @@ pub(crate) async fn create(
             actor: actor(&who, asked.actor.as_deref())?,
         })
         .await?;
-    Ok(Json(TokenCreated { token: token.into(), secret: secret.reveal().to_owned() }))
+    let created = TokenCreated { token: token.into(), secret: secret.reveal().to_owned() };
+    Ok((Extension(Secretive), Json(created)))
 }
 
 /// `POST /tokens/{token}/revoke`

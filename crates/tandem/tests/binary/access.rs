@@ -12,7 +12,7 @@ pub(crate) fn token(server: &Server, args: &[&str]) -> String {
     server.ok(&all)["secret"].as_str().unwrap().to_owned()
 }
 
-fn ask_as(server: &Server, token: &str, method: &str, path: &str, body: &str) -> Answer {
+pub(crate) fn ask_as(server: &Server, token: &str, method: &str, path: &str, body: &str) -> Answer {
     let kind = if body.is_empty() { "" } else { JSON };
     ask(server, method, path, &format!("Authorization: Bearer {token}\r\n{kind}"), body)
 }
