@@ -10,6 +10,7 @@ use crate::wire::{
 };
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +18,11 @@ use tandem_core::{Role, Scope};
 use tandem_engine::{Engine, NewToken};
 
 /// The query of `GET /tokens`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     after: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 
