@@ -75,17 +75,48 @@ export function stop(): void {
   history.clear();
 }
 
-/** Reads everything anew, at once: after something was done. */
-export async function refresh(): Promise<void> {
+let reading: Promise<void> | null = null;
+let next: Promise<void> | null = null;
+/** What events said while everything was being read: it is newer than what is read. */
+let told = new Set<string>();
+
+/**
+ * Reads everything anew, at once: after something was done. One reading at a time, so that an older answer never takes the
+ * place of a newer one; whoever asks meanwhile gets one that begins after the present one.
+ */
+export function refresh(): Promise<void> {
+  if (reading === null) {
+    reading = readAll().finally(() => {
+      reading = null;
+    });
+    return reading;
+  }
+  next ??= reading.then(() => {
+    next = null;
+    return refresh();
+  });
+  return next;
+}
+
+/** What was read, but where an event was quicker. */
+function merged<T extends { name: string }>(kind: string, read: T[], known: T[] | null): T[] {
+  const isTold = (item: T) => told.has(`${kind} ${item.name}`);
+  const kept = (known ?? []).filter(isTold);
+  return [...read.filter((item) => !isTold(item)), ...kept].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+async function readAll(): Promise<void> {
+  told = new Set();
   try {
-    const [maps, apps, rules] = await Promise.all([
+    const read = await Promise.all([
       all<TableMap>("/maps"),
       wide ? all<App>("/apps") : [],
       wide ? all<Rule>("/rules") : [],
     ]);
     if (!started) return;
+    const maps = merged("map", read[0], shown.maps);
     history.note(maps);
-    show({ maps, apps, rules, heardAt: Date.now(), problem: null, activityTick: shown.activityTick + 1 });
+    show({ maps, apps: merged("app", read[1], shown.apps), rules: merged("rule", read[2], shown.rules), heardAt: Date.now(), problem: null, activityTick: shown.activityTick + 1 });
   } catch (why) {
     show({ problem: problemOf(why) });
   }
@@ -139,10 +170,24 @@ function listen(): void {
     if (opened.readyState === EventSource.CLOSED && source === opened) source = null;
   };
   opened.addEventListener("reset", () => void refresh());
-  on<TableMap>("map", (map) => show({ maps: placed(shown.maps ?? [], map), heardAt: Date.now() }));
-  on<App>("app", (app) => show({ apps: placed(shown.apps ?? [], app), heardAt: Date.now() }));
-  on<Rule>("rule", (rule) => show({ rules: placed(shown.rules ?? [], rule), heardAt: Date.now() }));
+  // Before everything was read, one thing alone would look like all that there is: then the reading begins anew.
+  on<TableMap>("map", (map) => {
+    if (!shown.maps) return void refresh();
+    told.add(`map ${map.name}`);
+    show({ maps: placed(shown.maps, map), heardAt: Date.now() });
+  });
+  on<App>("app", (app) => {
+    if (!shown.apps) return void refresh();
+    told.add(`app ${app.name}`);
+    show({ apps: placed(shown.apps, app), heardAt: Date.now() });
+  });
+  on<Rule>("rule", (rule) => {
+    if (!shown.rules) return void refresh();
+    told.add(`rule ${rule.name}`);
+    show({ rules: placed(shown.rules, rule), heardAt: Date.now() });
+  });
   on<{ kind: string; name: string }>("gone", ({ kind, name }) => {
+    if (shown.maps) told.add(`${kind} ${name}`);
     const left = <T extends { name: string }>(list: T[] | null) => list?.filter((item) => item.name !== name) ?? null;
     if (kind === "map") show({ maps: left(shown.maps) });
     if (kind === "app") show({ apps: left(shown.apps) });

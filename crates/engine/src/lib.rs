@@ -20,8 +20,8 @@ mod two_way;
 mod view;
 
 pub use access::{
-    Caller, LOCAL_TOKEN, NewToken, SESSION_LIFE, SESSIONS_MAX, SESSIONS_OF_TOKEN_MAX, Secret, SessionView,
-    SignedIn, Stranger, TOKENS_MAX, TokenView,
+    Answered, Asked, Caller, KEYS_OF_TOKEN_MAX, LOCAL_TOKEN, NewToken, Outcome, SESSION_LIFE, SESSIONS_MAX,
+    SESSIONS_OF_TOKEN_MAX, Secret, SessionView, SignedIn, Stranger, TOKENS_MAX, TokenView,
 };
 pub use engine::{
     ActivityFrom, ActivityQuery, Credential, DIFFERENCES_MAX, Difference, DifferenceKind, Engine,

@@ -11,6 +11,8 @@
 //! A browser shows a session in a cookie instead, which it sends whoever made the request: what that needs beyond a token
 //! is in `session.rs`. A token in the request counts more than a cookie.
 
+use crate::limits::Shares;
+use crate::once::once;
 use crate::problem::Refusal;
 use crate::session;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
@@ -66,12 +68,13 @@ pub(crate) struct Gate {
     engine: Engine,
     wrong: Arc<Allowance>,
     told: Arc<Allowance>,
+    shares: Arc<Shares>,
 }
 
 impl Gate {
     pub(crate) fn new(engine: Engine) -> Self {
         let allow = |most| Arc::new(Allowance { most, used: Mutex::new((Instant::now(), 0)) });
-        Self { engine, wrong: allow(WRONG_MAX), told: allow(TOLD_MAX) }
+        Self { engine, wrong: allow(WRONG_MAX), told: allow(TOLD_MAX), shares: Arc::default() }
     }
 
     async fn pass(&self, door: &Door, parts: &mut Parts) -> Result<Pass, Refusal> {
@@ -195,8 +198,18 @@ pub(crate) async fn admit(
     let (mut parts, body) = request.into_parts();
     match gate.pass(&door, &mut parts).await {
         Ok(pass) => {
+            let token = pass.caller.name.clone();
+            let _place = match gate.shares.take(&token, Instant::now()) {
+                Ok(place) => place,
+                Err(refusal) => return refusal.into_response(),
+            };
             parts.extensions.insert(pass);
-            next.run(Request::from_parts(parts, body)).await
+            let request = Request::from_parts(parts, body);
+            // What a viewer may do changes nothing, however often.
+            match door.method == "POST" && door.role > Role::Viewer {
+                true => once(&gate.engine, &token, request, next).await,
+                false => next.run(request).await,
+            }
         }
         Err(refusal) => refusal.into_response(),
     }

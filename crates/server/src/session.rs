@@ -14,7 +14,7 @@ use tandem_engine::{SESSION_LIFE, Secret};
 /// Where a session is begun, looked at, and ended.
 pub(crate) const PATH: &str = "/api/v1/session";
 /// The cookie's name.
-const COOKIE: &str = "tandem_session";
+pub(crate) const COOKIE: &str = "tandem_session";
 /// What has to be shown besides the cookie.
 const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -12,6 +12,7 @@
 //!   memory only, opens nothing that its token does not, and ends with it.
 //! - What a token may do is decided where it is used. Here is only who it is.
 
+mod answers;
 mod local;
 mod secret;
 mod sessions;
@@ -19,10 +20,33 @@ mod sessions;
 mod tests;
 mod tokens;
 
+pub(crate) use answers::Answers;
+pub use answers::{AnswerRecord, Answered, Asked, KEYS_OF_TOKEN_MAX, Outcome};
 pub(crate) use local::renew;
 pub use secret::Secret;
 pub(crate) use secret::{Digest, SecretKind};
-use sessions::Sessions;
+pub(crate) use sessions::Sessions;
 pub use sessions::{SESSION_LIFE, SESSIONS_MAX, SESSIONS_OF_TOKEN_MAX, SessionView, SignedIn};
 pub(crate) use tokens::Tokens;
 pub use tokens::{Caller, LOCAL_TOKEN, NewToken, Stranger, TOKENS_MAX, TokenRecord, TokenView};
+
+use crate::store::{Saved, Store};
+use std::sync::Arc;
+
+/// All of it.
+pub(crate) struct Access {
+    pub(crate) tokens: Tokens,
+    pub(crate) sessions: Sessions,
+    pub(crate) answers: Answers,
+}
+
+impl Access {
+    /// As it was saved.
+    pub(crate) fn new(store: &Arc<dyn Store>, saved: &mut Saved) -> Self {
+        Self {
+            tokens: Tokens::new(store.clone(), std::mem::take(&mut saved.tokens)),
+            sessions: Sessions::default(),
+            answers: Answers::new(store.clone(), std::mem::take(&mut saved.answers)),
+        }
+    }
+}

@@ -81,6 +81,11 @@ impl Digest {
             .then(|| Self(sha2::Sha256::digest(sent.as_bytes()).into()))
     }
 
+    /// Of anything.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
     /// Whether it is this one. Takes as long whatever the answer is.
     pub(crate) fn is(&self, other: &Self) -> bool {
         let differing = self.0.iter().zip(&other.0).fold(0, |seen, (a, b)| seen | (a ^ b));

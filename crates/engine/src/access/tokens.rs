@@ -1,6 +1,5 @@
 //! The tokens that there are.
 
-use super::Sessions;
 use super::secret::{Digest, Secret, SecretKind};
 use crate::env::Env;
 use crate::request::Rejected;
@@ -113,8 +112,6 @@ pub(crate) struct Tokens {
     store: Arc<dyn Store>,
     /// The lock is held while one is saved: what is here is what is on disk.
     known: Mutex<Known>,
-    /// What stands for them in browsers.
-    pub(crate) sessions: Sessions,
 }
 
 struct Known {
@@ -127,8 +124,7 @@ struct Known {
 impl Tokens {
     /// The tokens that were saved.
     pub(crate) fn new(store: Arc<dyn Store>, kept: BTreeMap<Arc<str>, TokenRecord>) -> Self {
-        let known = Mutex::new(Known { kept, noted: BTreeMap::new(), local: None });
-        Self { store, known, sessions: Sessions::default() }
+        Self { store, known: Mutex::new(Known { kept, noted: BTreeMap::new(), local: None }) }
     }
 
     /// From now on this one is the token of the engine's own user. It is not saved.

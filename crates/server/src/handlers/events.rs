@@ -3,12 +3,15 @@
 use crate::events::Events;
 use crate::gate::Pass;
 use crate::input::Asked;
+use crate::openapi::describe::{Output, Signature};
 use crate::problem::Refusal;
 use axum::Extension;
 use axum::http::{HeaderMap, HeaderName};
-use axum::response::IntoResponse;
 use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
+use serde_json::json;
 use std::time::Duration;
 
 /// How often something is sent where there is nothing to tell: what lies between lets go of silent connections.
@@ -17,7 +20,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The query of `GET /events`: there is nothing to ask.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
 
@@ -28,9 +31,25 @@ pub(crate) async fn listen(
     pass: Pass,
     headers: HeaderMap,
     Asked(Nothing {}): Asked<Nothing>,
-) -> Result<impl IntoResponse, Refusal> {
+) -> Result<Told, Refusal> {
     let seen = headers.get(LAST).and_then(|seen| seen.to_str().ok());
     let listener = events.listen(pass, seen).await?;
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(([("x-accel-buffering", "no")], Sse::new(listener.stream()).keep_alive(keep_alive)))
+    let told = ([("x-accel-buffering", "no")], Sse::new(listener.stream()).keep_alive(keep_alive));
+    Ok(Told(told.into_response()))
+}
+
+/// Events.
+pub(crate) struct Told(Response);
+
+impl IntoResponse for Told {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Output for Told {
+    fn describe(signature: &mut Signature, _: &mut SchemaGenerator) {
+        signature.answers.push((200, Some(("text/event-stream", json!({ "type": "string" })))));
+    }
 }

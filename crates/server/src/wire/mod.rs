@@ -40,11 +40,12 @@ pub use token::{Access, RevokeRequest, RouteAccess, Token, TokenCreated, TokenRe
 pub use verify::{Difference, Verification, VerifyRequest};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_core::WallTime;
 
 /// One page of a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {
     /// The items, in order.
     pub items: Vec<T>,

@@ -1,11 +1,12 @@
 //! Sessions as a browser sees them.
 
 use super::token::names;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_engine::{Caller, Secret};
 
 /// The body of `POST /session`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The token that the session is to stand for, or a code that begins one session in its place, once.
@@ -13,7 +14,7 @@ pub struct SignIn {
 }
 
 /// Who asks.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Session {
     /// The token's name: who did it, in the activity log.
     pub name: String,

@@ -111,6 +111,10 @@ fn what_cannot_be_answered_is_a_problem_with_a_code() {
     check("POST", "/api/v1/actions", JSON, "{\"action\":\"dance\",\"maps\":[\"a\"]}", 400, "request_invalid");
     check("POST", "/api/v1/actions", "Content-Type: text/plain\r\n", "{}", 415, "body_not_json");
     check("POST", "/api/v1/actions", JSON, &" ".repeat(70_000), 413, "body_refused");
+    let deep = format!("{{\"row\":{{\"a\":{}{}}}}}", "[".repeat(200), "]".repeat(200));
+    check("POST", "/api/v1/maps/customers/try", JSON, &deep, 400, "request_invalid");
+    let long = format!("/api/v1/maps?after={}", "x".repeat(9000));
+    check("GET", &long, "", "", 414, "address_too_long");
     check("GET", "/api/v1/maps", "Host: evil.example\r\n", "", 403, "not_local");
     check("POST", "/api/v1/maps/customers/pause", "Origin: http://evil.example\r\n", "", 403, "not_local");
 }

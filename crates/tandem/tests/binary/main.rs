@@ -23,6 +23,7 @@ mod losing;
 mod maintenance;
 mod mapping;
 mod nearly_all;
+mod once;
 mod pace;
 mod pages;
 mod postgres;
