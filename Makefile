@@ -8,7 +8,7 @@ TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 .PHONY: help demo test lint bench chaos console postgres sample browser
 
 help:
-	@echo "make demo    two SQLite apps, traffic, a live view (Ctrl-C ends it)"
+	@echo "make demo    two SQLite apps, traffic, a live view, a link to the web console (Ctrl-C ends it)"
 	@echo "make test    all tests; installs PostgreSQL and a browser, and fetches a real app's schema, with apt-get"
 	@echo "make console what of them is about the console"
 	@echo "make lint    formatting and clippy, without mercy"
