@@ -3,13 +3,14 @@
 CARGO ?= cargo
 SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help demo test lint bench chaos postgres sample
+.PHONY: help demo test lint bench chaos fuzz-api postgres sample
 
 help:
 	@echo "make demo    two SQLite apps, traffic, a live view (Ctrl-C ends it)"
 	@echo "make test    all tests; installs PostgreSQL and fetches a real app's schema, with apt-get"
 	@echo "make lint    formatting and clippy, without mercy"
 	@echo "make bench   measures against PostgreSQL's own logical replication"
+	@echo "make fuzz-api  asks the API what its own document allows and forbids, with schemathesis from PyPI"
 	@echo "make chaos   kills what can be killed, and looks whether anything was lost"
 
 demo:
@@ -39,6 +40,12 @@ chaos: postgres
 	TANDEM_SCHEDULES=300000 $(CARGO) test --release -p tandem-engine --test simulation -- --test-threads 1 every_schedule
 	$(CARGO) run --release -p tandem-chaos -- --long
 	$(CARGO) run --release -p tandem-chaos -- --mistakes
+
+# Not a part of the tests: it needs PyPI, and from 10 to 70 s, as the machine has time.
+fuzz-api:
+	@[ -x target/schemathesis/bin/st ] || { python3 -m venv target/schemathesis && target/schemathesis/bin/pip install -q 'schemathesis==4.32.5'; }
+	$(CARGO) build -p tandem
+	proof/fuzz-api/run $${CARGO_TARGET_DIR:-target}/debug/tandem target/schemathesis/bin/st
 
 # A real app's schema with its records, as Debian packages it: unpacked, not installed.
 sample:

@@ -10,7 +10,7 @@ mod trying;
 mod verify;
 mod windows;
 
-pub use callers::TOKEN_FILE;
+pub use callers::{Credential, TOKEN_FILE};
 pub use errors::{ErrorInFull, ErrorPage};
 pub use logs::ActivityQuery;
 pub use lookups::Found;
@@ -19,7 +19,7 @@ pub use verify::{
     DIFFERENCES_MAX, Difference, DifferenceKind, Verification, VerifyCounts, VerifyRequest, VerifyStage,
 };
 
-use crate::access::Tokens;
+use crate::access::Access;
 use crate::declared::{reconcile_maps, reconcile_rules};
 #[cfg(feature = "simulation")]
 use crate::disk::Disk;
@@ -108,7 +108,7 @@ pub struct Engine {
     store: Arc<dyn Store>,
     env: Arc<dyn Env>,
     verifications: Arc<verify::Verifications>,
-    tokens: Arc<Tokens>,
+    access: Arc<Access>,
     /// Held as long as the engine lives; the operating system lets go of it with the process.
     _lock: Option<Arc<File>>,
 }
@@ -204,12 +204,12 @@ impl Engine {
         let (shown, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let (env, store) = (world.env.clone(), world.store.clone());
         let apps = Arc::new(world.apps.clone());
-        let tokens = Arc::new(Tokens::new(store.clone(), std::mem::take(&mut saved.tokens)));
+        let access = Arc::new(Access::new(&store, &mut saved));
         let mut supervisor = Supervisor::new(world, engine, saved, received, shown);
         supervisor.begin().map_err(|error| failed("open the journals", error.to_string(), error.fix()))?;
         env.spawn("supervisor", Box::pin(supervisor.run()));
         let verifications = Arc::default();
-        let engine = Engine { snapshots, commands, apps, store, env, verifications, tokens, _lock: None };
+        let engine = Engine { snapshots, commands, apps, store, env, verifications, access, _lock: None };
         // Ends with the supervisor, and must not hold the folder for longer.
         engine.env.spawn("windows", Box::pin(windows::resume_after_windows(engine.clone())));
         Ok(Engine { _lock: lock.map(Arc::new), ..engine })

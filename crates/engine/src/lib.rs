@@ -19,11 +19,14 @@ mod telling;
 mod two_way;
 mod view;
 
-pub use access::{Caller, LOCAL_TOKEN, NewToken, Secret, Stranger, TOKENS_MAX, TokenView};
+pub use access::{
+    Answered, Asked, Caller, KEYS_OF_TOKEN_MAX, LOCAL_TOKEN, NewToken, Outcome, SESSION_LIFE, SESSIONS_MAX,
+    SESSIONS_OF_TOKEN_MAX, Secret, SessionView, SignedIn, Stranger, TOKENS_MAX, TokenView,
+};
 pub use engine::{
-    ActivityFrom, ActivityQuery, DIFFERENCES_MAX, Difference, DifferenceKind, Engine, ErrorInFull, ErrorPage,
-    Found, QueueFilter, QueueQuery, RecordInFull, Setup, StartError, TOKEN_FILE, Verification, VerifyCounts,
-    VerifyRequest, VerifyStage, check,
+    ActivityFrom, ActivityQuery, Credential, DIFFERENCES_MAX, Difference, DifferenceKind, Engine,
+    ErrorInFull, ErrorPage, Found, QueueFilter, QueueQuery, RecordInFull, Setup, StartError, TOKEN_FILE,
+    Verification, VerifyCounts, VerifyRequest, VerifyStage, check,
 };
 pub use failpoint::{FailPoint, Mistake};
 pub use request::{

@@ -1,5 +1,5 @@
-//! Keeps pages in a browser out. The server listens on the loopback address without a sign-in, and a page of
-//! anybody's can send requests there behind the back of who looks at it. A browser names the page in `Origin`,
+//! Keeps pages of others out. The server listens on the loopback address, and a page of anybody's can send requests
+//! there behind the back of who looks at it. A browser names the page in `Origin`,
 //! and the name that it was led to in `Host`: both must be this machine.
 
 use crate::problem::Refusal;
@@ -31,7 +31,7 @@ fn stranger(headers: &HeaderMap) -> Option<HeaderName> {
 }
 
 /// Whether `[scheme://]host[:port]` is this machine.
-fn is_loopback(text: &str) -> bool {
+pub(crate) fn is_loopback(text: &str) -> bool {
     let authority = text.split_once("://").map_or(text, |(_, authority)| authority);
     if let Some(rest) = authority.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(host, _)| host == "::1");

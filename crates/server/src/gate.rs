@@ -7,17 +7,23 @@
 //!
 //! A token that is right is never refused because of wrong ones before it: 256 random bits are not guessed, and anybody on
 //! this machine could lock its owner out. Wrong ones are answered with 429 after some, so that they fill no log.
+//!
+//! A browser shows a session in a cookie instead, which it sends whoever made the request: what that needs beyond a token
+//! is in `session.rs`. A token in the request counts more than a cookie.
 
+use crate::limits::Shares;
+use crate::once::once;
 use crate::problem::Refusal;
+use crate::session;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tandem_core::Role;
-use tandem_engine::{Caller, Engine, Stranger};
+use tandem_engine::{Caller, Credential, Engine, Secret, SignedIn, Stranger};
 
 /// Wrong tokens that are answered as such within [`SPAN`].
 const WRONG_MAX: u32 = 60;
@@ -62,25 +68,27 @@ pub(crate) struct Gate {
     engine: Engine,
     wrong: Arc<Allowance>,
     told: Arc<Allowance>,
+    shares: Arc<Shares>,
 }
 
 impl Gate {
     pub(crate) fn new(engine: Engine) -> Self {
         let allow = |most| Arc::new(Allowance { most, used: Mutex::new((Instant::now(), 0)) });
-        Self { engine, wrong: allow(WRONG_MAX), told: allow(TOLD_MAX) }
+        Self { engine, wrong: allow(WRONG_MAX), told: allow(TOLD_MAX), shares: Arc::default() }
     }
 
-    async fn pass(&self, door: &Door, parts: &mut Parts) -> Result<Caller, Refusal> {
-        let caller = match self.who(&parts.headers) {
-            Ok(caller) => caller,
+    async fn pass(&self, door: &Door, parts: &mut Parts) -> Result<Pass, Refusal> {
+        let pass = match self.who(&parts.method, &parts.headers) {
+            Ok(pass) => pass,
             Err((refusal, why)) => {
                 self.tell("unknown", why, door).await;
                 return Err(refusal);
             }
         };
+        let caller = &pass.caller;
         if caller.role < door.role {
             self.tell(&caller.name, &format!("needs the role {}", door.role), door).await;
-            return Err(needs(door.role, &caller));
+            return Err(needs(door.role, caller));
         }
         match door.reach {
             Reach::Seen => {}
@@ -104,24 +112,57 @@ impl Gate {
                 }
             }
         }
-        Ok(caller)
+        Ok(pass)
     }
 
-    fn who(&self, headers: &HeaderMap) -> Result<Caller, (Refusal, &'static str)> {
+    fn who(&self, method: &Method, headers: &HeaderMap) -> Result<Pass, (Refusal, &'static str)> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = given.next() else {
-            return Err((stranger("token_missing", "the request has no token"), "no token"));
+            return match session::shown(headers) {
+                Some(secret) => self.session(method, headers, secret),
+                None => Err((stranger("token_missing", "the request has no token"), "no token")),
+            };
         };
         let bearer =
             value.to_str().ok().filter(|_| given.next().is_none()).and_then(|text| text.split_once(' '));
         let token =
             bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
         match token.map_or(Err(Stranger::Unknown), |token| self.engine.caller(token)) {
-            Ok(caller) => Ok(caller),
-            Err(why @ Stranger::Expired(_)) => {
-                Err((stranger("token_expired", why.to_string()), "an expired token"))
-            }
-            Err(Stranger::Unknown) if !self.wrong.take() => Err((
+            Ok((caller, credential)) => Ok(Pass { caller, credential, csrf: None }),
+            Err(why) => Err(self.refuse(&why)),
+        }
+    }
+
+    fn session(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        secret: &str,
+    ) -> Result<Pass, (Refusal, &'static str)> {
+        let (session, credential) = self.engine.session(secret).map_err(|why| self.refuse(&why))?;
+        session::is_of_our_page(method, headers, &session.csrf)
+            .map_err(|refusal| (refusal, "not from a page of this server"))?;
+        Ok(Pass { caller: session.caller, credential, csrf: Some(session.csrf) })
+    }
+
+    /// Begins a session, as far as the gate has a say in it.
+    pub(crate) async fn sign_in(&self, headers: &HeaderMap, token: &str) -> Result<SignedIn, Refusal> {
+        let door = Door { method: "POST", path: session::PATH, role: Role::Viewer, reach: Reach::Seen };
+        let refused = match session::comes_from_elsewhere(headers) {
+            Some(refusal) => (refusal, "not from a page of this server"),
+            None => match self.engine.sign_in(token).await {
+                Ok(signed_in) => return Ok(signed_in),
+                Err(why) => self.refuse(&why),
+            },
+        };
+        self.tell("unknown", refused.1, &door).await;
+        Err(refused.0)
+    }
+
+    fn refuse(&self, why: &Stranger) -> (Refusal, &'static str) {
+        match why {
+            Stranger::Expired(_) => (stranger("token_expired", why.to_string()), "an expired token"),
+            Stranger::Unknown | Stranger::NoSession if !self.wrong.take() => (
                 Refusal::new(
                     StatusCode::TOO_MANY_REQUESTS,
                     "too_many_attempts",
@@ -130,8 +171,12 @@ impl Gate {
                 )
                 .fix("wait a minute, or send a token that is right"),
                 "a wrong token",
-            )),
-            Err(why @ Stranger::Unknown) => Err((stranger("token_unknown", why.to_string()), "a wrong token")),
+            ),
+            Stranger::Unknown => (stranger("token_unknown", why.to_string()), "a wrong token"),
+            Stranger::NoSession => (
+                stranger("session_ended", why.to_string()).fix("sign in again, with a token"),
+                "a session that has ended",
+            ),
         }
     }
 
@@ -152,22 +197,21 @@ pub(crate) async fn admit(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     match gate.pass(&door, &mut parts).await {
-        Ok(caller) => {
-            parts.extensions.insert(caller);
-            next.run(Request::from_parts(parts, body)).await
-        }
-        Err(refusal) => {
-            let mut response = refusal.into_response();
-            let challenge = match response.status() {
-                StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"tandem\"")),
-                StatusCode::TOO_MANY_REQUESTS => Some((header::RETRY_AFTER, "60")),
-                _ => None,
+        Ok(pass) => {
+            let token = pass.caller.name.clone();
+            let _place = match gate.shares.take(&token, Instant::now()) {
+                Ok(place) => place,
+                Err(refusal) => return refusal.into_response(),
             };
-            if let Some((name, value)) = challenge {
-                response.headers_mut().insert(name, HeaderValue::from_static(value));
+            parts.extensions.insert(pass);
+            let request = Request::from_parts(parts, body);
+            // What a viewer may do changes nothing, however often.
+            match door.method == "POST" && door.role > Role::Viewer {
+                true => once(&gate.engine, &token, request, next).await,
+                false => next.run(request).await,
             }
-            response
         }
+        Err(refusal) => refusal.into_response(),
     }
 }
 
@@ -192,16 +236,33 @@ pub(crate) fn bound(detail: String) -> Refusal {
         .fix("use a token that is bound to no maps, or to all of these")
 }
 
-/// Who asks: left by the gate.
+/// Who asks, and what they showed: left by the gate.
+#[derive(Clone)]
+pub(crate) struct Pass {
+    pub(crate) caller: Caller,
+    pub(crate) credential: Credential,
+    /// Of a session: what has to be shown as well by whatever changes something.
+    pub(crate) csrf: Option<Secret>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Pass {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        // Only a route that was added without the gate comes here without: it is shut.
+        let pass = parts.extensions.get::<Self>().cloned();
+        pass.ok_or_else(|| stranger("token_missing", "the request has no token"))
+    }
+}
+
+/// Who asks.
 pub(crate) struct Who(pub(crate) Caller);
 
 impl<S: Send + Sync> FromRequestParts<S> for Who {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        // Only a route that was added without the gate comes here without: it is shut.
-        let caller = parts.extensions.get::<Caller>().cloned();
-        caller.map(Who).ok_or_else(|| stranger("token_missing", "the request has no token"))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Pass::from_request_parts(parts, state).await.map(|pass| Who(pass.caller))
     }
 }
 

@@ -2,7 +2,7 @@
 //! refused: a misspelled one must not be a request that means something else.
 
 use crate::problem::Refusal;
-use crate::{PAGE_DEFAULT, PAGE_MAX};
+use crate::{BODY_MAX_BYTES, PAGE_DEFAULT, PAGE_MAX};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -38,10 +38,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json")
             })
         });
-        let body = axum::body::Bytes::from_request(request, state).await.map_err(|why| {
-            let status = why.status();
-            Refusal::new(status, "body_refused", "The body of the request was refused", why.body_text())
-        })?;
+        let body =
+            axum::body::Bytes::from_request(request, state).await.map_err(|why| match why.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => body_refused(),
+                _ => Refusal::bad_request(why.body_text()),
+            })?;
         if body.is_empty() {
             return serde_json::from_slice(b"{}").map(Body).map_err(|why| unreadable(&why));
         }
@@ -55,6 +56,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         }
         serde_json::from_slice(&body).map(Body).map_err(|why| unreadable(&why))
     }
+}
+
+/// The body is too large, or did not come whole.
+pub(crate) fn body_refused() -> Refusal {
+    let detail = format!("it has more than {BODY_MAX_BYTES} bytes, or did not come whole");
+    let title = "The body of the request was refused";
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_refused", title, detail)
+        .fix("send less: fewer names or ids in one request, a shorter reason")
 }
 
 /// The message names a field and a place, never what the body said.

@@ -5,17 +5,24 @@
 //! for each thing that is shown, so that a field renamed inside breaks nobody outside. A handler reads its
 //! input, makes one call of the engine, and converts; it decides nothing.
 //!
-//! Whoever asks sends a token, and every route says which role it needs. There is no TLS yet, so the server answers on
+//! Whoever asks sends a token, or a browser the cookie of a session that stands for one, and every route says which role it needs. There is no TLS yet, so the server answers on
 //! the loopback address only, and refuses what a page in a browser could send there behind its user's back.
 #![deny(clippy::indexing_slicing)]
 
 mod client;
+mod events;
 mod fence;
 mod gate;
 mod handlers;
+mod headers;
 mod input;
+mod limits;
+mod once;
+mod openapi;
+mod patience;
 mod problem;
 mod router;
+mod session;
 mod sight;
 pub mod wire;
 

@@ -9,18 +9,31 @@ use tandem_engine::Rejected;
 
 /// A problem on its way to the client; small enough to be an error anywhere.
 #[derive(Debug)]
-pub(crate) struct Refusal(Box<Problem>);
+pub(crate) struct Refusal(Box<Problem>, Option<u64>);
+
+/// After how many seconds to try again what was too much, unless it is said otherwise.
+const RETRY_AFTER_SECONDS: u64 = 60;
 
 impl Refusal {
     /// A problem without more to it than its sentence.
     pub(crate) fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem {
-            status: status.as_u16(),
-            code: code.to_owned(),
-            title: title.to_owned(),
-            detail: detail.into(),
-            ..Problem::default()
-        }))
+        Self(
+            Box::new(Problem {
+                status: status.as_u16(),
+                code: code.to_owned(),
+                title: title.to_owned(),
+                detail: detail.into(),
+                ..Problem::default()
+            }),
+            None,
+        )
+    }
+
+    /// When it is worth to ask again.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.1 = Some(seconds);
+        self
     }
 
     /// Adds what a person can do about it.
@@ -44,6 +57,12 @@ impl Refusal {
             format!("there is no map {name}"),
         )
         .fix("tandem map list")
+    }
+
+    /// There is no app of that name.
+    pub(crate) fn unknown_app(name: &str) -> Self {
+        let detail = format!("there is no app {name}");
+        Self::new(StatusCode::NOT_FOUND, "app_unknown", "There is no such app", detail).fix("tandem app list")
     }
 
     /// There is no error of that number.
@@ -145,9 +164,15 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(*self.0)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tandem\""));
+        }
+        let is_too_much = status == StatusCode::TOO_MANY_REQUESTS;
+        if let Some(seconds) = self.1.or(is_too_much.then_some(RETRY_AFTER_SECONDS)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 }

@@ -8,15 +8,45 @@
 //!   `token` of the data folder, which is for that user only, and nowhere else: whoever can read it could read the
 //!   queues as well, so it gives nothing away. That it does not outlive its engine has a reason: while none listens,
 //!   another user of the machine may listen on its port, and would be shown the old one.
+//! - A session stands for a token in a browser, which must not keep the token itself where a script can read it. It is in
+//!   memory only, opens nothing that its token does not, and ends with it.
 //! - What a token may do is decided where it is used. Here is only who it is.
 
+mod answers;
 mod local;
 mod secret;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
+pub(crate) use answers::Answers;
+pub use answers::{AnswerRecord, Answered, Asked, KEYS_OF_TOKEN_MAX, Outcome};
 pub(crate) use local::renew;
 pub use secret::Secret;
+pub(crate) use secret::{Digest, SecretKind};
+pub(crate) use sessions::Sessions;
+pub use sessions::{SESSION_LIFE, SESSIONS_MAX, SESSIONS_OF_TOKEN_MAX, SessionView, SignedIn};
 pub(crate) use tokens::Tokens;
 pub use tokens::{Caller, LOCAL_TOKEN, NewToken, Stranger, TOKENS_MAX, TokenRecord, TokenView};
+
+use crate::store::{Saved, Store};
+use std::sync::Arc;
+
+/// All of it.
+pub(crate) struct Access {
+    pub(crate) tokens: Tokens,
+    pub(crate) sessions: Sessions,
+    pub(crate) answers: Answers,
+}
+
+impl Access {
+    /// As it was saved.
+    pub(crate) fn new(store: &Arc<dyn Store>, saved: &mut Saved) -> Self {
+        Self {
+            tokens: Tokens::new(store.clone(), std::mem::take(&mut saved.tokens)),
+            sessions: Sessions::default(),
+            answers: Answers::new(store.clone(), std::mem::take(&mut saved.answers)),
+        }
+    }
+}

@@ -5,9 +5,29 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::fmt::{self, Write as _};
 
-/// What every token begins with.
-const PREFIX: &str = "tdm_";
-/// The most bytes of what is taken for a token: more is none of ours, and is not looked at.
+/// What a secret opens. It is the beginning of its text, so that one is never taken for the other, and scanners of
+/// leaked secrets have something to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecretKind {
+    /// The API, for programs.
+    Token,
+    /// A session of a browser, for as long as it lasts.
+    Session,
+    /// Nothing by itself: what changes something under a session shows it as well.
+    Csrf,
+}
+
+impl SecretKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            SecretKind::Token => "tdm_",
+            SecretKind::Session => "tds_",
+            SecretKind::Csrf => "tdc_",
+        }
+    }
+}
+
+/// The most bytes of what is taken for a secret: more is none of ours, and is not looked at.
 const LENGTH_MAX: usize = 256;
 
 /// A token as its owner has it. Shown once; it never stands in a log, so it shows nothing of itself.
@@ -16,8 +36,8 @@ pub struct Secret(String);
 
 impl Secret {
     /// A new one, of 256 random bits.
-    pub(crate) fn new(env: &dyn Env) -> Self {
-        let mut text = PREFIX.to_owned();
+    pub(crate) fn new(kind: SecretKind, env: &dyn Env) -> Self {
+        let mut text = kind.prefix().to_owned();
         for _ in 0..4 {
             // Writing into a text does not fail.
             let _ = write!(text, "{:016x}", env.random());
@@ -28,6 +48,11 @@ impl Secret {
     /// The token itself, for the one who is to have it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether somebody sent this one. Takes as long whatever the answer is.
+    pub fn is(&self, sent: &str) -> bool {
+        self.digest().is(&Digest(sha2::Sha256::digest(sent.as_bytes()).into()))
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -47,10 +72,15 @@ impl fmt::Debug for Secret {
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of what somebody sent; `None` if it cannot be a token.
-    pub(crate) fn of(sent: &str) -> Option<Self> {
-        (sent.starts_with(PREFIX) && sent.len() <= LENGTH_MAX)
+    /// Of what somebody sent; `None` if it cannot be a secret of that kind.
+    pub(crate) fn of(kind: SecretKind, sent: &str) -> Option<Self> {
+        (sent.starts_with(kind.prefix()) && sent.len() <= LENGTH_MAX)
             .then(|| Self(sha2::Sha256::digest(sent.as_bytes()).into()))
+    }
+
+    /// Of anything.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
     }
 
     /// Whether it is this one. Takes as long whatever the answer is.

@@ -146,7 +146,7 @@ fn the_local_token_is_in_a_file_of_its_owner_and_in_no_store() {
     // One that was there before, open to all, is not written into.
     std::fs::write(&path, "old").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let secret = Secret::new(&env);
+    let secret = Secret::new(SecretKind::Token, &env);
     renew(&path, &secret).unwrap();
     tokens.set_local(&secret, WallTime(0));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -165,4 +165,79 @@ fn the_local_token_is_in_a_file_of_its_owner_and_in_no_store() {
         assert!(!has(&kept), "{} has a token", file.display());
         assert_eq!(has(&secret), file == path, "{}", file.display());
     }
+}
+
+/// A clock for sessions, which a test moves on.
+#[derive(Default)]
+struct Moving {
+    still: Still,
+    seconds: AtomicU64,
+}
+
+impl Env for Moving {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.seconds.load(Ordering::Relaxed))
+    }
+    fn wall(&self) -> WallTime {
+        self.still.wall()
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.still.sleep(duration)
+    }
+    fn spawn(&self, name: &str, task: BoxFuture<'static, ()>) {
+        self.still.spawn(name, task);
+    }
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        self.still.blocking(work)
+    }
+    fn random(&self) -> u64 {
+        self.still.random()
+    }
+}
+
+#[test]
+fn a_session_ends_when_it_is_idle_and_after_half_a_day() {
+    let (env, sessions) = (Moving::default(), Sessions::default());
+    let token = Secret::new(SecretKind::Token, &env).digest();
+    let (session, csrf) = sessions.begin(token, &env);
+    let at = |hours: f64, is_use: bool| {
+        let now = Duration::from_secs_f64(hours * 3600.0);
+        sessions.find(&session.digest(), now, is_use).map(|(token, _)| token)
+    };
+    assert!(!csrf.is(session.reveal()) && csrf.is(csrf.reveal()));
+    assert_eq!(at(1.9, true), Ok(token));
+    assert_eq!(at(3.8, false), Ok(token), "two hours since it was used");
+    assert_eq!(at(3.95, true), Err(Stranger::NoSession), "to look is no use");
+    let (session, _) = sessions.begin(token, &env);
+    for step in 1..12 {
+        let now = Duration::from_secs(step * 3600);
+        assert!(sessions.find(&session.digest(), now, true).is_ok(), "{step}");
+    }
+    let end = Duration::from_secs(12 * 3600);
+    assert_eq!(sessions.find(&session.digest(), end, true).unwrap_err(), Stranger::NoSession);
+}
+
+#[test]
+fn one_session_too_many_ends_the_one_that_was_used_longest_ago() {
+    let (env, sessions) = (Moving::default(), Sessions::default());
+    let token = || Secret::new(SecretKind::Token, &env).digest();
+    let (mine, other) = (token(), token());
+    let (of_other, _) = sessions.begin(other, &env);
+    let is_there = |secret: &Secret| sessions.find(&secret.digest(), env.now(), false).is_ok();
+    let mut begun = Vec::new();
+    for second in 1..=SESSIONS_OF_TOKEN_MAX as u64 {
+        env.seconds.store(second, Ordering::Relaxed);
+        begun.push(sessions.begin(mine, &env).0);
+    }
+    env.seconds.store(100, Ordering::Relaxed);
+    sessions.find(&begun[0].digest(), env.now(), true).unwrap();
+    begun.push(sessions.begin(mine, &env).0);
+    assert!(is_there(&begun[0]) && !is_there(&begun[1]) && is_there(&begun[2]));
+    assert!(is_there(&of_other), "it is another token's");
+    for _ in 0..SESSIONS_MAX {
+        sessions.begin(token(), &env);
+    }
+    assert!(!is_there(&of_other));
+    sessions.end(&begun[0].digest());
+    assert!(!is_there(&begun[0]));
 }

@@ -1,11 +1,12 @@
 //! The tokens that there are.
 
-use super::secret::{Digest, Secret};
+use super::secret::{Digest, Secret, SecretKind};
 use crate::env::Env;
 use crate::request::Rejected;
 use crate::store::{Record, Store};
 use crate::view::ActivityEntry;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -99,6 +100,11 @@ pub enum Stranger {
     /// Its time is over.
     #[error("the token {0} has expired")]
     Expired(Arc<str>),
+    /// It is none of our sessions, or none any more.
+    #[error(
+        "the session has ended: it was signed out, nothing was asked for long, its time is over, or the server was restarted"
+    )]
+    NoSession,
 }
 
 /// See the module.
@@ -166,7 +172,7 @@ impl Tokens {
         if known.kept.len() >= TOKENS_MAX {
             return Err(Rejected::Senseless(format!("there are {TOKENS_MAX} tokens: revoke some first")));
         }
-        let (now, secret) = (env.wall(), Secret::new(env));
+        let (now, secret) = (env.wall(), Secret::new(SecretKind::Token, env));
         let after = |span: Duration| {
             WallTime(now.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
         };
@@ -212,24 +218,24 @@ impl Tokens {
         Ok(())
     }
 
-    /// Whose token that is. The other answer is the name of a token whose last use is to be written down.
-    pub(crate) fn whose(&self, sent: &str, now: WallTime) -> Result<(Caller, Option<Arc<str>>), Stranger> {
-        let digest = Digest::of(sent).ok_or(Stranger::Unknown)?;
+    /// Whose token was sent.
+    #[cfg(test)]
+    pub(super) fn whose(&self, sent: &str, now: WallTime) -> Result<(Caller, Option<Arc<str>>), Stranger> {
+        let digest = Digest::of(super::SecretKind::Token, sent).ok_or(Stranger::Unknown)?;
+        self.used(&digest, now)
+    }
+
+    /// Whose token it is that has this digest. The other answer is the name of a token whose last use is to be written down.
+    pub(crate) fn used(
+        &self,
+        digest: &Digest,
+        now: WallTime,
+    ) -> Result<(Caller, Option<Arc<str>>), Stranger> {
         let mut known = self.known();
         let Known { kept, noted, local } = &mut *known;
-        // Each of them is compared, also behind the right one.
-        let mut found = None;
-        for token in kept.values_mut().chain(local.as_mut()) {
-            if token.digest.is(&digest) {
-                found = Some(token);
-            }
-        }
-        let token = found.ok_or(Stranger::Unknown)?;
-        if token.expires_at.is_some_and(|end| end <= now) {
-            return Err(Stranger::Expired(token.name.clone()));
-        }
+        let token = good(kept.values_mut().chain(local.as_mut()), digest, now)?;
         token.last_used_at = Some(now);
-        let caller = Caller { name: token.name.clone(), role: token.role, maps: token.maps.clone() };
+        let caller = Caller::from(&*token);
         let every = i64::try_from(USED_EVERY.as_micros()).unwrap_or(i64::MAX);
         let is_due = *caller.name != *LOCAL_TOKEN
             && noted.get(&caller.name).is_none_or(|at| now.0.saturating_sub(at.0) >= every);
@@ -240,6 +246,12 @@ impl Tokens {
         Ok((caller, due))
     }
 
+    /// Whose token it is, as [`Self::used`]; but that somebody looks again is no use of it.
+    pub(crate) fn still(&self, digest: &Digest, now: WallTime) -> Result<Caller, Stranger> {
+        let known = self.known();
+        good(known.kept.values().chain(&known.local), digest, now).map(Caller::from)
+    }
+
     /// Writes down when a token was used last. Waits for the disk.
     pub(crate) fn note_use(&self, name: &str) -> Result<(), Rejected> {
         let known = self.known();
@@ -248,9 +260,15 @@ impl Tokens {
         self.save(&[Record::Token(Box::new(token.clone()))])
     }
 
-    /// Writes into the activity log that somebody was refused. Waits for the disk.
-    pub(crate) fn note_refusal(&self, actor: &str, detail: String, now: WallTime) -> Result<(), Rejected> {
-        self.save(&[told("access.denied", actor, detail, now)])
+    /// Writes something about who asks into the activity log. Waits for the disk.
+    pub(crate) fn note(
+        &self,
+        event: &str,
+        actor: &str,
+        detail: String,
+        now: WallTime,
+    ) -> Result<(), Rejected> {
+        self.save(&[told(event, actor, detail, now)])
     }
 
     fn save(&self, records: &[Record]) -> Result<(), Rejected> {
@@ -260,6 +278,32 @@ impl Tokens {
     fn known(&self) -> MutexGuard<'_, Known> {
         // Nothing that panics changes what is in it before it is saved.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The token with that digest, if it is good. Each of them is compared, also behind the right one.
+fn good<T: Borrow<TokenRecord>>(
+    tokens: impl Iterator<Item = T>,
+    digest: &Digest,
+    now: WallTime,
+) -> Result<T, Stranger> {
+    let mut found = None;
+    for token in tokens {
+        if token.borrow().digest.is(digest) {
+            found = Some(token);
+        }
+    }
+    let found = found.ok_or(Stranger::Unknown)?;
+    let token = found.borrow();
+    if token.expires_at.is_some_and(|end| end <= now) {
+        return Err(Stranger::Expired(token.name.clone()));
+    }
+    Ok(found)
+}
+
+impl From<&TokenRecord> for Caller {
+    fn from(token: &TokenRecord) -> Self {
+        Self { name: token.name.clone(), role: token.role, maps: token.maps.clone() }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Who asks: tokens made, listed and revoked, and asked for whom they are.
 
 use super::Engine;
-use crate::access::{Caller, NewToken, Secret, Stranger, TokenView, renew};
+use crate::access::{
+    Answered, Asked, Caller, Digest, NewToken, Outcome, Secret, SecretKind, SessionView, SignedIn, Stranger,
+    TokenView, renew,
+};
 use crate::env::blocking;
 use crate::request::Rejected;
 use std::io;
@@ -11,41 +14,115 @@ use std::path::Path;
 /// start.
 pub const TOKEN_FILE: &str = "token";
 
+/// What somebody showed to be let in. It is kept where an answer takes long, to look whether it still opens.
+#[derive(Debug, Clone, Copy)]
+pub struct Credential(Shown);
+
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    Token(Digest),
+    Session(Digest),
+}
+
 impl Engine {
     /// Makes the token of the user that we run as.
     pub(super) fn let_own_user_in(&self, data_dir: &Path) -> io::Result<()> {
-        let secret = Secret::new(&*self.env);
+        let secret = Secret::new(SecretKind::Token, &*self.env);
         renew(&data_dir.join(TOKEN_FILE), &secret)?;
-        self.tokens.set_local(&secret, self.env.wall());
+        self.access.tokens.set_local(&secret, self.env.wall());
         Ok(())
     }
 
     /// Makes a token. What it is can be read now and never again.
     pub async fn create_token(&self, asked: NewToken) -> Result<(TokenView, Secret), Rejected> {
-        let (tokens, env) = (self.tokens.clone(), self.env.clone());
-        blocking(&*self.env, move || tokens.create(&*env, asked)).await
+        let (access, env) = (self.access.clone(), self.env.clone());
+        blocking(&*self.env, move || access.tokens.create(&*env, asked)).await
     }
 
     /// Every token, by name.
     pub fn tokens(&self) -> Vec<TokenView> {
-        self.tokens.list()
+        self.access.tokens.list()
     }
 
     /// Takes a token back: from the answer on it opens nothing.
     pub async fn revoke_token(&self, name: &str, actor: &str) -> Result<(), Rejected> {
-        let (tokens, now) = (self.tokens.clone(), self.env.wall());
+        let (access, now) = (self.access.clone(), self.env.wall());
         let (name, actor) = (name.to_owned(), actor.to_owned());
-        blocking(&*self.env, move || tokens.revoke(&name, &actor, now)).await
+        blocking(&*self.env, move || access.tokens.revoke(&name, &actor, now)).await
     }
 
     /// Whose token that is.
-    pub fn caller(&self, sent: &str) -> Result<Caller, Stranger> {
-        let (caller, due) = self.tokens.whose(sent, self.env.wall())?;
+    pub fn caller(&self, sent: &str) -> Result<(Caller, Credential), Stranger> {
+        let digest = Digest::of(SecretKind::Token, sent).ok_or(Stranger::Unknown)?;
+        Ok((self.use_token(&digest)?, Credential(Shown::Token(digest))))
+    }
+
+    /// Begins a session with a token, for a browser.
+    pub async fn sign_in(&self, token: &str) -> Result<SignedIn, Stranger> {
+        let digest = Digest::of(SecretKind::Token, token).ok_or(Stranger::Unknown)?;
+        let caller = self.use_token(&digest)?;
+        let (secret, csrf) = self.access.sessions.begin(digest, &*self.env);
+        self.note_access("session.started", &caller.name, String::new()).await;
+        Ok(SignedIn { secret, session: SessionView { caller, csrf } })
+    }
+
+    /// Whose session that is.
+    pub fn session(&self, sent: &str) -> Result<(SessionView, Credential), Stranger> {
+        let digest = Digest::of(SecretKind::Session, sent).ok_or(Stranger::NoSession)?;
+        let (token, csrf) = self.access.sessions.find(&digest, self.env.now(), true)?;
+        let caller = self.use_token(&token).inspect_err(|_| self.access.sessions.end(&digest))?;
+        Ok((SessionView { caller, csrf }, Credential(Shown::Session(digest))))
+    }
+
+    /// Ends a session.
+    pub async fn sign_out(&self, sent: &str) -> Result<(), Stranger> {
+        let (session, _) = self.session(sent)?;
+        if let Some(digest) = Digest::of(SecretKind::Session, sent) {
+            self.access.sessions.end(&digest);
+        }
+        self.note_access("session.ended", &session.caller.name, String::new()).await;
+        Ok(())
+    }
+
+    /// Whether what was shown still opens, and to whom. To look is no use: a session may become idle meanwhile.
+    pub fn still(&self, credential: &Credential) -> Result<Caller, Stranger> {
+        let token = match credential.0 {
+            Shown::Token(digest) => digest,
+            Shown::Session(digest) => self.access.sessions.find(&digest, self.env.now(), false)?.0,
+        };
+        self.access.tokens.still(&token, self.env.wall())
+    }
+
+    /// 64 random bits, to tell one life of a server from another by.
+    pub fn draw(&self) -> u64 {
+        self.env.random()
+    }
+
+    /// Takes a request with a key that its client chose: only the first of its kind is to be done. Waits for the disk.
+    pub async fn take_request(&self, asked: Asked) -> Result<Answered, Rejected> {
+        let (access, now) = (self.access.clone(), self.env.wall());
+        blocking(&*self.env, move || access.answers.take(asked, now)).await
+    }
+
+    /// What came of a request that was taken; without an outcome nothing came of it, and it may be made again. Waits for
+    /// the disk.
+    pub async fn end_request(
+        &self,
+        token: &str,
+        key: &str,
+        outcome: Option<Outcome>,
+    ) -> Result<(), Rejected> {
+        let (access, name) = (self.access.clone(), Asked::name_of(token, key));
+        blocking(&*self.env, move || access.answers.end(&name, outcome)).await
+    }
+
+    fn use_token(&self, digest: &Digest) -> Result<Caller, Stranger> {
+        let (caller, due) = self.access.tokens.used(digest, self.env.wall())?;
         if let Some(name) = due {
             // Nobody waits for it: what is lost of it is when a token was used last.
-            let (tokens, env) = (self.tokens.clone(), self.env.clone());
+            let (access, env) = (self.access.clone(), self.env.clone());
             let note = async move {
-                if let Err(why) = blocking(&*env, move || tokens.note_use(&name)).await {
+                if let Err(why) = blocking(&*env, move || access.tokens.note_use(&name)).await {
                     tracing::warn!(error = %why, "when a token was used last could not be written down");
                 }
             };
@@ -56,9 +133,13 @@ impl Engine {
 
     /// Writes into the activity log that somebody was refused something. `detail`: what, in words of ours.
     pub async fn note_refusal(&self, actor: &str, detail: String) {
-        let (tokens, now, actor) = (self.tokens.clone(), self.env.wall(), actor.to_owned());
-        if let Err(why) = blocking(&*self.env, move || tokens.note_refusal(&actor, detail, now)).await {
-            tracing::warn!(error = %why, "a refusal could not be written into the activity log");
+        self.note_access("access.denied", actor, detail).await;
+    }
+
+    async fn note_access(&self, event: &'static str, actor: &str, detail: String) {
+        let (access, now, actor) = (self.access.clone(), self.env.wall(), actor.to_owned());
+        if let Err(why) = blocking(&*self.env, move || access.tokens.note(event, &actor, detail, now)).await {
+            tracing::warn!(error = %why, event, "who asked could not be written into the activity log");
         }
     }
 }

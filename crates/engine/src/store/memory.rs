@@ -56,6 +56,8 @@ impl Store for MemoryStore {
                     }
                     Record::NoRule(name) => drop(inner.saved.rules.remove(&name)),
                     Record::Token(token) => drop(inner.saved.tokens.insert(token.name.clone(), *token)),
+                    Record::Answer(answer) => drop(inner.saved.answers.insert(answer.name.clone(), *answer)),
+                    Record::NoAnswer(name) => drop(inner.saved.answers.remove(&name)),
                     Record::NoToken(name) => drop(inner.saved.tokens.remove(&name)),
                     Record::Activity(mut entry) => {
                         entry.id = inner.activity.len() as u64 + 1;

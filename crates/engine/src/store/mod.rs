@@ -27,7 +27,7 @@ use tandem_core::{
     WallTime,
 };
 
-pub use crate::access::TokenRecord;
+pub use crate::access::{AnswerRecord, TokenRecord};
 pub use crate::journal::{FlowId, Holes};
 pub use crate::two_way::{Conflict, Correction};
 pub use copies::{Again, CopyCounts, CopyRecord, CopyStage, Refresh};
@@ -299,6 +299,10 @@ pub enum Record {
     Token(Box<TokenRecord>),
     /// A token that was revoked.
     NoToken(Arc<str>),
+    /// A request with a key that its client chose, and what came of it.
+    Answer(Box<AnswerRecord>),
+    /// One that need not be known any more.
+    NoAnswer(String),
     /// Something to tell. Its number is given when it is saved.
     Activity(ActivityEntry),
 }
@@ -325,6 +329,8 @@ pub struct Saved {
     pub copies: BTreeMap<FlowId, CopyRecord>,
     /// The tokens, by name.
     pub tokens: BTreeMap<Arc<str>, TokenRecord>,
+    /// Requests with keys that their clients chose, by token and key.
+    pub answers: BTreeMap<String, AnswerRecord>,
 }
 
 /// The engine's own numbers.

@@ -143,6 +143,10 @@ impl Store for SqliteStore {
                     .into_iter()
                     .map(|token| (token.name.clone(), token))
                     .collect(),
+                answers: documents::<super::AnswerRecord>(connection, "answer")?
+                    .into_iter()
+                    .map(|answer| (answer.name.clone(), answer))
+                    .collect(),
             })
         })
     }
@@ -205,6 +209,12 @@ impl Store for SqliteStore {
                         }
                         Record::NoToken(name) => {
                             remove("token", name)?;
+                        }
+                        Record::Answer(answer) => {
+                            put("answer", &answer.name, serde_json::to_string(answer)?)?;
+                        }
+                        Record::NoAnswer(name) => {
+                            remove("answer", name)?;
                         }
                         Record::Activity(entry) => {
                             transaction

@@ -6,16 +6,18 @@ use crate::problem::Refusal;
 use crate::wire::{Activity, Page};
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tandem_engine::{ActivityEntry, ActivityFrom, ActivityQuery, Engine};
 
 /// The query of `GET /activity`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     map: Option<String>,
     after: Option<String>,
     since: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 

@@ -7,15 +7,17 @@ use crate::sight::Sight;
 use crate::wire::{Conflict, Page};
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tandem_engine::Engine;
 
 /// The query of `GET /conflicts`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     map: Option<String>,
     after: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 

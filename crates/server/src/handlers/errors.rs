@@ -10,12 +10,13 @@ use crate::wire::{
 };
 use axum::Json;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tandem_core::FaultClass;
 use tandem_engine::{Engine, ErrorId, ErrorPick, ErrorQuery, ErrorRequest, ErrorStatus, ErrorVerb};
 
 /// The query of `GET /errors`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     map: Option<String>,
@@ -24,11 +25,12 @@ pub(crate) struct Query {
     key: Option<String>,
     transaction: Option<String>,
     after: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 
 /// The query of `GET /errors/causes`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OfMap {
     map: Option<String>,

@@ -8,6 +8,7 @@ use crate::sight::Sight;
 use crate::wire::{Map, Page, Tried, TryRequest, value};
 use axum::Json;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 use tandem_core::MapName;
@@ -15,18 +16,20 @@ use tandem_core::lifecycle::Phase;
 use tandem_engine::Engine;
 
 /// The query of `GET /maps`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct List {
     after: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 
 /// The query of `GET /maps/{map}/wait`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wait {
     r#for: String,
+    #[schemars(range(max = 300))]
     timeout: Option<u64>,
 }
 

@@ -3,6 +3,7 @@
 //! Written from one snapshot each time that somebody asks, so that all figures are of one moment and a map that is no more
 //! leaves none behind. Labels are names of maps, apps and conditions: few, and none of them a value of a record.
 
+use crate::openapi::describe::{Output, Signature};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -10,6 +11,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
+use schemars::SchemaGenerator;
+use serde_json::json;
 use std::fmt::Error;
 use std::sync::Arc;
 use tandem_engine::{Engine, FlowView, MapView, Snapshot};
@@ -18,13 +21,28 @@ use tandem_engine::{Engine, FlowView, MapView, Snapshot};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /metrics`
-pub(crate) async fn metrics(State(engine): State<Engine>) -> Response {
+pub(crate) async fn metrics(State(engine): State<Engine>) -> Figures {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Shown(engine.snapshot(), jiff::Timestamp::now())));
     let mut text = String::new();
-    match text::encode(&mut text, &registry) {
+    Figures(match text::encode(&mut text, &registry) {
         Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(Error) => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    })
+}
+
+/// Figures in Prometheus' text.
+pub(crate) struct Figures(Response);
+
+impl IntoResponse for Figures {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Output for Figures {
+    fn describe(signature: &mut Signature, _: &mut SchemaGenerator) {
+        signature.answers.push((200, Some(("application/openmetrics-text", json!({ "type": "string" })))));
     }
 }
 

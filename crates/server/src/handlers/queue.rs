@@ -8,17 +8,19 @@ use crate::sight::Sight;
 use crate::wire::{Page, QueueStats, QueuedRecord, QueuedRecordInFull};
 use axum::Json;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tandem_core::{MapName, Seq};
 use tandem_engine::{Engine, QueueFilter, QueueQuery};
 
 /// The query of `GET /maps/{map}/queue`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     key: Option<String>,
     prefix: Option<String>,
     after: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 

@@ -7,6 +7,7 @@ use crate::wire::{Page, Rule, RuleTest, SwitchRequest, TEXT_MAX};
 use axum::Json;
 use axum::extract::{Path, State};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tandem_core::WallTime;
 use tandem_engine::Engine;
@@ -15,15 +16,16 @@ use tandem_engine::Engine;
 const TEST_SINCE_DEFAULT: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
 /// The query of `GET /rules`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     after: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 
 /// The query of `GET /rules/{rule}/test`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestQuery {
     since: Option<String>,

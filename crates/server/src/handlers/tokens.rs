@@ -3,12 +3,14 @@
 use super::maps::find;
 use crate::gate::{Door, Who};
 use crate::input::{Asked, Body, page_size};
+use crate::once::Secretive;
 use crate::problem::Refusal;
 use crate::wire::{
     Access, Page, RevokeRequest, RouteAccess, TEXT_MAX, Token, TokenCreated, TokenRequest, token_maps,
 };
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +18,11 @@ use tandem_core::{Role, Scope};
 use tandem_engine::{Engine, NewToken};
 
 /// The query of `GET /tokens`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     after: Option<String>,
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 
@@ -40,7 +43,7 @@ pub(crate) async fn create(
     State(engine): State<Engine>,
     who: Who,
     Body(asked): Body<TokenRequest>,
-) -> Result<Json<TokenCreated>, Refusal> {
+) -> Result<(Extension<Secretive>, Json<TokenCreated>), Refusal> {
     let role = Role::named(&asked.role).ok_or_else(|| {
         let roles = Role::ALL.map(Role::name).join(", ");
         Refusal::bad_request(format!("there is no role '{}'; there are {roles}", asked.role))
@@ -59,7 +62,8 @@ pub(crate) async fn create(
             actor: actor(&who, asked.actor.as_deref())?,
         })
         .await?;
-    Ok(Json(TokenCreated { token: token.into(), secret: secret.reveal().to_owned() }))
+    let created = TokenCreated { token: token.into(), secret: secret.reveal().to_owned() };
+    Ok((Extension(Secretive), Json(created)))
 }
 
 /// `POST /tokens/{token}/revoke`

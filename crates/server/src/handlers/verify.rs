@@ -8,6 +8,7 @@ use crate::sight::Sight;
 use crate::wire::{TEXT_MAX, Verification, VerifyRequest};
 use axum::Json;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tandem_core::two_way::SideName;
 use tandem_engine::{DIFFERENCES_MAX, Engine};
@@ -16,7 +17,7 @@ use tandem_engine::{DIFFERENCES_MAX, Engine};
 const LIMIT: usize = 100;
 
 /// The query of `GET /maps/{map}/verify`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use super::{Blocker, Finding};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use tandem_core::{MapName, WallTime};
 use tandem_engine::{WindowAsked, WindowEnd};
 
 /// Asks for an action on one or several maps: all of them, or none.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionRequest {
     /// `run`, `pause`, `resume`, `stop`, `skip`.
+    #[schemars(extend("enum" = ["run", "pause", "resume", "stop", "skip"]))]
     pub action: String,
     /// The maps. Dependents that must go along need not be named.
     #[serde(default)]
@@ -23,9 +25,11 @@ pub struct ActionRequest {
     pub app: Option<String>,
     /// Why, in the words of who asks.
     #[serde(default)]
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// Whom the caller acts for: the activity log has the token's name and this behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
     /// `run`: copy the records that are there first. If it is left out, each map as it is declared. Of a map whose initial sync ended with
     /// errors: do it again, or go on without.
@@ -69,7 +73,7 @@ pub struct ActionRequest {
 }
 
 /// The body of `POST /maps/{map}/run`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunRequest {
     /// See [`ActionRequest::initial_sync`].
@@ -77,13 +81,15 @@ pub struct RunRequest {
     /// See [`ActionRequest::without_failed`].
     pub without_failed: bool,
     /// See [`ActionRequest::reason`].
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// See [`ActionRequest::actor`].
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// The body of `POST /maps/{map}/pause`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PauseRequest {
     /// See [`ActionRequest::for_seconds`].
@@ -93,13 +99,15 @@ pub struct PauseRequest {
     /// See [`ActionRequest::then_resume`].
     pub then_resume: bool,
     /// See [`ActionRequest::reason`].
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// See [`ActionRequest::actor`].
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// The body of `POST /maps/{map}/resume`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResumeRequest {
     /// See [`ActionRequest::mode`].
@@ -111,13 +119,15 @@ pub struct ResumeRequest {
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// See [`ActionRequest::actor`].
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// The body of `POST /maps/{map}/skip`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SkipRequest {
     /// See [`ActionRequest::queue`].
@@ -127,13 +137,15 @@ pub struct SkipRequest {
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// See [`ActionRequest::actor`].
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// The body of `POST /maps/{map}/stop`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StopRequest {
     /// See [`ActionRequest::queue`].
@@ -143,13 +155,15 @@ pub struct StopRequest {
     /// See [`ActionRequest::expected`].
     pub expected: Option<u64>,
     /// See [`ActionRequest::reason`].
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// See [`ActionRequest::actor`].
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// What an accepted request did. A pause or a resume takes effect after it: wait for the state.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// Its number in the activity log.
     pub id: u64,
@@ -162,7 +176,7 @@ pub struct Accepted {
 }
 
 /// What is left of ours in an app that did not answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LeftBehind {
     /// The app.
     pub app: String,
@@ -176,7 +190,7 @@ pub struct LeftBehind {
 }
 
 /// What an action would do if it were asked for now. Nothing was changed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Every map that it would touch, dependents included.
     pub maps: Vec<PlannedMap>,
@@ -185,7 +199,7 @@ pub struct Plan {
 }
 
 /// What an action would do to one map.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedMap {
     /// The map.
     pub name: String,
@@ -222,7 +236,7 @@ impl From<tandem_engine::Planned> for Plan {
 }
 
 /// A map and the state that it is in.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct MapState {
     /// The map.
     pub name: String,

@@ -1,11 +1,12 @@
 //! Apps, and whether the engine is of use, as clients see them.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_engine::AppView;
 
 /// An app as it is now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct App {
     /// Its name.
     pub name: String,
@@ -18,7 +19,7 @@ pub struct App {
 }
 
 /// A guard: what an app refuses to write to a table, on behalf of a map.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Guard {
     /// The table.
     pub table: String,
@@ -30,8 +31,17 @@ pub struct Guard {
     pub since: Timestamp,
 }
 
+/// What frees an app of everything of ours.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    /// The app.
+    pub app: String,
+    /// To be run there by hand.
+    pub sql: String,
+}
+
 /// Trouble with an app.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// What kind: `connection`, `auth`, `schema` …
     pub class: String,
@@ -44,7 +54,7 @@ pub struct Fault {
 }
 
 /// The answer of `/readyz`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Readiness {
     /// Whether every map that runs makes progress.
     pub ready: bool,

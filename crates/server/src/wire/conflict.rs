@@ -2,11 +2,12 @@
 
 use super::moment;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_core::two_way::SideName;
 
 /// Two changes of a record, one on each side, that did not know each other.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Conflict {
     /// Its number, rising.
     pub id: u64,

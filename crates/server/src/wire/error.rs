@@ -4,13 +4,14 @@ use super::image::halves;
 use super::queue::name_of;
 use super::{Image, Unwritable, moment, value};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
 use std::num::NonZeroU32;
 use tandem_engine::{Cause, ErrorInFull, SetAside};
 
 /// A record that was set aside.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RecordError {
     /// What names it: a number, or two for a record of a preserved queue that nothing has become of yet.
     pub id: String,
@@ -59,7 +60,7 @@ pub struct RecordError {
 }
 
 /// A record that was set aside, and what would be written if it were tried now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RecordErrorInFull {
     /// It.
     #[serde(flatten)]
@@ -71,7 +72,7 @@ pub struct RecordErrorInFull {
 }
 
 /// Errors of a map that have the same cause, as far as class and code tell.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorCause {
     /// The map.
     pub map: String,
@@ -93,7 +94,7 @@ pub struct ErrorCause {
 
 /// The body of `POST /maps/{map}/errors/retry` and `…/delete`: which errors, by their ids or by everything else that
 /// is given, or all of them.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ErrorsRequest {
     /// All errors of the map, the queues that were preserved included.
@@ -115,23 +116,27 @@ pub struct ErrorsRequest {
     /// How many errors were seen: if it is another number now, nothing is done.
     pub expected: Option<u64>,
     /// Why, in the words of who asks.
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// Whom the caller acts for: the activity log has the token's name and this behind it.
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// The body of `POST /maps/{map}/errors/cancel`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CancelRequest {
     /// Why, in the words of who asks.
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// Whom the caller acts for: the activity log has the token's name and this behind it.
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// What an accepted request about errors is about. A retry goes on after it: the map shows how it stands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorsTaken {
     /// Its number in the activity log.
     pub id: u64,

@@ -1,10 +1,11 @@
 //! Findings of `check` as clients see them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_core::Severity;
 
 /// Something that stands in the way of a map, or could be better.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// `error`: no map can run with it. `warning`: a map can.
     pub severity: String,

@@ -1,6 +1,7 @@
 //! What would be written for a change: the record as the map makes it, in the destination's columns.
 
 use super::value;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use tandem_core::{Write, WriteOp};
 use tandem_engine::Found;
 
 /// The mapped image of a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
     /// The destination's table; empty if nothing is written.
     pub table: String,
@@ -27,7 +28,7 @@ pub struct Image {
 }
 
 /// How a column is looked up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LookedUp {
     /// Through which map.
     pub map: String,
@@ -42,7 +43,7 @@ pub struct LookedUp {
 }
 
 /// Why a change cannot be written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unwritable {
     /// Its stable name, such as `column_missing`.
     pub code: String,
@@ -53,7 +54,7 @@ pub struct Unwritable {
 }
 
 /// Asks what a map makes of a row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TryRequest {
     /// The row, by column of its table. Decimals, dates and times are text; what is left out is missing.
@@ -64,7 +65,7 @@ pub struct TryRequest {
 }
 
 /// What a map makes of a row. Exactly one of image and reason is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tried {
     /// Whether the filter leaves it out.
     pub filtered: bool,

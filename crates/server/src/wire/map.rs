@@ -2,6 +2,7 @@
 
 use super::{QueueStats, moment};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_core::Rate;
 use tandem_core::lifecycle::{self, HoldNote};
@@ -9,7 +10,7 @@ use tandem_core::map::{self, Columns, Deletes, Direction, OnLeave};
 use tandem_engine::{CatchUpView, CopyStage, FlowView, InitialSyncView, MapView, RetryView};
 
 /// A map: what was declared, and how it stands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Map {
     /// Its name.
     pub name: String,
@@ -61,7 +62,7 @@ pub struct Map {
 }
 
 /// One side of a map.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Side {
     /// The app.
     pub app: String,
@@ -74,7 +75,7 @@ pub struct Side {
 }
 
 /// Two columns that hold the same thing, or one that is written and comes from none.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Column {
     /// On the left.
     pub left: Option<String>,
@@ -90,7 +91,7 @@ pub struct Column {
 }
 
 /// A reason why a map is paused.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
     /// `user`, `rule`, `limit`, `system` or `parent`.
     pub kind: String,
@@ -105,7 +106,7 @@ pub struct Hold {
 }
 
 /// A named trouble or health fact.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Condition {
     /// Its name, such as `DestinationConnected`.
     #[serde(rename = "type")]
@@ -123,7 +124,7 @@ pub struct Condition {
 }
 
 /// The planned end of a pause.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
     /// When.
     pub until: Timestamp,
@@ -134,7 +135,7 @@ pub struct Window {
 }
 
 /// How a catch-up gets on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CatchUp {
     /// Since when it is watched: since the map was resumed, or the engine was started.
     pub since: Timestamp,
@@ -156,7 +157,7 @@ pub struct CatchUp {
 }
 
 /// How an initial sync gets on, or how it ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct InitialSync {
     /// `chunks`: row by row in order; `again`: what could not be written before; `last`: the same for the last time;
     /// `ended`.
@@ -186,7 +187,7 @@ pub struct InitialSync {
 }
 
 /// One direction of a map.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
     /// Its number, by which errors name it.
     pub flow: u32,
@@ -205,17 +206,18 @@ pub struct Flow {
 }
 
 /// What came in of a flow and what became of it, counted apart from each other.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
     /// Each count.
     #[serde(flatten)]
+    #[schemars(with = "std::collections::BTreeMap<String, u64>")]
     pub counts: tandem_engine::Ledger,
     /// How many changes more came in than anything became of. Anything but 0 is a defect of Tandem.
     pub difference: i64,
 }
 
 /// The errors of a map that something is still to become of.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorStats {
     /// They can be tried again, or deleted; the records of preserved queues included.
     pub open: u64,
@@ -228,7 +230,7 @@ pub struct ErrorStats {
 }
 
 /// Errors that are being tried again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Retry {
     /// How many there were when it began.
     pub errors: u64,

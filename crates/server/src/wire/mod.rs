@@ -12,6 +12,7 @@ mod map;
 mod problem;
 mod queue;
 mod rule;
+mod session;
 mod token;
 pub(crate) mod value;
 mod verify;
@@ -22,7 +23,7 @@ pub use action::{
     SkipRequest, StopRequest,
 };
 pub use activity::Activity;
-pub use app::{App, Guard, Readiness};
+pub use app::{App, Guard, Readiness, Release};
 pub use conflict::Conflict;
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
@@ -31,16 +32,18 @@ pub use map::{CatchUp, Column, Condition, ErrorStats, Flow, Hold, InitialSync, M
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};
+pub use session::{Session, SignIn};
 pub(crate) use token::names as token_maps;
 pub use token::{Access, RevokeRequest, RouteAccess, Token, TokenCreated, TokenRequest};
 pub use verify::{Difference, Verification, VerifyRequest};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_core::WallTime;
 
 /// One page of a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {
     /// The items, in order.
     pub items: Vec<T>,

@@ -1,10 +1,11 @@
 //! What a client gets instead of an answer: a problem (RFC 9457) that says what to do.
 
 use super::Finding;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A problem, sent as `application/problem+json`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// The HTTP status, again.
     pub status: u16,
@@ -26,7 +27,7 @@ pub struct Problem {
 }
 
 /// A map that stands in the way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Blocker {
     /// The map.
     pub map: String,

@@ -3,13 +3,14 @@
 use super::image::halves;
 use super::{Image, Unwritable, moment, value};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
 use tandem_core::OpKind;
 use tandem_engine::{FlowView, RecordInFull};
 
 /// What is captured and not applied, exactly.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueStats {
     /// Changes.
     pub records: u64,
@@ -24,7 +25,7 @@ pub struct QueueStats {
 }
 
 /// A queued record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct QueuedRecord {
     /// Its number.
     pub seq: u64,
@@ -49,7 +50,7 @@ pub struct QueuedRecord {
 }
 
 /// A queued record, and what would be written if it were applied now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct QueuedRecordInFull {
     /// It.
     #[serde(flatten)]

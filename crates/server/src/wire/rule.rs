@@ -2,11 +2,12 @@
 
 use super::moment;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_core::rules::{MapSelection, ResumeBy, RuleAction};
 
 /// A rule as it is now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Rule {
     /// Its name.
     pub name: String,
@@ -33,7 +34,7 @@ pub struct Rule {
 }
 
 /// What a rule has done to a map.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RuleOnMap {
     /// The map.
     pub map: String,
@@ -48,18 +49,20 @@ pub struct RuleOnMap {
 }
 
 /// The body of `POST /rules/{rule}/enable` and `…/disable`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SwitchRequest {
     /// Why, in the words of who asks.
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// Whom the caller acts for: the activity log has the token's name and this behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// When a rule would have fired, as far as what is recorded tells: a list with what was looked at.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RuleTest {
     /// From when on it was looked.
     pub since: Timestamp,
@@ -74,7 +77,7 @@ pub struct RuleTest {
 }
 
 /// A time at which a rule would have fired.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Firing {
     /// When.
     pub at: Timestamp,

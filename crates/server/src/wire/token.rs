@@ -2,11 +2,12 @@
 
 use super::moment;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_core::Scope;
 
 /// A token: everything but what it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     /// Its name.
     pub name: String,
@@ -25,12 +26,14 @@ pub struct Token {
 }
 
 /// The body of `POST /tokens`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// Its name: who did it, in the activity log.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub name: String,
     /// `viewer`, `operator` or `admin`.
+    #[schemars(extend("enum" = ["viewer", "operator", "admin"]))]
     pub role: String,
     /// The maps that it is bound to; none if they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,11 +43,12 @@ pub struct TokenRequest {
     pub expires_seconds: Option<u64>,
     /// Whom the caller acts for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// A new token.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TokenCreated {
     /// It.
     #[serde(flatten)]
@@ -54,16 +58,17 @@ pub struct TokenCreated {
 }
 
 /// The body of `POST /tokens/{token}/revoke`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RevokeRequest {
     /// Whom the caller acts for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// Who asks, and what every route needs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Access {
     /// The token's name.
     pub name: String,
@@ -76,7 +81,7 @@ pub struct Access {
 }
 
 /// What a route needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RouteAccess {
     /// `GET` or `POST`.
     pub method: String,

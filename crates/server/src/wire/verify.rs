@@ -2,6 +2,7 @@
 
 use super::{moment, value};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as Object, Value as Json};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tandem_core::{Relation, Row};
 use tandem_engine::VerifyCounts;
 
 /// Asks for a comparison.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerifyRequest {
     /// `left` or `right`: make the other side equal to this one. Nothing is changed without it.
@@ -20,14 +21,16 @@ pub struct VerifyRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Why, in your words.
+    #[schemars(length(max = 1000))]
     pub reason: String,
     /// Who asks; `api` if it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub actor: Option<String>,
 }
 
 /// A comparison of a map's tables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
     /// The map.
     pub map: String,
@@ -80,7 +83,7 @@ pub struct Verification {
 }
 
 /// A record that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// Its integration key.
     pub key: Vec<Json>,

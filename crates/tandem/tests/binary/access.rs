@@ -1,42 +1,97 @@
 //! Who may do what: every route against every kind of token, and what is not to be seen anywhere.
 
 use crate::house::{House, PATIENCE, Server, items, running, tandem};
-use crate::http::{Answer, ask};
+use crate::http::{ANONYMOUS, Answer, JSON, ask};
 use serde_json::Value as Json;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-/// Says to the tests' own client, and to nobody else, that it sends no token.
-const ANONYMOUS: &str = "X-No-Token: yes\r\n";
-const JSON: &str = "Content-Type: application/json\r\n";
-
-fn token(server: &Server, args: &[&str]) -> String {
+pub(crate) fn token(server: &Server, args: &[&str]) -> String {
     let mut all = vec!["token", "create"];
     all.extend(args);
     server.ok(&all)["secret"].as_str().unwrap().to_owned()
 }
 
-fn ask_as(server: &Server, token: &str, method: &str, path: &str, body: &str) -> Answer {
+pub(crate) fn ask_as(server: &Server, token: &str, method: &str, path: &str, body: &str) -> Answer {
     let kind = if body.is_empty() { "" } else { JSON };
     ask(server, method, path, &format!("Authorization: Bearer {token}\r\n{kind}"), body)
 }
 
-/// Every route that needs a token, as the server itself names them.
+/// Every route that needs a token, as the server's own document names them.
 fn routes(server: &Server) -> Vec<(String, String, String, String)> {
-    let access = ask(server, "GET", "/api/v1/access", "", "").body;
-    let text = |route: &Json, field: &str| route[field].as_str().unwrap().to_owned();
-    let route = |route: &Json| {
-        let mut path = text(route, "path");
-        for (name, value) in
-            [("{map}", "customers"), ("{seq}", "1"), ("{id}", "1"), ("{rule}", "r"), ("{token}", "t")]
-        {
-            path = path.replace(name, value);
+    let document = ask(server, "GET", "/api/v1/openapi.json", ANONYMOUS, "").body;
+    let text = |operation: &Json, field: &str| operation[field].as_str().unwrap().to_owned();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let mut named = path.clone();
+        for (name, value) in [
+            ("{map}", "customers"),
+            ("{seq}", "1"),
+            ("{id}", "1"),
+            ("{rule}", "r"),
+            ("{token}", "t"),
+            ("{app}", "erp"),
+        ] {
+            named = named.replace(name, value);
         }
-        (text(route, "method"), path, text(route, "role"), text(route, "maps"))
-    };
-    let found: Vec<_> = access["routes"].as_array().unwrap().iter().map(route).collect();
-    assert!(found.len() > 30, "{found:?}");
+        for (method, operation) in item.as_object().unwrap() {
+            if operation["x-role"] != "none" {
+                let needs = (text(operation, "x-role"), text(operation, "x-maps"));
+                found.push((method.to_uppercase(), named.clone(), needs.0, needs.1));
+            }
+        }
+    }
+    let access = ask(server, "GET", "/api/v1/access", "", "").body;
+    assert_eq!(found.len(), access["routes"].as_array().unwrap().len(), "two lists of the same");
+    assert!(found.len() > 35, "{found:?}");
     found
+}
+
+#[test]
+fn the_document_is_whole_and_says_what_is_open() {
+    let house = House::new();
+    let server = house.serve();
+    let document = ask(&server, "GET", "/api/v1/openapi.json", ANONYMOUS, "").body;
+    assert_eq!(document["openapi"], "3.1.0");
+    let (mut ids, mut open) = (std::collections::BTreeSet::new(), Vec::new());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{path}: {operation}");
+            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{path}");
+            for status in ["4XX", "5XX"] {
+                let content = &operation["responses"][status]["content"];
+                assert!(content["application/problem+json"]["schema"]["$ref"].is_string(), "{path}");
+            }
+            let parameters = operation["parameters"].as_array().unwrap();
+            for name in path.split('/').filter(|part| part.starts_with('{')) {
+                let name = name.trim_matches(['{', '}']);
+                assert!(
+                    parameters.iter().any(|known| known["name"] == name && known["in"] == "path"),
+                    "{path}"
+                );
+            }
+            if operation["x-role"] == "none" {
+                assert_eq!(operation["security"], serde_json::json!([]));
+                open.push(format!("{method} {path}"));
+            }
+        }
+    }
+    assert_eq!(open, ["get /api/v1/openapi.json", "post /api/v1/session", "get /livez", "get /readyz"]);
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        let found = document.pointer(reference.strip_prefix('#').unwrap());
+        assert!(found.is_some(), "{reference} leads nowhere");
+    }
+    let pause = &document["paths"]["/api/v1/maps/{map}/pause"]["post"];
+    let names: Vec<&Json> =
+        pause["parameters"].as_array().unwrap().iter().map(|known| &known["name"]).collect();
+    assert_eq!(names, ["map", "Idempotency-Key"]);
+    let body = &pause["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    assert_eq!(body, "#/components/schemas/PauseRequest");
+    assert_eq!(document["components"]["schemas"]["PauseRequest"]["additionalProperties"], false);
+    let limit = &document["paths"]["/api/v1/maps"]["get"]["parameters"];
+    let limit = limit.as_array().unwrap().iter().find(|known| known["name"] == "limit").unwrap();
+    assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&1.into(), &500.into()));
 }
 
 #[test]
@@ -63,12 +118,21 @@ fn every_route_is_shut_to_who_has_no_token_and_to_roles_and_maps_that_are_not_en
             };
             let named = (seen.status, seen.body["code"].as_str().unwrap_or_default());
             assert_eq!(named, (status, code), "{method} {path}: {}", seen.text);
-            assert_eq!(seen.head.contains("www-authenticate: bearer"), status == 401, "{}", seen.head);
+            assert_eq!(
+                (seen.header("www-authenticate") == "Bearer realm=\"tandem\""),
+                status == 401,
+                "{}",
+                seen.head
+            );
         };
         check("", 401, "token_missing");
         check(&short, 401, "token_expired");
         check(&revoked, 401, "token_unknown");
         let opens = |token: &str| {
+            // Its answer does not end; who may listen to what is shown where the events are.
+            if path == "/api/v1/events" {
+                return;
+            }
             let seen = ask_as(&server, token, &method, &path, body);
             let is_refused = matches!(seen.status, 401 | 403) || seen.status >= 500 && seen.status != 504;
             assert!(!is_refused, "{method} {path}: {}", seen.text);

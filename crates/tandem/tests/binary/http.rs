@@ -14,6 +14,20 @@ pub(crate) struct Answer {
     pub(crate) text: String,
 }
 
+impl Answer {
+    /// A header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = |line: &'_ str| -> Option<usize> {
+            let (found, _) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(found.len() + 1)
+        };
+        self.head.lines().find_map(|line| Some(line[value(line)?..].trim())).unwrap_or_default()
+    }
+}
+
+/// Says to this client, and to nobody else, that it sends no token.
+pub(crate) const ANONYMOUS: &str = "X-No-Token: yes\r\n";
+
 pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -40,13 +54,13 @@ pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body
     Answer {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         kind: kind.unwrap_or_default(),
-        head: head.to_lowercase(),
+        head: head.to_owned(),
         body: serde_json::from_str(body).unwrap_or_default(),
         text: body.to_owned(),
     }
 }
 
-const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
 #[test]
 fn what_cannot_be_answered_is_a_problem_with_a_code() {
@@ -82,6 +96,7 @@ fn what_cannot_be_answered_is_a_problem_with_a_code() {
     check("GET", "/api/v1/activity?after=x", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps/customers/wait?for=happy", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps/customers/wait?for=running&timeout=0", "", "", 504, "timed_out");
+    check("GET", "/api/v1/apps/nobody/release", "", "", 404, "app_unknown");
     let verify = "/api/v1/maps/customers/verify";
     check("GET", verify, "", "", 404, "verify_unknown");
     check("POST", "/api/v1/maps/customers/verify/cancel", "", "", 404, "verify_unknown");
@@ -97,6 +112,10 @@ fn what_cannot_be_answered_is_a_problem_with_a_code() {
     check("POST", "/api/v1/actions", JSON, "{\"action\":\"dance\",\"maps\":[\"a\"]}", 400, "request_invalid");
     check("POST", "/api/v1/actions", "Content-Type: text/plain\r\n", "{}", 415, "body_not_json");
     check("POST", "/api/v1/actions", JSON, &" ".repeat(70_000), 413, "body_refused");
+    let deep = format!("{{\"row\":{{\"a\":{}{}}}}}", "[".repeat(200), "]".repeat(200));
+    check("POST", "/api/v1/maps/customers/try", JSON, &deep, 400, "request_invalid");
+    let long = format!("/api/v1/maps?after={}", "x".repeat(9000));
+    check("GET", &long, "", "", 414, "address_too_long");
     check("GET", "/api/v1/maps", "Host: evil.example\r\n", "", 403, "not_local");
     check("POST", "/api/v1/maps/customers/pause", "Origin: http://evil.example\r\n", "", 403, "not_local");
 }
