@@ -2,12 +2,15 @@
 
 CARGO ?= cargo
 SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Where cargo builds, as a whole path.
+TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: help demo test lint bench chaos fuzz-api postgres sample
+.PHONY: help demo test lint bench chaos fuzz-api console postgres sample browser
 
 help:
 	@echo "make demo    two SQLite apps, traffic, a live view (Ctrl-C ends it)"
-	@echo "make test    all tests; installs PostgreSQL and fetches a real app's schema, with apt-get"
+	@echo "make test    all tests; installs PostgreSQL and a browser, and fetches a real app's schema, with apt-get"
+	@echo "make console what of them is about the console"
 	@echo "make lint    formatting and clippy, without mercy"
 	@echo "make bench   measures against PostgreSQL's own logical replication"
 	@echo "make fuzz-api  asks the API what its own document allows and forbids, with schemathesis from PyPI"
@@ -18,12 +21,19 @@ demo:
 
 # Tests never pass over what they need a server for: it is installed here, and started by the tests themselves
 # with a folder, a port and a user of its own.
-test: postgres sample
+test: postgres sample console
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --workspace; \
 	else \
 	  $(CARGO) test --workspace; \
 	fi
+
+# The console: that what is committed as built is what the sources make, and a person's paths through it, in a browser
+# against the real binary. Pictures of each page are left in target/console-shots.
+console: browser
+	cd console && npm ci --no-audit --no-fund && npm run --silent fresh
+	$(CARGO) build --bin tandem
+	cd console && TANDEM_BIN="$(TARGET)/debug/tandem" TANDEM_SHOTS="$(TARGET)/console-shots" npm run --silent test
 
 lint:
 	$(CARGO) fmt --all --check
@@ -54,6 +64,16 @@ sample:
 	  { apt-get download -qq zabbix-server-pgsql 2>/dev/null || \
 	    { $(SUDO) apt-get update -qq && apt-get download -qq zabbix-server-pgsql; }; } && \
 	  dpkg-deb -x zabbix-server-pgsql_*.deb . && mv usr/share/zabbix-server-pgsql zabbix; \
+	fi
+
+browser:
+	@missing=""; \
+	command -v npm >/dev/null 2>&1 || missing="$$missing nodejs npm"; \
+	[ -x /usr/bin/chromium ] || missing="$$missing chromium"; \
+	command -v sqlite3 >/dev/null 2>&1 || missing="$$missing sqlite3"; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
 postgres:

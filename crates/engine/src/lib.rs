@@ -41,6 +41,6 @@ pub use telling::{Tell, TellNobody};
 pub use two_way::{Conflict, Correction};
 pub use view::{
     ActivityEntry, AppView, CatchUpView, Condition, ConditionKind, ErrorStats, FlowView, InitialSyncView,
-    Ledger, MapView, Page, QueueStats, QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView, Snapshot,
-    WindowView,
+    Ledger, LimitsView, MapView, Page, QueueStats, QueuedRecord, RetryView, RuleOnMap, RuleTest, RuleView,
+    Snapshot, WindowView,
 };

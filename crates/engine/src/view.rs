@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::lifecycle::{Action, MapState};
+use tandem_core::limits::Limits;
 use tandem_core::map::TableMap;
 use tandem_core::rules::{Firing, Rule};
 use tandem_core::{
@@ -50,6 +51,22 @@ pub struct MapView {
     pub retries: Vec<RetryView>,
     /// How often both sides changed a record without knowing of each other, ever since.
     pub conflicts: u64,
+    /// What it may have waiting, and what of that is used; none before it was looked at first.
+    pub limits: Option<LimitsView>,
+}
+
+/// What a map may have waiting, and what of that is used. Times are moments and not ages, so that a map of which nothing
+/// changes looks the same each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsView {
+    /// What was declared.
+    pub limits: Limits,
+    /// Bytes that count: of changes that wait, and of open errors.
+    pub used_bytes: u64,
+    /// From when on the age counts; none if nothing counts now.
+    pub since: Option<WallTime>,
+    /// Bytes a second that the queue grows by while it is paused.
+    pub growth: u64,
 }
 
 impl MapView {

@@ -10,6 +10,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod client;
+mod console;
 mod events;
 mod fence;
 mod gate;

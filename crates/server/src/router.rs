@@ -12,11 +12,12 @@ use crate::openapi::{self, Description, Route};
 use crate::patience::Patient;
 use crate::problem::Refusal;
 use crate::session::PATH as SESSION;
-use crate::{BODY_MAX_BYTES, fence, headers};
+use crate::{BODY_MAX_BYTES, console, fence, headers};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use std::future::Future;
@@ -82,7 +83,8 @@ pub fn router(engine: Engine) -> Router {
     routes
         .behind_the_gate()
         .layer(Extension(gate))
-        .fallback(no_route)
+        // Open as well: the console is the same for everybody, and shows nothing before somebody has signed in.
+        .fallback(console_or_nothing)
         .method_not_allowed_fallback(no_method)
         .layer(Extension(Events::new(engine.clone())))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
@@ -188,7 +190,11 @@ pub async fn serve(
     axum::serve(Patient(listener), router(engine)).with_graceful_shutdown(shutdown).await
 }
 
-async fn no_route(uri: Uri) -> Refusal {
+async fn console_or_nothing(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    console::answer(&method, &uri, &headers).unwrap_or_else(|| no_route(&uri).into_response())
+}
+
+fn no_route(uri: &Uri) -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "route_unknown",

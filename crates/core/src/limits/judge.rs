@@ -58,6 +58,16 @@ impl Usage {
             apply_rate: 0,
         }
     }
+
+    /// From when on the age counts: since a paused map's pause began, else since the oldest change that waits was
+    /// captured.
+    pub fn counts_since(&self) -> Option<WallTime> {
+        match self.phase {
+            Phase::NotRunning => None,
+            Phase::Paused => self.paused_since.or(self.oldest_unapplied_at),
+            Phase::Running | Phase::Initializing(_) | Phase::Resuming => self.oldest_unapplied_at,
+        }
+    }
 }
 
 /// Which of the two limits.
@@ -254,13 +264,12 @@ fn measure_bytes(limits: &Limits, usage: &Usage) -> Option<Measure> {
 
 fn measure_age(limits: &Limits, usage: &Usage, now: WallTime) -> Option<Measure> {
     let max = in_micros(limits.max_pause_age?);
-    let (since, may_be_hard) = match usage.phase {
+    let may_be_hard = match usage.phase {
         Phase::NotRunning => return None,
-        Phase::Paused => (usage.paused_since.or(usage.oldest_unapplied_at), true),
-        Phase::Running => (usage.oldest_unapplied_at, true),
-        Phase::Initializing(_) | Phase::Resuming => (usage.oldest_unapplied_at, false),
+        Phase::Paused | Phase::Running => true,
+        Phase::Initializing(_) | Phase::Resuming => false,
     };
-    let full = Fullness { used: since.map_or(0, |since| in_micros(now.since(since))), max };
+    let full = Fullness { used: usage.counts_since().map_or(0, |since| in_micros(now.since(since))), max };
     Some(Measure { shown: Reached { limit: LimitKind::Age, full }, hard: may_be_hard.then_some(full) })
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum SecretKind {
     Token,
     /// A session of a browser, for as long as it lasts.
     Session,
+    /// One session, once: it stands in a link that somebody on this machine opens.
+    Code,
     /// Nothing by itself: what changes something under a session shows it as well.
     Csrf,
 }
@@ -22,6 +24,7 @@ impl SecretKind {
         match self {
             SecretKind::Token => "tdm_",
             SecretKind::Session => "tds_",
+            SecretKind::Code => "tdl_",
             SecretKind::Csrf => "tdc_",
         }
     }

@@ -23,6 +23,11 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// How long it lasts if nothing is asked with it.
 const IDLE_MAX: Duration = Duration::from_secs(2 * 3600);
 
+/// How long a code is good that nobody has used.
+const CODE_LIFE: Duration = Duration::from_secs(3600);
+/// The most codes that nobody has used.
+const CODES_MAX: usize = 10;
+
 /// A session that was begun.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -45,6 +50,15 @@ pub struct SessionView {
 #[derive(Default)]
 pub(crate) struct Sessions {
     known: Mutex<Vec<Session>>,
+    codes: Mutex<Vec<Code>>,
+}
+
+/// What begins one session in place of a token, once: where a link leads into the console of this machine, so that the
+/// token itself stands in no link, no history of a browser and no terminal.
+struct Code {
+    digest: Digest,
+    token: Digest,
+    made: Duration,
 }
 
 struct Session {
@@ -100,6 +114,30 @@ impl Sessions {
     /// Ends one, if there is such a one.
     pub(crate) fn end(&self, digest: &Digest) {
         self.known().retain(|session| !session.digest.is(digest));
+    }
+
+    /// Makes a code for a token that is known to be good. The oldest gives way if there are too many.
+    pub(crate) fn offer(&self, token: Digest, env: &dyn Env) -> Secret {
+        let (now, code) = (env.now(), Secret::new(SecretKind::Code, env));
+        let mut codes = self.codes();
+        codes.retain(|code| now.saturating_sub(code.made) < CODE_LIFE);
+        if codes.len() >= CODES_MAX {
+            codes.remove(0);
+        }
+        codes.push(Code { digest: code.digest(), token, made: now });
+        code
+    }
+
+    /// The token that a code is for, whoever shows it first.
+    pub(crate) fn take(&self, digest: &Digest, now: Duration) -> Option<Digest> {
+        let mut codes = self.codes();
+        codes.retain(|code| now.saturating_sub(code.made) < CODE_LIFE);
+        let place = codes.iter().position(|code| code.digest.is(digest))?;
+        Some(codes.remove(place).token)
+    }
+
+    fn codes(&self) -> MutexGuard<'_, Vec<Code>> {
+        self.codes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Vec<Session>> {

@@ -241,3 +241,20 @@ fn one_session_too_many_ends_the_one_that_was_used_longest_ago() {
     sessions.end(&begun[0].digest());
     assert!(!is_there(&begun[0]));
 }
+
+#[test]
+fn a_code_begins_one_session_and_none_after_an_hour() {
+    let (env, sessions) = (Moving::default(), Sessions::default());
+    let token = Secret::new(SecretKind::Token, &env).digest();
+    let (code, late) = (sessions.offer(token, &env), sessions.offer(token, &env));
+    assert!(Digest::of(SecretKind::Token, code.reveal()).is_none(), "it is no token");
+    let take = |code: &Secret, seconds| sessions.take(&code.digest(), Duration::from_secs(seconds));
+    assert_eq!(take(&code, 3599), Some(token));
+    assert_eq!(take(&code, 3599), None, "it was used");
+    assert_eq!(take(&late, 3600), None, "it is too old");
+    let first = sessions.offer(token, &env);
+    for _ in 0..10 {
+        sessions.offer(token, &env);
+    }
+    assert_eq!(take(&first, 0), None, "others took its place");
+}

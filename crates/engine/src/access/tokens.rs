@@ -141,6 +141,11 @@ impl Tokens {
         });
     }
 
+    /// What is kept of the token of the engine's own user.
+    pub(crate) fn local_digest(&self) -> Option<Digest> {
+        self.known().local.as_ref().map(|local| local.digest)
+    }
+
     /// Every token, by name.
     pub(crate) fn list(&self) -> Vec<TokenView> {
         let known = self.known();

@@ -57,9 +57,18 @@ impl Engine {
         Ok((self.use_token(&digest)?, Credential(Shown::Token(digest))))
     }
 
-    /// Begins a session with a token, for a browser.
-    pub async fn sign_in(&self, token: &str) -> Result<SignedIn, Stranger> {
-        let digest = Digest::of(SecretKind::Token, token).ok_or(Stranger::Unknown)?;
+    /// Makes a code that begins one session as the engine's own user, once, within an hour. For whoever starts the engine
+    /// and opens its console in the same go: no token has to be copied, and the link is worth nothing when it was opened.
+    pub fn offer_session(&self) -> Option<Secret> {
+        Some(self.access.sessions.offer(self.access.tokens.local_digest()?, &*self.env))
+    }
+
+    /// Begins a session with a token or a code, for a browser.
+    pub async fn sign_in(&self, shown: &str) -> Result<SignedIn, Stranger> {
+        let token = Digest::of(SecretKind::Token, shown);
+        let code = Digest::of(SecretKind::Code, shown);
+        let of_code = |code| self.access.sessions.take(&code, self.env.now());
+        let digest = token.or_else(|| code.and_then(of_code)).ok_or(Stranger::Unknown)?;
         let caller = self.use_token(&digest)?;
         let (secret, csrf) = self.access.sessions.begin(digest, &*self.env);
         self.note_access("session.started", &caller.name, String::new()).await;

@@ -10,6 +10,7 @@ use super::backing::only_holds;
 use super::dropping::Dropping;
 use super::holding::{Changes, Told};
 use crate::store::{MapRecord, StoreError};
+use crate::view::LimitsView;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tandem_core::lifecycle::{Hold, Phase};
@@ -21,6 +22,7 @@ use tandem_core::{MapName, WallTime};
 pub(super) struct Watched {
     arrivals: ArrivalRate,
     pub(super) judged: Option<Judgement>,
+    pub(super) shown: Option<LimitsView>,
     pub(super) dropping: Dropping,
     /// When it was looked last for errors that are too old.
     pub(super) released: Option<Duration>,
@@ -43,6 +45,12 @@ impl Supervisor {
             }
             let judged = judge(&limits, &usage, self.now());
             seen.judged = Some(judged);
+            seen.shown = Some(LimitsView {
+                limits: limits.clone(),
+                used_bytes: usage.queue_bytes.saturating_add(usage.error_bytes),
+                since: usage.counts_since(),
+                growth: usage.arrival_rate,
+            });
             if !matches!(judged.level, Level::Hard { .. }) {
                 below.insert(name.clone());
             }

@@ -64,6 +64,7 @@ impl Supervisor {
                 errors,
                 retries,
                 conflicts: conflicts.get(&name).copied().unwrap_or_default(),
+                limits: self.watched.get(&name).and_then(|watched| watched.shown.clone()),
             });
         }
         let apps = self.world.apps.keys().map(|app| {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tandem_core::Rate;
 use tandem_core::lifecycle::{self, HoldNote};
 use tandem_core::map::{self, Columns, Deletes, Direction, OnLeave};
-use tandem_engine::{CatchUpView, CopyStage, FlowView, InitialSyncView, MapView, RetryView};
+use tandem_engine::{CatchUpView, CopyStage, FlowView, InitialSyncView, LimitsView, MapView, RetryView};
 
 /// A map: what was declared, and how it stands.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -57,8 +57,30 @@ pub struct Map {
     pub retries: Vec<Retry>,
     /// How often both sides changed a record without knowing of each other; 0 for a map that goes one way.
     pub conflicts: u64,
+    /// What it may have waiting, and what of that is used; null before it was looked at first.
+    #[serde(default)]
+    pub limits: Option<MapLimits>,
     /// Its flows; none while it is not running.
     pub flows: Vec<Flow>,
+}
+
+/// What a map may have waiting, and what of that is used.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MapLimits {
+    /// The most bytes; null: up to the disk's floor.
+    pub max_queue_bytes: Option<u64>,
+    /// The longest pause, in seconds; of a running map that is behind, the age of its oldest change. Null: any.
+    pub max_pause_age_seconds: Option<u64>,
+    /// The part of either from which on it is warned, from 0 to 1.
+    pub soft_limit: f64,
+    /// `block_writes`, `keep`, `drop_new_loses_data` or `drop_oldest_loses_data`.
+    pub when_full: String,
+    /// Bytes that count: of changes that wait, and of open errors.
+    pub used_bytes: u64,
+    /// From when on the age counts; null if nothing counts now.
+    pub counts_since: Option<Timestamp>,
+    /// Bytes a second that the queue grows by while it is paused.
+    pub growth_bytes: u64,
 }
 
 /// One side of a map.
@@ -302,6 +324,21 @@ impl From<&RetryView> for Retry {
     }
 }
 
+impl From<&LimitsView> for MapLimits {
+    fn from(view: &LimitsView) -> Self {
+        let LimitsView { limits, used_bytes, since, growth } = view;
+        Self {
+            max_queue_bytes: limits.max_queue_bytes,
+            max_pause_age_seconds: limits.max_pause_age.map(|age| age.as_secs()),
+            soft_limit: limits.soft_limit.into(),
+            when_full: limits.when_full.name().to_owned(),
+            used_bytes: *used_bytes,
+            counts_since: since.map(moment),
+            growth_bytes: *growth,
+        }
+    }
+}
+
 impl From<&CatchUpView> for CatchUp {
     fn from(view: &CatchUpView) -> Self {
         let CatchUpView { since, progress, bytes_left, cap } = view;
@@ -394,6 +431,7 @@ impl From<&MapView> for Map {
             },
             retries: view.retries.iter().map(Retry::from).collect(),
             conflicts: view.conflicts,
+            limits: view.limits.as_ref().map(MapLimits::from),
             flows: view.flows.iter().map(Flow::from).collect(),
         }
     }

@@ -28,7 +28,9 @@ pub use conflict::Conflict;
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
 pub use image::{Image, LookedUp, Tried, TryRequest, Unwritable};
-pub use map::{CatchUp, Column, Condition, ErrorStats, Flow, Hold, InitialSync, Map, Retry, Side, Window};
+pub use map::{
+    CatchUp, Column, Condition, ErrorStats, Flow, Hold, InitialSync, Map, MapLimits, Retry, Side, Window,
+};
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};

@@ -9,7 +9,7 @@ use tandem_engine::{Caller, Secret};
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
-    /// The token that the session is to stand for.
+    /// The token that the session is to stand for, or a code that begins one session in its place, once.
     pub token: String,
 }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::MapName;
 use tandem_core::lifecycle::{Action, Phase};
-use tandem_engine::{Engine, Request, Setup, TOKEN_FILE, TellNobody};
+use tandem_engine::{Engine, Request, Secret, Setup, TOKEN_FILE, TellNobody};
 use tokio::net::TcpListener;
 use traffic::Traffic;
 use view::View;
@@ -60,7 +60,8 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
     };
     let engine = Engine::start(setup).await?;
     let server = Server::start(listener, engine.clone(), &token)?;
-    output.say(&welcome(address, &folder));
+    let code = engine.offer_session();
+    output.say(&welcome(address, &folder, code.as_ref().map(Secret::reveal)));
 
     let show = async {
         start_maps(&engine).await?;
@@ -146,15 +147,21 @@ async fn start_maps(engine: &Engine) -> Result<(), Failure> {
     Ok(())
 }
 
-fn welcome(address: SocketAddr, folder: &Path) -> String {
+fn welcome(address: SocketAddr, folder: &Path, code: Option<&str>) -> String {
     let program = program();
     let at = match address.to_string().as_str() {
         config::LISTEN_DEFAULT => String::new(),
         other => format!(" --server http://{other}"),
     };
+    // Behind the # it is sent to nobody by following the link; it signs in once.
+    let enter = code.map(|code| format!("#enter={code}")).unwrap_or_default();
     format!(
         "Two apps, an ERP and a CRM, are kept in step. Their files are in {}.
-Type in another terminal:
+See them in a browser (the link signs you in, once):
+
+  http://{address}/{enter}
+
+Or type in another terminal:
 
   {program} map pause customers --reason maintenance{at}   # its dependents pause, too; the ERP goes on
   {program} queue stats customers{at}                      # what waits for the CRM
