@@ -5,7 +5,7 @@ SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Where cargo builds, as a whole path.
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: help demo test lint bench chaos console postgres sample browser
+.PHONY: help demo test lint bench chaos fuzz-api console postgres sample browser
 
 help:
 	@echo "make demo    two SQLite apps, traffic, a live view, a link to the web console (Ctrl-C ends it)"
@@ -13,6 +13,7 @@ help:
 	@echo "make console what of them is about the console"
 	@echo "make lint    formatting and clippy, without mercy"
 	@echo "make bench   measures against PostgreSQL's own logical replication"
+	@echo "make fuzz-api  asks the API what its own document allows and forbids, with schemathesis from PyPI"
 	@echo "make chaos   kills what can be killed, and looks whether anything was lost"
 
 demo:
@@ -49,6 +50,12 @@ chaos: postgres
 	TANDEM_SCHEDULES=300000 $(CARGO) test --release -p tandem-engine --test simulation -- --test-threads 1 every_schedule
 	$(CARGO) run --release -p tandem-chaos -- --long
 	$(CARGO) run --release -p tandem-chaos -- --mistakes
+
+# Not a part of the tests: it needs PyPI, and from 10 to 70 s, as the machine has time.
+fuzz-api:
+	@[ -x target/schemathesis/bin/st ] || { python3 -m venv target/schemathesis && target/schemathesis/bin/pip install -q 'schemathesis==4.32.5'; }
+	$(CARGO) build -p tandem
+	proof/fuzz-api/run $${CARGO_TARGET_DIR:-target}/debug/tandem target/schemathesis/bin/st
 
 # A real app's schema with its records, as Debian packages it: unpacked, not installed.
 sample:

@@ -109,6 +109,13 @@ impl TableName {
             _ => Err(bad("it has more than two parts")),
         }
     }
+
+    /// Whether both name one table of an app: `public.t` and `t` do for PostgreSQL, `main.t` and `t` for SQLite.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let schema =
+            |table: &'_ Self| table.schema.clone().filter(|schema| !matches!(&**schema, "public" | "main"));
+        self.name == other.name && schema(self) == schema(other)
+    }
 }
 
 impl fmt::Display for TableName {

@@ -542,20 +542,13 @@ fn undeclared_parents(
 ) -> Vec<Finding> {
     let graph = Dependents::new(all.iter().map(|map| (&map.name, map.depends_on.as_slice())));
     let known = graph.ancestors(&map.name);
-    // `public.t` and `t` are one table of PostgreSQL, `main.t` and `t` one of SQLite.
-    let plain = |table: &TableName| {
-        let schema = table.schema.clone().filter(|schema| !matches!(&**schema, "public" | "main"));
-        (schema, table.name.clone())
-    };
     let mut findings = Vec::new();
-    for key in schema.foreign_keys.iter().filter(|key| plain(&key.target) != plain(&schema.table)) {
+    for key in schema.foreign_keys.iter().filter(|key| !key.target.is_same(&schema.table)) {
         let is_parent = |other: &&TableMap| {
             let to = other.flows().into_iter().map(|(_, to)| to);
             other.name != map.name
                 && !known.contains(&other.name)
-                && to
-                    .into_iter()
-                    .any(|to| to.app == destination.app && plain(&to.table) == plain(&key.target))
+                && to.into_iter().any(|to| to.app == destination.app && to.table.is_same(&key.target))
         };
         let Some(parent) = all.iter().find(is_parent) else { continue };
         let place = format!("map {}: {} {}", map.name, destination.app, destination.table);

@@ -162,7 +162,7 @@ impl Gate {
     fn refuse(&self, why: &Stranger) -> (Refusal, &'static str) {
         match why {
             Stranger::Expired(_) => (stranger("token_expired", why.to_string()), "an expired token"),
-            Stranger::Unknown | Stranger::NoSession if !self.wrong.take() => (
+            Stranger::Unknown if !self.wrong.take() => (
                 Refusal::new(
                     StatusCode::TOO_MANY_REQUESTS,
                     "too_many_attempts",
@@ -173,6 +173,7 @@ impl Gate {
                 "a wrong token",
             ),
             Stranger::Unknown => (stranger("token_unknown", why.to_string()), "a wrong token"),
+            // Not slowed down: a page that was left open asks on, and is to learn that it has to sign in again.
             Stranger::NoSession => (
                 stranger("session_ended", why.to_string()).fix("sign in again, with a token"),
                 "a session that has ended",

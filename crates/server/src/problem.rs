@@ -59,6 +59,12 @@ impl Refusal {
         .fix("tandem map list")
     }
 
+    /// There is no app of that name.
+    pub(crate) fn unknown_app(name: &str) -> Self {
+        let detail = format!("there is no app {name}");
+        Self::new(StatusCode::NOT_FOUND, "app_unknown", "There is no such app", detail).fix("tandem app list")
+    }
+
     /// There is no error of that number.
     pub(crate) fn unknown_error(detail: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "error_unknown", "There is no such error", detail)

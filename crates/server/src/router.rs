@@ -67,6 +67,7 @@ pub fn router(engine: Engine) -> Router {
         .get("/api/v1/activity", Viewer, Seen, activity::list, "The activity log")
         .get("/api/v1/conflicts", Viewer, Seen, conflicts::list, "Conflicts of two-way maps")
         .get("/api/v1/apps", Viewer, All, apps::list, "The apps")
+        .get("/api/v1/apps/{app}/release", Operator, All, apps::release, "What frees an app of us by hand")
         .get("/api/v1/check", Viewer, All, apps::check, "Checks the maps against their apps")
         .get("/api/v1/tokens", Admin, All, tokens::list, "The tokens")
         .post("/api/v1/tokens", Admin, All, tokens::create, "Makes a token")

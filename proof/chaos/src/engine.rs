@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -24,7 +24,16 @@ pub(crate) const AS_TANDEM: &str = "as-tandem";
 const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the engine's log said, by message.
-pub(crate) type Messages = Arc<Mutex<BTreeMap<String, u64>>>;
+pub(crate) type Messages = Arc<Mutex<Said>>;
+
+/// What the engine has said in all its lives.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// How often each message came.
+    pub(crate) counts: BTreeMap<String, u64>,
+    /// The maps of which a record has waited for another.
+    pub(crate) waited: BTreeSet<String>,
+}
 
 /// How the process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +88,7 @@ impl Home {
     }
 
     /// How often the engines have said what.
-    pub(crate) fn messages(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn messages(&self) -> Said {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -153,7 +162,13 @@ fn read(
             let _ = tell.send(address.to_owned());
         }
         let text = message.split_once(": ").map_or(message, |(text, _)| text).to_owned();
-        *messages.lock().unwrap_or_else(PoisonError::into_inner).entry(text).or_default() += 1;
+        let mut messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if text == "record waits for another map"
+            && let Some(map) = event.get("map").and_then(Json::as_str)
+        {
+            messages.waited.insert(map.to_owned());
+        }
+        *messages.counts.entry(text).or_default() += 1;
     }
     ended_by
 }

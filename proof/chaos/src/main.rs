@@ -155,7 +155,8 @@ fn rampage(asked: &Asked, random: &mut Random, folder: &std::path::Path, began: 
     let (damage, engine) = nemesis.rage();
     let done = workload.stop();
     let healed = engine.and_then(|engine| maps::heal(&world, &engine));
-    let verdict = oracle::examine(&world, &done)?;
+    let said = home.messages();
+    let verdict = oracle::examine(&world, &done, &said.waited)?;
     let report = Report {
         seed: asked.seed,
         took: began.elapsed(),
@@ -163,7 +164,7 @@ fn rampage(asked: &Asked, random: &mut Random, folder: &std::path::Path, began: 
         done: &done,
         verdict: &verdict,
         healed: &healed,
-        messages: home.messages(),
+        messages: said.counts,
     };
     report::say(&report.to_string());
     Ok(report.is_good(&asked.plan))

@@ -5,14 +5,15 @@
 //! change that was applied twice. It may leave states out, since what follows in one batch is netted. Beyond that,
 //! what one source transaction did in a table becomes visible in one destination transaction, and a table's
 //! destination transactions follow the order of the source's. Of tables whose queues are preserved and retried that is
-//! not asked: there each record has to go forward, and nothing more.
+//! not asked, nor of those of which a record has waited for another map: there each record has to go forward, and
+//! nothing more.
 //!
 //! [`judge`] is pure and linear; its own tests show that it can fail.
 
 use crate::workload::Done;
 use crate::world::{RETRIED, Side, World, tables};
 use anyhow::{Context, Result};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio_postgres::{Config, NoTls};
 
 /// So many findings are shown of each kind; all are counted.
@@ -72,7 +73,13 @@ impl Verdict {
 }
 
 /// Compares two histories.
-pub(crate) fn judge(source: &[Effect], destination: &[Effect], verdict: &mut Verdict) {
+/// `apart`: tables whose records may reach the destination apart from their transactions.
+pub(crate) fn judge(
+    source: &[Effect],
+    destination: &[Effect],
+    apart: &BTreeSet<String>,
+    verdict: &mut Verdict,
+) {
     verdict.effects = (source.len(), destination.len());
     let mut lives = Lives::new();
     for effect in source {
@@ -87,7 +94,7 @@ pub(crate) fn judge(source: &[Effect], destination: &[Effect], verdict: &mut Ver
         for (key, state) in effect.states() {
             forward(&mut lives, effect, key, state, verdict);
         }
-        if effect.n == 0 || RETRIED.contains(&effect.table.as_str()) {
+        if effect.n == 0 || apart.contains(&effect.table) {
             continue;
         }
         let tx = *seen_in.entry((&effect.table, effect.n)).or_insert(effect.tx);
@@ -139,7 +146,8 @@ fn forward<'a>(
 }
 
 /// Reads both sides and judges them. The tables must have been equal already, or time is up.
-pub(crate) fn examine(world: &World, done: &Done) -> Result<Verdict> {
+/// `waited`: the tables of which a record has waited for another map.
+pub(crate) fn examine(world: &World, done: &Done, waited: &BTreeSet<String>) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     for table in tables() {
         let [left, right] = [Side::Source, Side::Destination].map(|side| {
@@ -166,7 +174,8 @@ pub(crate) fn examine(world: &World, done: &Done) -> Result<Verdict> {
     }
     let source = history(&world.url(Side::Source))?;
     let destination = history(&world.url(Side::Destination))?;
-    judge(&source, &destination, &mut verdict);
+    let apart = waited.iter().cloned().chain(RETRIED.map(str::to_owned)).collect();
+    judge(&source, &destination, &apart, &mut verdict);
     Ok(verdict)
 }
 
@@ -227,7 +236,7 @@ mod tests {
     #[track_caller]
     fn check(destination: &[Effect], found: &[&str]) {
         let mut verdict = Verdict::default();
-        judge(&truth(), destination, &mut verdict);
+        judge(&truth(), destination, &BTreeSet::new(), &mut verdict);
         let kinds: Vec<&str> = verdict.findings.keys().copied().collect();
         assert_eq!(kinds, found, "{verdict:?}");
     }

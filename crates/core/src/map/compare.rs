@@ -308,6 +308,7 @@ fn back(flow: &FlowSpec, filter: Option<&Expression>, reverse: Option<&FlowSpec>
         filter: filter.cloned(),
         on_leave: OnLeave::Keep,
         shape: Default::default(),
+        references: Vec::new(),
     })
 }
 
@@ -372,6 +373,7 @@ mod tests {
             filter: None,
             on_leave: OnLeave::Keep,
             shape: Default::default(),
+            references: Vec::new(),
         }
     }
 

@@ -300,6 +300,7 @@ mod tests {
             filter: None,
             on_leave: OnLeave::Keep,
             shape: Default::default(),
+            references: Vec::new(),
         }
     }
 

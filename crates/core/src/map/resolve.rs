@@ -3,6 +3,7 @@
 use super::expression::Expression;
 use super::fit;
 use super::lookup::{self, LookedUp};
+use super::pointer::Reference;
 use super::shape::Shape;
 use super::transform::{Origin, Step};
 use super::{ColumnPair, Columns, Direction, OnLeave, Side, TableMap};
@@ -38,6 +39,9 @@ pub struct FlowSpec {
     /// What it relies on of both tables.
     #[serde(default)]
     pub shape: Shape,
+    /// The foreign keys of the destination.
+    #[serde(default)]
+    pub references: Vec<Reference>,
 }
 
 /// A column that is written, and the way of its values.
@@ -276,6 +280,7 @@ pub fn resolve(
         filter: source.filter.clone(),
         on_leave: map.on_leave,
         shape,
+        references: destination_schema.foreign_keys.iter().map(Reference::from).collect(),
     };
     Ok((spec, findings))
 }

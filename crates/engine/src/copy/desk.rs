@@ -174,6 +174,11 @@ impl Desk {
         self.inner().closed
     }
 
+    /// Whether it reads chosen records of a map that is running, and is no initial sync.
+    pub(crate) fn is_refresh(&self) -> bool {
+        self.inner().record.refresh.is_some()
+    }
+
     /// What a live change runs into that the copy has not come to is looked at again, and no error.
     pub(crate) fn covers(&self) -> bool {
         let inner = self.inner();

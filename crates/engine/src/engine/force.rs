@@ -41,6 +41,20 @@ impl Engine {
         Ok(accepted)
     }
 
+    /// What frees an app of everything of ours, run there by hand. Asks the app, and changes nothing.
+    pub async fn release_sql(&self, app: &AppName) -> Result<String, Rejected> {
+        let Some(connector) = self.apps.get(app) else {
+            return Err(Rejected::Senseless(format!("there is no app {app}")));
+        };
+        match within(&*self.env, ANSWER_WITHIN, connector.release_sql()).await {
+            Some(told) => told.map_err(Rejected::App),
+            None => {
+                let seconds = ANSWER_WITHIN.as_secs();
+                Err(Rejected::TimedOut(format!("app {app} did not answer within {seconds} s")))
+            }
+        }
+    }
+
     /// Waits for the apps of maps that were stopped, for some seconds, and gives those up that do not answer.
     async fn give_up(&self, request: Request) -> Result<(u64, Vec<LeftBehind>), Rejected> {
         let rid = |snapshot: &std::sync::Arc<Snapshot>| {

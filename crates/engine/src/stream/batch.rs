@@ -6,8 +6,8 @@ use crate::journal::{Piece, PieceEnd, Record};
 use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tandem_core::map::{FlowSpec, Misfit, Projected, Projection, Refusal, misfit};
-use tandem_core::{Fault, FaultClass, Position, Relation, Seq, WallTime, Write};
+use tandem_core::map::{FlowSpec, Misfit, Pointer, Projected, Projection, Refusal, misfit};
+use tandem_core::{Change, Fault, FaultClass, IntegrationKey, Position, Relation, Seq, WallTime, Write};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
 /// describes them anew.
@@ -20,7 +20,19 @@ pub(crate) struct Member {
     pub(super) from: Seq,
     /// Queues of its map that were preserved, and that are no part of what this lane does.
     pub(super) kept: Vec<KeptRange>,
+    /// How its records name those of other flows that they refer to.
+    pub(super) pointers: Vec<PointsTo>,
     projections: Vec<Bound>,
+}
+
+/// How the records of a flow name those of another one that they refer to.
+#[derive(Clone)]
+pub(super) struct PointsTo {
+    /// The other flow, which may be the same.
+    pub(super) flow: Arc<FlowPlan>,
+    /// Preserved queues of its map.
+    pub(super) kept: Vec<KeptRange>,
+    pub(super) by: Pointer,
 }
 
 /// What is known of a relation.
@@ -49,8 +61,16 @@ pub(super) struct KeptRange {
 }
 
 impl Member {
-    pub(super) fn new(flow: Arc<FlowPlan>, from: Seq, kept: Vec<KeptRange>) -> Self {
-        Self { flow, from, kept, projections: Vec::new() }
+    pub(super) fn new(flow: Arc<FlowPlan>, from: Seq, kept: Vec<KeptRange>, pointers: Vec<PointsTo>) -> Self {
+        Self { flow, from, kept, pointers, projections: Vec::new() }
+    }
+
+    /// The records of other maps that one of its records refers to once a change is made.
+    pub(super) fn refers_to<'a>(
+        &'a self,
+        change: &'a Change,
+    ) -> impl Iterator<Item = (&'a FlowPlan, IntegrationKey)> {
+        self.pointers.iter().filter_map(|pointer| Some((&*pointer.flow, pointer.by.key_in(change)?)))
     }
 
     /// Why a record must not be projected: its table has another shape than the flow was resolved for. One that was

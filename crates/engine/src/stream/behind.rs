@@ -5,13 +5,17 @@
 //! says only a part cannot do that, and *waits* behind it as an error of its own. Neither can a change do it whose
 //! older one touches another record as well, by changing the key.
 //!
+//! A record that refers to another map's record waits, too, while that one's delete or change of key is not applied:
+//! what it means is the record that has the key after that, and a row that points at the old one keeps it from going.
+//!
 //! That an error is superseded is saved before the change is committed, since the other way round a crash in between
 //! leaves an old change free to overwrite a newer one. Should the change not be committed after all, the error stands
 //! as before ([`Record::NotSuperseded`]).
 
-use super::batch::Batch;
+use super::batch::{Batch, KeptRange, Member};
 use super::lane::{LaneEnd, LaneRun};
 use super::outcome::Became;
+use super::plan::FlowPlan;
 use crate::failpoint::Mistake;
 use crate::journal::Record as JournalRecord;
 use crate::store::{ErrorStatus, FlowId, KeptChange, Record, SetAside, StoreError, Unreadable};
@@ -31,6 +35,8 @@ struct Older {
     key: IntegrationKey,
     /// It touches another record, too.
     changes_key: bool,
+    /// It takes its record away, or gives it another key: whoever refers to that key later means another record.
+    gives_up: bool,
     /// It has an entry in the list of errors; else it is in a preserved queue.
     noted: Option<ErrorStatus>,
     /// It only waits for another map.
@@ -74,7 +80,10 @@ impl LaneRun {
             return Ok(());
         }
         let now = self.context.env.wall();
-        let judged = judge(batch, done, older, now, |flow| self.members.get(&flow).map(|m| &m.flow.spec));
+        let judged = judge(batch, done, older, now, |record| {
+            let member = self.members.get(&record.flow)?;
+            Some((&member.flow.spec, member.refers_to(&record.change).map(of_map).collect()))
+        });
         // What waits may itself be superseded by what comes behind it in the same batch.
         self.set_aside(&judged.waiting).await?;
         if !judged.superseded.is_empty() {
@@ -113,24 +122,24 @@ impl LaneRun {
         self.context.store.save(pointless).map(drop)
     }
 
-    /// The older changes of the records that these are about, by the hashes of their keys.
+    /// The older changes of the records that these are about, and of those that they refer to, by the hashes of their
+    /// keys.
     fn older(&self, records: &[JournalRecord]) -> Result<BTreeMap<RecordOf, Vec<Older>>, Unreadable> {
-        let mut keys: BTreeMap<FlowId, BTreeMap<KeyHash, Vec<IntegrationKey>>> = BTreeMap::new();
+        let mut asked: BTreeMap<FlowId, Asked<'_>> = BTreeMap::new();
         for record in records {
             let Some(member) = self.members.get(&record.flow) else { continue };
-            let of_flow = keys.entry(record.flow).or_default();
-            for key in member.flow.spec.keys_of(&record.change) {
-                let same = of_flow.entry(key.hash()).or_default();
-                if !same.contains(&key) {
-                    same.push(key);
-                }
+            // A retry has several flows of one map, and itself a number of its own.
+            let own = member.flow.spec.keys_of(&record.change).map(|key| (record.flow, &*member.flow, key));
+            let others = member.refers_to(&record.change).map(|(flow, key)| (flow.flow, flow, key));
+            for (number, flow, key) in own.chain(others) {
+                asked.entry(number).or_insert_with(|| self.asked(number, flow)).add(key);
             }
         }
         let mut found: BTreeMap<RecordOf, Vec<Older>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
-        for (flow, keys) in keys {
-            let Some(member) = self.members.get(&flow) else { continue };
-            let spec = &member.flow.spec;
+        for Asked { flow, kept, keys } in asked.into_values() {
+            let spec = &flow.spec;
+            let is_own = |other: &FlowId| self.members.contains_key(other);
             let hashes: Vec<KeyHash> = keys.keys().copied().collect();
             let is_asked = |hash: KeyHash, key: &IntegrationKey| {
                 keys.get(&hash).is_some_and(|asked| asked.contains(key))
@@ -140,9 +149,12 @@ impl LaneRun {
                 let new = asked.filter(|older| seen.insert((hash, older.flow, older.seq)));
                 found.entry((spec.map.clone(), hash)).or_default().extend(new);
             };
-            for touching in self.context.store.touching(&member.flow.family.flows, &hashes)? {
+            for touching in self.context.store.touching(&flow.family.flows, &hashes)? {
                 // What is tried again along with this comes before it.
-                if self.retry.is_some() && touching.status == ErrorStatus::Retrying {
+                if self.retry.is_some()
+                    && touching.status == ErrorStatus::Retrying
+                    && flow.family.flows.iter().any(is_own)
+                {
                     continue;
                 }
                 let Some(error) = self.context.store.error_at(touching.flow, touching.seq)? else { continue };
@@ -153,7 +165,7 @@ impl LaneRun {
                     add(touching.key, older(spec, of, &kept.change, noted, &transaction_name));
                 }
             }
-            for range in &member.kept {
+            for range in kept {
                 let records = self.context.journal.with(|journal| journal.records().clone());
                 for hash in &hashes {
                     let mut after = range.beyond;
@@ -180,6 +192,13 @@ impl LaneRun {
         Ok(found)
     }
 
+    fn asked<'a>(&'a self, number: FlowId, flow: &'a FlowPlan) -> Asked<'a> {
+        let own = self.members.get(&number).map(|member| &*member.kept);
+        let pointers = || self.members.values().flat_map(|member| &member.pointers);
+        let others = || Some(&*pointers().find(|pointer| pointer.flow.flow == number)?.kept);
+        Asked { flow, kept: own.or_else(others).unwrap_or_default(), keys: BTreeMap::new() }
+    }
+
     /// Whether a write of a part is about a record of which an older change was refused in the same part. What becomes
     /// of it is to be judged anew: it must not be committed as it is.
     pub(super) fn is_any_behind(
@@ -188,18 +207,46 @@ impl LaneRun {
         part: std::ops::Range<usize>,
         refused: &BTreeSet<usize>,
     ) -> bool {
-        let keys = |place: usize| -> HashSet<IntegrationKey> {
-            let record = batch.records.get(place);
-            let spec = record.and_then(|record| Some(&self.members.get(&record.flow)?.flow.spec));
-            record.zip(spec).map(|(record, spec)| spec.keys_of(&record.change).collect()).unwrap_or_default()
+        let at = |place: usize| {
+            let record = batch.records.get(place)?;
+            Some((record, self.members.get(&record.flow)?))
         };
-        let map = |place: usize| batch.writes.get(place).map(|write| &write.target.map);
-        refused.iter().any(|place| {
-            let own = keys(*place);
-            let mut later = (place + 1..part.end).filter(|later| !refused.contains(later));
-            later.any(|later| map(later) == map(*place) && !keys(later).is_disjoint(&own))
+        let own = |(record, member): (&JournalRecord, &Member)| -> HashSet<(MapName, IntegrationKey)> {
+            let spec = &member.flow.spec;
+            spec.keys_of(&record.change).map(|key| (spec.map.clone(), key)).collect()
+        };
+        let refused_keys: Vec<(usize, HashSet<_>)> =
+            refused.iter().filter_map(|place| Some((*place, own(at(*place)?)))).collect();
+        let mut others =
+            part.filter(|place| !refused.contains(place)).filter_map(|place| Some((place, at(place)?)));
+        others.any(|(place, (record, member))| {
+            let mut keys = own((record, member));
+            keys.extend(member.refers_to(&record.change).map(of_map));
+            refused_keys.iter().any(|(before, touched)| *before < place && !keys.is_disjoint(touched))
         })
     }
+}
+
+/// Records of a flow whose older changes are asked for.
+struct Asked<'a> {
+    flow: &'a FlowPlan,
+    /// Preserved queues of its map.
+    kept: &'a [KeptRange],
+    keys: BTreeMap<KeyHash, Vec<IntegrationKey>>,
+}
+
+impl Asked<'_> {
+    fn add(&mut self, key: IntegrationKey) {
+        let same = self.keys.entry(key.hash()).or_default();
+        if !same.contains(&key) {
+            same.push(key);
+        }
+    }
+}
+
+/// A record of a flow, as one of its map.
+fn of_map((flow, key): (&FlowPlan, IntegrationKey)) -> (MapName, IntegrationKey) {
+    (flow.spec.map.clone(), key)
 }
 
 /// An older change as each of the records sees it that it touches.
@@ -212,12 +259,14 @@ fn older(
 ) -> Vec<Older> {
     let keys: HashSet<IntegrationKey> = spec.keys_of(change).collect();
     let changes_key = keys.len() > 1;
+    let gives_up = changes_key || change.op.new_row().is_none();
     let (noted, awaits) = noted.unzip();
     let one = |key| Older {
         flow,
         seq,
         key,
         changes_key,
+        gives_up,
         noted,
         awaits: awaits.unwrap_or_default(),
         transaction_name: transaction_name.to_owned(),
@@ -233,16 +282,17 @@ struct Judged {
     places: Vec<usize>,
 }
 
+/// `of`: the flow of a record, and the records that it refers to.
 fn judge<'a>(
     batch: &Batch,
     done: usize,
     mut older: BTreeMap<RecordOf, Vec<Older>>,
     now: WallTime,
-    spec_of: impl Fn(FlowId) -> Option<&'a FlowSpec>,
+    of: impl Fn(&JournalRecord) -> Option<(&'a FlowSpec, Vec<(MapName, IntegrationKey)>)>,
 ) -> Judged {
     let mut judged = Judged { superseded: Vec::new(), waiting: Vec::new(), places: Vec::new() };
     for (place, (write, record)) in batch.writes.iter().zip(&batch.records).enumerate().skip(done) {
-        let Some(spec) = spec_of(record.flow) else { continue };
+        let Some((spec, referred)) = of(record) else { continue };
         let keys: Vec<IntegrationKey> = spec.keys_of(&record.change).collect();
         let before: Vec<Older> = keys
             .iter()
@@ -253,8 +303,21 @@ fn judge<'a>(
             .filter(|older| older.seq < record.seq)
             .cloned()
             .collect();
-        let Some(first) = before.iter().map(|older| older.seq).min() else { continue };
-        if is_complete(write) && before.iter().all(|older| !older.changes_key) {
+        let meant = referred.iter().find_map(|(map, key)| {
+            let same_hash = older.get(&(map.clone(), key.hash())).into_iter().flatten();
+            let mut before = same_hash.filter(|older| older.key == *key && older.seq < record.seq);
+            before.find(|older| older.gives_up).map(|older| (map, older))
+        });
+        let message = match (meant, before.iter().map(|older| older.seq).min()) {
+            (None, None) => continue,
+            (Some((map, Older { seq, .. })), _) => format!(
+                "an older change of the record of {map} that it refers to (Seq {seq}) is not applied and comes first"
+            ),
+            (None, Some(seq)) => {
+                format!("an older change of this record (Seq {seq}) was set aside and comes first")
+            }
+        };
+        if meant.is_none() && is_complete(write) && before.iter().all(|older| !older.changes_key) {
             judged.superseded.extend(before.iter().map(|older| superseded(older, record, spec, now)));
             for key in &keys {
                 if let Some(stands) = older.get_mut(&(spec.map.clone(), key.hash())) {
@@ -263,17 +326,16 @@ fn judge<'a>(
             }
             continue;
         }
-        let message = format!("an older change of this record (Seq {first}) was set aside and comes first");
         let fault = Fault::new(FaultClass::Application, "apply in order", message)
             .code("waiting")
             .fix("retry or delete the older error; this one is tried again with it");
         let waits = SetAside { status: ErrorStatus::Waiting, ..SetAside::of(record, spec, fault, now) };
         // What stands behind a change that only waits for another map goes on by itself with it.
-        let awaits = before.iter().any(|older| older.awaits);
+        let awaits = meant.is_some_and(|(_, older)| older.awaits) || before.iter().any(|older| older.awaits);
         let waits = if awaits { waits.awaiting() } else { waits };
-        let of = (record.flow, record.seq);
         let noted = Some((waits.status, awaits));
-        let itself = self::older(spec, of, &record.change, noted, &record.transaction_name);
+        let itself =
+            self::older(spec, (record.flow, record.seq), &record.change, noted, &record.transaction_name);
         let name = |one: &Older| (spec.map.clone(), one.key.hash());
         itself.into_iter().for_each(|one| older.entry(name(&one)).or_default().push(one));
         judged.waiting.push(waits);
@@ -337,6 +399,7 @@ mod tests {
             filter: None,
             on_leave: OnLeave::Keep,
             shape: Default::default(),
+            references: Vec::new(),
         }
     }
 
@@ -408,7 +471,7 @@ mod tests {
             }
         }
         let (spec, batch) = (spec("a"), batch(changes));
-        let judged = judge(&batch, 0, stands, WallTime(0), |_| Some(&spec));
+        let judged = judge(&batch, 0, stands, WallTime(0), |_| Some((&spec, Vec::new())));
         let seqs = judged.superseded.iter().flat_map(|record| match record {
             Record::Error(error) => vec![error.seq.0],
             Record::Superseded { errors, .. } => errors.iter().map(|(_, seq)| seq.0).collect(),
@@ -456,11 +519,28 @@ mod tests {
         // The second stands behind the first, which is the newer name of that record.
         let batch = || batch(&[("note", 101), ("note", 101)]);
         for awaits in [true, false] {
-            let judged = judge(&batch(), 0, stands(awaits), WallTime(0), |_| Some(&spec));
+            let judged = judge(&batch(), 0, stands(awaits), WallTime(0), |_| Some((&spec, Vec::new())));
             assert_eq!(judged.places, [0, 1]);
             assert!(judged.waiting.iter().all(|error| error.status == ErrorStatus::Waiting));
             assert!(judged.waiting.iter().all(|error| error.is_awaiting() == awaits));
         }
+    }
+
+    #[test]
+    fn what_refers_to_a_record_that_is_still_to_be_deleted_waits_until_that_is_made_anew() {
+        let (parents, spec) = (spec("b"), spec("a"));
+        let referred = |key| vec![("b".into(), IntegrationKey::from_values(vec![Value::Int(key)]))];
+        let judged = |awaits: bool, key: i64| {
+            let noted = Some((ErrorStatus::Waiting, awaits));
+            let stands = older(&parents, (KEPT, Seq(1)), &change("b", "delete", 1), noted, "");
+            let stands = stands.into_iter().map(|one| (("b".into(), one.key.hash()), vec![one])).collect();
+            let judged =
+                judge(&batch(&[("insert", 7)]), 0, stands, WallTime(0), |_| Some((&spec, referred(key))));
+            (judged.places, judged.waiting.iter().all(SetAside::is_awaiting))
+        };
+        assert_eq!(judged(true, 1), (vec![0], true));
+        assert_eq!(judged(false, 1), (vec![0], false), "it is an error as the other one is");
+        assert_eq!(judged(true, 2).0, Vec::<usize>::new(), "another record");
     }
 
     #[test]

@@ -106,8 +106,11 @@ impl LaneRun {
         // Of two-way maps the log of the destination shows these as echoes, of nothing that a journal has.
         let note = self.note(NoteKind::Window);
         let both_ways = member.flow.both_ways.clone();
-        let put_off = both_ways.as_ref().map(|both| put_off(&*self.context.store, both)).transpose()?;
         let items = self.slice_of(window, done, &spec);
+        // What is refreshed is what a person wants to have of this side.
+        let copied = items.iter().filter(|_| !desk.is_refresh()).map(|item| &item.key);
+        let put_off =
+            both_ways.as_ref().map(|both| put_off(&*self.context.store, both, copied)).transpose()?;
         let taken = items.len();
         let mut again: Vec<IntegrationKey> = Vec::new();
         let (mut written, mut overtaken) = (Vec::with_capacity(taken), Vec::new());

@@ -6,6 +6,10 @@
 //! child that is moving and nearly there the lane waits instead: no note is needed of what is over in a moment. It waits
 //! as well where too much of the map has been put off already: what is put off is looked up for each change.
 //!
+//! A child's record that would refer to such a record waits behind it, too: the record that it means is the one that
+//! has the key *after* the delete, and a row that points at the old one keeps that from ever being deleted. Where it
+//! cannot be told what the child's records refer to (see `Pointer`), nothing is put off for it and the lane waits.
+//!
 //! What is refused while older changes are put off may be refused only because of them: a unique value that the
 //! deleted record still has, a child whose parent has that value. It waits with them and is no error. All of it is
 //! tried again in source order across the maps that are related, so the first of what waits is held up by nothing but
@@ -34,6 +38,8 @@ pub(super) struct Relative {
     pub(super) family: Arc<Family>,
     /// It depends on the member; else the member depends on it.
     pub(super) depends: bool,
+    /// It can be told which records of the member its own refer to.
+    pub(super) tells: bool,
     /// How far it was when the run began. `None` if it is in the same lane.
     pub(super) at: Option<Seq>,
     /// The lane in which it moves.
@@ -48,6 +54,7 @@ struct Dependent {
     /// `None` if it is where the member is.
     cursor: Option<Seq>,
     moves: bool,
+    tells: bool,
     /// The first of its changes that wait themselves.
     awaiting: Option<Seq>,
 }
@@ -82,7 +89,8 @@ fn fate(seq: Seq, dependents: &[Dependent], room: bool) -> Fate {
     let is_near = |one: &Dependent| {
         one.moves && one.cursor.is_some_and(|cursor| seq.0.saturating_sub(cursor.0) <= NEAR)
     };
-    if !room || (!awaits && behind().all(is_near)) { Fate::Waits } else { Fate::PutOff }
+    let tell = dependents.iter().all(|one| one.tells);
+    if !room || !tell || (!awaits && behind().all(is_near)) { Fate::Waits } else { Fate::PutOff }
 }
 
 /// The first Seq of what waits in a family, if anything does.
@@ -96,6 +104,7 @@ impl Relative {
         Dependent {
             cursor: self.at.map(|at| at.max(moved.unwrap_or_default())),
             moves: self.moves,
+            tells: self.tells,
             awaiting: first_of(awaiting, &self.family.flows),
         }
     }
@@ -151,8 +160,9 @@ impl LaneRun {
             // What it takes with it has waited before.
             return u64::MAX;
         }
-        if member.flow.copy.is_some() {
-            // An initial sync reads and writes the same records meanwhile.
+        if member.flow.copy.as_ref().is_some_and(|desk| !desk.is_refresh()) {
+            // An initial sync reads and writes the same records meanwhile. What is only refreshed makes the older
+            // changes of its records pointless, also those that wait.
             return 0;
         }
         let flows = member.flow.family.flows.iter();
@@ -231,14 +241,14 @@ pub(super) fn is_no_failure(note: &SetAside) -> bool {
 mod tests {
     use super::*;
 
-    const SAME_LANE: Dependent = Dependent { cursor: None, moves: true, awaiting: None };
+    const SAME_LANE: Dependent = Dependent { cursor: None, moves: true, tells: true, awaiting: None };
 
     fn paused(at: u64) -> Dependent {
-        Dependent { cursor: Some(Seq(at)), moves: false, awaiting: None }
+        Dependent { cursor: Some(Seq(at)), moves: false, ..SAME_LANE }
     }
 
     fn moving(at: u64) -> Dependent {
-        Dependent { cursor: Some(Seq(at)), moves: true, awaiting: None }
+        Dependent { cursor: Some(Seq(at)), ..SAME_LANE }
     }
 
     fn awaiting(at: u64) -> Dependent {
@@ -270,5 +280,12 @@ mod tests {
         assert_eq!(fate(Seq(5), &[paused(4)], false), Fate::Waits);
         assert_eq!(fate(Seq(5), &[awaiting(4)], false), Fate::Waits);
         assert_eq!(fate(Seq(5), &[paused(5)], false), Fate::Goes);
+    }
+
+    #[test]
+    fn a_map_waits_as_a_whole_for_one_that_does_not_say_what_it_refers_to() {
+        let silent = Dependent { tells: false, ..paused(4) };
+        assert_eq!(fate(Seq(5), &[silent], true), Fate::Waits);
+        assert_eq!(fate(Seq(4), &[silent], true), Fate::Goes);
     }
 }

@@ -202,6 +202,10 @@ impl LaneRun {
             errors.iter().flat_map(|error| [again(error), Record::Error(error.clone())]).collect();
         self.trial.noted = self.trial.noted.max(errors.iter().map(|error| error.seq).max());
         self.context.store.save(&records).map_err(LaneEnd::Forgetful)?;
+        let beaten = self.beaten_meanwhile(&errors)?;
+        if !beaten.is_empty() {
+            self.context.store.save(&beaten).map_err(LaneEnd::Forgetful)?;
+        }
         self.progress.send_modify(|progress| {
             for error in errors.iter().filter(|error| !is_no_failure(error)) {
                 progress.refused.entry(error.flow).or_default().add(error.fault.class, 1);

@@ -17,9 +17,17 @@ use tandem_core::{MapName, Seq, StreamName};
 
 /// So many are tried again at once.
 const AT_ONCE: usize = 1_000;
-/// How long a map goes on before what has waited is tried again once more, at least: a child that catches up passes one
-/// after the other.
+/// How long a map goes on before what has waited is tried again once more, unless the last time got on: a child that
+/// catches up passes one after the other.
 const BETWEEN: Duration = Duration::from_secs(5);
+
+/// When what waits of a map was tried again last.
+#[derive(Debug)]
+pub(super) struct Tried {
+    at: Duration,
+    /// The first of it then.
+    first: (StreamName, Seq),
+}
 
 impl Supervisor {
     /// Begins to try again what has waited for maps that have come as far.
@@ -32,27 +40,29 @@ impl Supervisor {
         for (name, record) in &self.maps {
             let is_free =
                 record.state.phase == Phase::Running && may_write(record) && record.retries.is_empty();
-            let is_soon =
-                self.errors.awaited.get(name).is_some_and(|last| now.saturating_sub(*last) < BETWEEN);
-            if !is_free || is_soon || self.is_refreshing(record) {
+            if !is_free || self.is_refreshing(record) {
                 continue;
             }
             for stream in streams_of(record) {
                 let flows = record.family(&stream);
-                if self.first_awaiting(record, &stream).is_none() {
+                let Some(first) = self.first_awaiting(record, &stream) else { continue };
+                let is_soon = self.errors.awaited.get(name).is_some_and(|last| {
+                    last.first == (stream.clone(), first) && now.saturating_sub(last.at) < BETWEEN
+                });
+                if is_soon {
                     continue;
                 }
                 let reached = self.related(record, &stream).map(|(_, reached)| reached).min();
                 let through = reached.unwrap_or(Seq(u64::MAX));
                 let ids = self.world.store.awaiting_ids(&flows, through, AT_ONCE)?;
                 if !ids.is_empty() {
-                    due.push((name.clone(), ids));
+                    due.push((name.clone(), ids, Tried { at: now, first: (stream, first) }));
                     break;
                 }
             }
         }
-        for (map, ids) in due {
-            self.errors.awaited.insert(map.clone(), now);
+        for (map, ids, tried) in due {
+            self.errors.awaited.insert(map.clone(), tried);
             let request = ErrorRequest {
                 verb: ErrorVerb::Retry,
                 map,
@@ -85,10 +95,12 @@ impl Supervisor {
         behind.sort();
         behind.dedup();
         let names = behind.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let reason = match names.as_str() {
-            _ if waiting == 0 => return None,
-            "" => format!("{waiting} records have waited for another map, and are tried again now"),
-            names => format!("{waiting} records wait for {names}"),
+        let reason = match (waiting, names.as_str()) {
+            (0, _) => return None,
+            (1, "") => "a record has waited for another map, and is tried again now".to_owned(),
+            (_, "") => format!("{waiting} records have waited for another map, and are tried again now"),
+            (1, names) => format!("a record waits for {names}"),
+            (_, names) => format!("{waiting} records wait for {names}"),
         };
         let is_paused =
             |name: &&MapName| self.maps.get(*name).is_some_and(|other| other.state.phase == Phase::Paused);

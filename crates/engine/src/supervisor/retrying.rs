@@ -41,7 +41,7 @@ pub(super) struct Errors {
     /// What only waits for other maps.
     pub(super) awaiting: BTreeMap<FlowId, Awaiting>,
     /// When what had waited for them was tried again last, by map.
-    pub(super) awaited: BTreeMap<MapName, Duration>,
+    pub(super) awaited: BTreeMap<MapName, super::awaiting::Tried>,
 }
 
 /// What is left of a preserved queue.

@@ -90,7 +90,7 @@ impl Half {
     }
 
     /// The same of a change that is kept elsewhere.
-    fn version_of(&self, seq: Seq, stamp: Option<Stamp>, committed_at: WallTime) -> Version {
+    pub(super) fn version_of(&self, seq: Seq, stamp: Option<Stamp>, committed_at: WallTime) -> Version {
         let stamp = stamp.unwrap_or(Stamp { knew: Seq::ZERO, at: committed_at });
         Version { side: self.side, seq, stamp }
     }

@@ -154,9 +154,22 @@ pub(crate) fn is_overtaken(
 
 /// The records that the other side has changed, and that this side has refused as long as it is being copied: the other
 /// flow has gone past them, and brings them at the end of its own copy. A window that has read the row of before must not
-/// write it over them. The keys are as this side writes them.
-pub(crate) fn put_off(store: &dyn Store, both: &BothWays) -> Result<PutOff, Unreadable> {
+/// write it over them; nor over one that was set aside, and is brought when that is tried again. `read`: the records of
+/// the window. The keys are as this side writes them.
+pub(crate) fn put_off<'a>(
+    store: &dyn Store,
+    both: &BothWays,
+    read: impl Iterator<Item = &'a IntegrationKey>,
+) -> Result<PutOff, Unreadable> {
     let (mut keys, mut after) = (PutOff::default(), 0);
+    let names: HashMap<KeyHash, &IntegrationKey> =
+        read.map(|key| (both.other_key(key).hash(), key)).collect();
+    let hashes: Vec<KeyHash> = names.keys().copied().collect();
+    for touching in store.touching(&both.other.family.flows, &hashes)? {
+        if let Some(key) = names.get(&touching.key) {
+            keys.0.entry(key.hash()).or_default().push((*key).clone());
+        }
+    }
     loop {
         let page = store.again(both.other.flow, after, KEYS_AT_ONCE)?;
         let Some(last) = page.last() else { return Ok(keys) };

@@ -115,9 +115,9 @@ impl LaneRun {
         let own_keys: Vec<IntegrationKey> = both.own.spec.keys_of(&record.change).collect();
         let (mut rivals, mut aside): (Vec<Rival>, Vec<(FlowId, Seq)>) = Default::default();
         for key in &own_keys {
-            for (rival, flow) in self.rivals(&version, &both.other_key(key), both)? {
+            for (rival, of) in self.rivals(&version, &both.other_key(key), both)? {
                 if rivals.iter().all(|known| known.version.seq != rival.version.seq) {
-                    aside.extend(rival.set_aside.then_some((flow, rival.version.seq)));
+                    aside.extend(of.map(|flow| (flow, rival.version.seq)));
                     rivals.push(rival);
                 }
             }
@@ -160,17 +160,21 @@ impl LaneRun {
         })
     }
 
-    /// The versions of the other side that a version did not know, or that were never brought over.
+    /// The versions of the other side that a version did not know, or that were never brought over. Those that are set
+    /// aside with the flow under which they are noted.
     fn rivals(
         &self,
         version: &Version,
         key: &IntegrationKey,
         both: &BothWays,
-    ) -> Result<Vec<(Rival, FlowId)>, Unreadable> {
+    ) -> Result<Vec<(Rival, Option<FlowId>)>, Unreadable> {
         let store = &*self.context.store;
-        let unknown = both.other.versions(store, key, version.stamp.knew, Seq(u64::MAX))?;
-        let brought = |(version, _)| (Rival { version, set_aside: false }, both.other.flow);
-        let mut rivals: Vec<(Rival, FlowId)> = unknown.into_iter().map(brought).collect();
+        let mut rivals = Vec::new();
+        for (version, record) in both.other.versions(store, key, version.stamp.knew, Seq(u64::MAX))? {
+            let noted = if store.any_touched() { store.error_at(record.flow, record.seq)? } else { None };
+            let aside = noted.filter(|error| error.status.is_unresolved()).map(|error| error.flow);
+            rivals.push((Rival { version, set_aside: false }, aside));
+        }
         if store.any_touched() && !Mistake::DeliverSetAside.is_made() {
             for touching in store.touching(&both.other.family.flows, &[key.hash()])? {
                 if touching.seq > version.stamp.knew {
@@ -181,10 +185,37 @@ impl LaneRun {
                     error.kept.filter(|kept| both.other.spec.keys_of(&kept.change).any(|of| of.is_same(key)));
                 let Some(kept) = kept else { continue };
                 let version = both.other.version_of(touching.seq, kept.stamp, kept.committed_at);
-                rivals.push((Rival { version, set_aside: true }, touching.flow));
+                rivals.push((Rival { version, set_aside: true }, Some(touching.flow)));
             }
         }
         Ok(rivals)
+    }
+
+    /// Ends errors that were beaten while they were refused: a change that was journaled of the other side before they
+    /// were noted may have been judged by then, and did not find them. One that is judged later does. To be asked for when
+    /// they are noted; later the journal may no longer have what wins over them.
+    pub(crate) fn beaten_meanwhile(&self, errors: &[SetAside]) -> Result<Vec<Record>, Unreadable> {
+        let mut beaten = Vec::new();
+        for error in errors.iter().filter(|error| error.status.is_unresolved()) {
+            let member = self.members.get(&error.flow);
+            let Some(both) = member.and_then(|member| member.flow.both_ways.as_ref()) else { continue };
+            let Some(kept) = &error.kept else { continue };
+            let mut keys: Vec<IntegrationKey> = both.own.spec.keys_of(&kept.change).collect();
+            keys.dedup();
+            // A change of the key has no one record to win.
+            let [key] = keys.as_slice() else { continue };
+            let version = both.own.version_of(error.seq, kept.stamp, kept.committed_at);
+            let store = &*self.context.store;
+            let rivals =
+                both.other.versions(store, &both.other_key(key), version.stamp.knew, Seq(u64::MAX))?;
+            let winner =
+                rivals.into_iter().find(|(rival, _)| rival.beats(&version, both.policy) == Some(true));
+            if let Some((_, by)) = winner {
+                let errors = vec![(error.flow, error.seq)];
+                beaten.push(Record::Superseded { errors, by: (by.flow, by.seq) });
+            }
+        }
+        Ok(beaten)
     }
 }
 

@@ -310,6 +310,43 @@ fn a_parents_delete_holds_up_its_record_and_not_its_map() {
     });
 }
 
+/// A customer was deleted while the orders were paused, another one got its number, and an order of that one was applied
+/// before the delete: the first one could never be deleted any more.
+#[test]
+fn what_refers_to_a_record_whose_delete_was_put_off_waits_behind_it() {
+    check(|world| {
+        account(world, 1, 7);
+        account(world, 2, 8);
+        order(world, 1, 1);
+        world.until("they are there", |world| is_there(world, "orders", 1));
+        world.pause("orders");
+        world.until_phase("orders", Phase::Paused);
+        delete(world, "orders", 1);
+        delete(world, "customers", 1);
+        let number = vec![("id", Value::Int(1))];
+        world
+            .left
+            .transaction(|t| t.update(&table("customers"), vec![Value::Int(2)], number))
+            .expect("the number is free");
+        world.until("both wait", |world| waiting(world, "customers") == 2);
+        order(world, 2, 1);
+        if world.seed.is_multiple_of(2) {
+            world.resume("orders");
+        }
+        for id in 3..20 {
+            world.rest(world.seed % 7);
+            order(world, id, 1);
+        }
+        if !world.seed.is_multiple_of(2) {
+            world.resume("orders");
+        }
+        world.until("all of it is there", |world| is_there(world, "orders", 19));
+        world.until("nothing waits any more", |world| {
+            waiting(world, "customers") + waiting(world, "orders") == 0
+        });
+    });
+}
+
 /// A new customer had the value of the deleted one, and an order referred to the new one: both were refused while they
 /// only had to wait.
 #[test]

@@ -149,9 +149,7 @@ fn maps_of(engine: &Engine, app: &str, asked: &ActionRequest) -> Result<Vec<Stri
     let (action, planned) = (asked.action.as_str(), asked.for_seconds.is_some() || asked.until.is_some());
     let snapshot = engine.snapshot();
     if !snapshot.apps.iter().any(|known| known.app.as_str() == app) {
-        let detail = format!("there is no app {app}");
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "app_unknown", "There is no such app", detail)
-            .fix("tandem app list"));
+        return Err(Refusal::unknown_app(app));
     }
     let wanted = |view: &&MapView| match view.state.phase {
         // One that was stopped, and whose apps still have something of it, can be given up.

@@ -2,11 +2,12 @@
 
 use crate::input::{Asked, page_size};
 use crate::problem::Refusal;
-use crate::wire::{App, Finding, Page};
+use crate::wire::{App, Finding, Page, Release};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tandem_core::AppName;
 use tandem_engine::Engine;
 
 /// The query of `GET /apps`.
@@ -18,7 +19,7 @@ pub(crate) struct Query {
     limit: Option<usize>,
 }
 
-/// The query of `GET /check`: there is nothing to ask.
+/// The query of `GET /check` and `GET /apps/{app}/release`: there is nothing to ask.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
@@ -34,6 +35,20 @@ pub(crate) async fn list(
     let apps: Vec<App> =
         snapshot.apps.iter().filter(|app| behind(app.app.as_str())).take(limit + 1).map(App::from).collect();
     Ok(Json(Page::cut(apps, limit, |app| app.name.clone())))
+}
+
+/// `GET /apps/{app}/release`: what frees the app of us by hand. Nothing is run.
+pub(crate) async fn release(
+    State(engine): State<Engine>,
+    Path(app): Path<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Json<Release>, Refusal> {
+    let known = engine.snapshot().apps.iter().any(|known| known.app.as_str() == app);
+    if !known {
+        return Err(Refusal::unknown_app(&app));
+    }
+    let sql = engine.release_sql(&AppName::from(&*app)).await?;
+    Ok(Json(Release { app, sql }))
 }
 
 /// `GET /check`

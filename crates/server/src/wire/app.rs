@@ -31,6 +31,15 @@ pub struct Guard {
     pub since: Timestamp,
 }
 
+/// What frees an app of everything of ours.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    /// The app.
+    pub app: String,
+    /// To be run there by hand.
+    pub sql: String,
+}
+
 /// Trouble with an app.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {

@@ -179,6 +179,7 @@ mod tests {
             filter: Some(Expression::parse("no < 9").unwrap()),
             on_leave: OnLeave::Keep,
             shape: Default::default(),
+            references: Vec::new(),
         };
         let seen = halves(Projection::once(&flow, &Change { relation, op }, Seq(1), Seq(1)));
         assert_eq!(serde_json::to_string(&seen).unwrap(), expected);

@@ -23,7 +23,7 @@ pub use action::{
     SkipRequest, StopRequest,
 };
 pub use activity::Activity;
-pub use app::{App, Guard, Readiness};
+pub use app::{App, Guard, Readiness, Release};
 pub use conflict::Conflict;
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;

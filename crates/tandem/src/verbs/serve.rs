@@ -18,10 +18,12 @@ use std::time::Duration;
 use tandem_engine::{Engine, Setup, TOKEN_FILE};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// How long an orderly end may take.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+/// Threads of the API: one request that reads much does not hold up the next.
+const THREADS: usize = 2;
 
 pub(crate) async fn serve(asked: Asked) -> Outcome {
     let config = config::load(&asked.config)?;
@@ -90,30 +92,49 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> 
     })
 }
 
-/// The API, served beside the engine.
+/// The API, served beside the engine: by threads of its own, since whoever wants to know what the engine is so busy with
+/// is not to wait until it has time.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
     _note: Option<Note>,
 }
 
 impl Server {
     /// Starts to serve, and tells the command line of this user where the server's token is.
     pub(crate) fn start(listener: TcpListener, engine: Engine, token: &Path) -> Result<Self, Failure> {
-        let address = listener
-            .local_addr()
-            .map_err(|why| Failure::new(Exit::Failed, format!("the port cannot be used: {why}")))?;
+        let unusable =
+            |why: std::io::Error| Failure::new(Exit::Failed, format!("the port cannot be used: {why}"));
+        let address = listener.local_addr().map_err(unusable)?;
+        let listener = listener.into_std().map_err(unusable)?;
         let (stop, mut stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("api")
+            .enable_all()
+            .build()
+            .map_err(unusable)?;
+        let (tell_end, ended) = oneshot::channel();
+        let serve = async move {
             let shutdown = async move {
                 // An error means that the sender is gone, which means the same.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            if let Err(why) = tandem_server::serve(listener, engine, shutdown).await {
+            let served = match TcpListener::from_std(listener) {
+                Ok(listener) => tandem_server::serve(listener, engine, shutdown).await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = served {
                 tracing::error!(error = %why, "the API ended");
             }
-        });
+            // Nobody may wait for it any more.
+            let _ = tell_end.send(());
+        };
+        std::thread::Builder::new()
+            .name("api".to_owned())
+            .spawn(move || threads.block_on(serve))
+            .map_err(unusable)?;
         let note = match Note::leave(address, token) {
             Ok(note) => Some(note),
             Err(why) => {
@@ -124,7 +145,7 @@ impl Server {
                 None
             }
         };
-        Ok(Self { address, stop, task, _note: note })
+        Ok(Self { address, stop, ended, _note: note })
     }
 
     /// Takes no more requests.
@@ -134,8 +155,8 @@ impl Server {
 
     /// Ends when the last request has its answer.
     pub(crate) async fn ended(self) {
-        if let Err(why) = self.task.await {
-            tracing::error!(error = %why, "the API ended");
+        if self.ended.await.is_err() {
+            tracing::error!("the API ended without a word");
         }
     }
 }

@@ -24,9 +24,14 @@ fn routes(server: &Server) -> Vec<(String, String, String, String)> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         let mut named = path.clone();
-        for (name, value) in
-            [("{map}", "customers"), ("{seq}", "1"), ("{id}", "1"), ("{rule}", "r"), ("{token}", "t")]
-        {
+        for (name, value) in [
+            ("{map}", "customers"),
+            ("{seq}", "1"),
+            ("{id}", "1"),
+            ("{rule}", "r"),
+            ("{token}", "t"),
+            ("{app}", "erp"),
+        ] {
             named = named.replace(name, value);
         }
         for (method, operation) in item.as_object().unwrap() {

@@ -96,6 +96,7 @@ fn what_cannot_be_answered_is_a_problem_with_a_code() {
     check("GET", "/api/v1/activity?after=x", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps/customers/wait?for=happy", "", "", 400, "request_invalid");
     check("GET", "/api/v1/maps/customers/wait?for=running&timeout=0", "", "", 504, "timed_out");
+    check("GET", "/api/v1/apps/nobody/release", "", "", 404, "app_unknown");
     let verify = "/api/v1/maps/customers/verify";
     check("GET", verify, "", "", 404, "verify_unknown");
     check("POST", "/api/v1/maps/customers/verify/cancel", "", "", 404, "verify_unknown");

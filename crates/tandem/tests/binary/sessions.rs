@@ -140,8 +140,11 @@ fn wrong_tokens_are_slowed_down_at_the_sign_in_and_right_ones_are_not() {
     let slowed = ask(&server, "POST", SESSION, &headers, &body("tdm_00"));
     refused(&slowed, 429, "too_many_attempts");
     assert_eq!(slowed.header("retry-after"), "60");
-    sign_in(&server, &secret);
-    // A token that stands for a browser is none, and neither is the other way round.
+    let browser = sign_in(&server, &secret);
+    // A page that was left open learns that its session has ended, whoever else guesses.
+    assert_eq!(browser.ask("DELETE", SESSION, "").status, 204);
+    refused(&browser.ask("GET", SESSION, ""), 401, "session_ended");
+    refused(&browser.ask("GET", "/api/v1/maps", ""), 401, "session_ended");
     refused(&ask(&server, "POST", SESSION, &headers, "{}"), 400, "request_invalid");
 }
 

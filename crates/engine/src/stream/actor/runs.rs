@@ -5,19 +5,25 @@ use super::{Ended, PAUSE_TIMEOUT, Run, StreamActor};
 use crate::env::within;
 use crate::retry::Retry;
 use crate::store::FlowId;
-use crate::stream::batch::{KeptRange, Member};
+use crate::stream::batch::{KeptRange, Member, PointsTo};
 use crate::stream::lane::{LaneEnd, LaneFault, LaneRun, Orders, RetryRun};
 use crate::stream::outcome::Tally;
-use crate::stream::plan::StreamPlan;
+use crate::stream::plan::{FlowPlan, StreamPlan};
 use crate::stream::putting_off::Relative;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tandem_core::map::Pointer;
 use tandem_core::{Fault, FaultClass, LaneId, Seq};
 use tokio::sync::{Notify, watch};
 
 /// How long a lane waits for a map that is nearly where it is needed.
 const WAITS_FOR_NEAR: Duration = Duration::from_secs(10);
+
+/// Whether it can be told which records of `parent` those of a flow refer to.
+fn tells_what_it_refers_to(flow: &FlowPlan, parent: &FlowPlan) -> bool {
+    flow.spec.pointers_to(&parent.spec).all(|pointer| pointer != Pointer::Unknown)
+}
 
 impl StreamActor {
     /// Starts every lane that stands still for no reason. One that was started when others were in other lanes is
@@ -63,8 +69,8 @@ impl StreamActor {
             None => {
                 let members = record.members.iter().filter_map(|(flow, from)| {
                     let flow = plan.flows.get(flow)?.clone();
-                    let kept = self.kept_of(plan, &flow);
-                    Some((flow.flow, Member::new(flow, *from, kept)))
+                    let (kept, pointers) = (self.kept_of(plan, &flow), self.pointers(&flow, plan));
+                    Some((flow.flow, Member::new(flow, *from, kept, pointers)))
                 });
                 (members.collect::<BTreeMap<_, _>>(), None, until)
             }
@@ -74,7 +80,10 @@ impl StreamActor {
                     flow.retry.as_ref().is_some_and(|retry| retry.kept.contains(&kept.flow))
                 };
                 let (kept, aside): (Vec<_>, Vec<_>) = self.kept_of(plan, flow).into_iter().partition(is_part);
-                let member = |of: &FlowId| (*of, Member::new(flow.clone(), Seq::ZERO, aside.clone()));
+                let pointers = self.pointers(flow, plan);
+                let member = |of: &FlowId| {
+                    (*of, Member::new(flow.clone(), Seq::ZERO, aside.clone(), pointers.clone()))
+                };
                 let retry = RetryRun { retry: flow.flow, kept };
                 (flow.family.flows.iter().map(member).collect(), Some(retry), flow.until)
             }
@@ -136,6 +145,19 @@ impl StreamActor {
         );
     }
 
+    /// How the records of a flow name those of the flows of a plan, itself among them.
+    fn pointers(&self, flow: &FlowPlan, plan: &StreamPlan) -> Vec<PointsTo> {
+        let others = plan.flows.values().filter(|other| other.retry.is_none() && other.until.is_none());
+        let of = |other: &Arc<FlowPlan>| -> Vec<PointsTo> {
+            let mut kept = self.kept_of(plan, other);
+            // How far one has come that is being tried again is not known here for long.
+            kept.retain(|kept| plan.covering(kept.flow).is_none());
+            let points_to = |by| PointsTo { flow: other.clone(), kept: kept.clone(), by };
+            flow.spec.pointers_to(&other.spec).map(points_to).collect()
+        };
+        others.flat_map(of).collect()
+    }
+
     /// The flows that a member of a lane is related to, as they are now.
     fn relatives(&mut self, lane: LaneId, member: &Member, plan: &StreamPlan) -> Vec<Relative> {
         // A table that has not entered capture yet will enter behind everything that is journaled now.
@@ -156,6 +178,7 @@ impl StreamActor {
             relatives.push(Relative {
                 family: wanted.family.clone(),
                 depends: member.flow.dependents.contains(&flow),
+                tells: tells_what_it_refers_to(&wanted, &member.flow),
                 at,
                 lane: own.filter(|_| at.is_some()).map(|own| self.slot(own).progress.subscribe()),
                 moves: patient && follows && !stands && wanted.cap.is_none(),
