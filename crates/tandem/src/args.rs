@@ -56,6 +56,8 @@ pub(crate) enum Verb {
     Serve(Serve),
     /// Check the config, and the maps against their apps, without a server
     Check(Check),
+    /// Print the JSON Schema of the config, for editors
+    Schema(Schema),
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
@@ -128,6 +130,13 @@ pub(crate) struct Check {
     /// The config file.
     #[arg(short, long, default_value = "tandem.toml", value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Schema {
+    /// That of a file in the folder maps/ instead.
+    #[arg(long)]
+    pub(crate) map_file: bool,
 }
 
 #[derive(Debug, Subcommand)]
