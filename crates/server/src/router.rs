@@ -1,8 +1,9 @@
 //! The routes, on one screen, and the loop that serves them.
 
 use crate::gate::{Door, Gate, Reach, admit};
+use crate::handlers::reload::{Reloader, Reloads};
 use crate::handlers::{
-    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, rules, tokens, verify,
+    actions, activity, apps, conflicts, errors, health, maps, metrics, queue, reload, rules, tokens, verify,
 };
 use crate::problem::Refusal;
 use crate::{BODY_MAX_BYTES, fence};
@@ -55,6 +56,7 @@ pub fn router(engine: Engine) -> Router {
         .get("/api/v1/conflicts", Viewer, Seen, conflicts::list)
         .get("/api/v1/apps", Viewer, All, apps::list)
         .get("/api/v1/check", Viewer, All, apps::check)
+        .post("/api/v1/reload", Admin, All, reload::reload)
         .get("/api/v1/tokens", Admin, All, tokens::list)
         .post("/api/v1/tokens", Admin, All, tokens::create)
         .post("/api/v1/tokens/{token}/revoke", Admin, All, tokens::revoke)
@@ -115,13 +117,16 @@ impl Routes {
     }
 }
 
-/// Serves the API until `shutdown` ends, and then until the requests that are being answered are.
+/// Serves the API until `shutdown` ends, and then until the requests that are being answered are. `reloader` reads the
+/// config again; none where there is no config.
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
+    reloader: Option<Arc<dyn Reloader>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(engine)).with_graceful_shutdown(shutdown).await
+    let router = router(engine).layer(Extension(Reloads(reloader)));
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
 async fn no_route(uri: Uri) -> Refusal {

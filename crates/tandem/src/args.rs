@@ -58,6 +58,8 @@ pub(crate) enum Verb {
     Check(Check),
     /// Print the JSON Schema of the config, for editors
     Schema(Schema),
+    /// Have the server read its config again, after showing what that changes
+    Reload(Reload),
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
@@ -137,6 +139,19 @@ pub(crate) struct Schema {
     /// That of a file in the folder maps/ instead.
     #[arg(long)]
     pub(crate) map_file: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reload {
+    /// Only show what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Ask nothing.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Why; it stands in the activity log.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Subcommand)]

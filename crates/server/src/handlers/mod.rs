@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod maps;
 pub(crate) mod metrics;
 pub(crate) mod queue;
+pub(crate) mod reload;
 pub(crate) mod rules;
 pub(crate) mod tokens;
 pub(crate) mod verify;

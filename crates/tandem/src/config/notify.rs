@@ -83,6 +83,27 @@ pub(crate) enum Channel {
     },
 }
 
+impl Channel {
+    /// Whether both mean the same, secrets included.
+    pub(crate) fn is_same(&self, other: &Channel) -> bool {
+        match (self, other) {
+            (
+                Channel::Smtp { url, from, to, ca },
+                Channel::Smtp { url: other_url, from: other_from, to: other_to, ca: other_ca },
+            ) => url.reveal() == other_url.reveal() && (from, to, ca) == (other_from, other_to, other_ca),
+            (
+                Channel::Webhook { url, secret, ca },
+                Channel::Webhook { url: other_url, secret: other_secret, ca: other_ca },
+            ) => {
+                (url.reveal(), secret.reveal()) == (other_url.reveal(), other_secret.reveal())
+                    && ca == other_ca
+            }
+            (Channel::Smtp { .. }, Channel::Webhook { .. })
+            | (Channel::Webhook { .. }, Channel::Smtp { .. }) => false,
+        }
+    }
+}
+
 /// Understands the targets. Of one that is wrong only the errors are kept.
 pub(super) fn understand(
     raws: &BTreeMap<Spanned<String>, Spanned<RawNotify>>,

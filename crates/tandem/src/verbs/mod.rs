@@ -11,6 +11,7 @@ mod guard;
 mod map;
 mod queue;
 mod record;
+mod reload;
 mod rule;
 mod schema;
 mod serve;
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Serve(asked) => serve::serve(asked).await,
         Verb::Check(asked) => check::check(asked, output).await,
         Verb::Schema(asked) => Ok(schema::schema(&asked, output)),
+        Verb::Reload(asked) => reload::reload(&desk()?, asked).await,
         Verb::Map(MapVerb::List(asked)) => map::list(&desk()?, asked).await,
         Verb::Map(MapVerb::Show(asked)) => map::show(&desk()?, asked).await,
         Verb::Map(MapVerb::Plan(asked)) => map::plan(&desk()?, asked).await,

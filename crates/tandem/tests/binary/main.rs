@@ -25,6 +25,7 @@ mod nearly_all;
 mod pace;
 mod pages;
 mod postgres;
+mod reload;
 mod rights;
 mod rules;
 mod schema;
