@@ -21,6 +21,7 @@ mod lookup;
 mod losing;
 mod maintenance;
 mod mapping;
+mod metrics;
 mod nearly_all;
 mod pace;
 mod pages;
