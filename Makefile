@@ -3,12 +3,13 @@
 CARGO ?= cargo
 SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help demo test lint bench chaos postgres sample
+.PHONY: help demo test lint deb bench chaos postgres sample
 
 help:
 	@echo "make demo    two SQLite apps, traffic, a live view (Ctrl-C ends it)"
 	@echo "make test    all tests; installs PostgreSQL and fetches a real app's schema, with apt-get"
 	@echo "make lint    formatting and clippy, without mercy"
+	@echo "make deb     a Debian package, in target/debian"
 	@echo "make bench   measures against PostgreSQL's own logical replication"
 	@echo "make chaos   kills what can be killed, and looks whether anything was lost"
 
@@ -27,6 +28,14 @@ test: postgres sample
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --all-features check bans licenses sources; \
+	else \
+	  echo "licences and sources were not looked at: cargo install cargo-deny"; \
+	fi
+
+deb:
+	packaging/deb.sh
 
 bench: postgres
 	$(CARGO) run --release -p tandem-bench

@@ -24,6 +24,7 @@ mod mapping;
 mod metrics;
 mod nearly_all;
 mod pace;
+mod packaged;
 mod pages;
 mod postgres;
 mod reload;
