@@ -5,13 +5,14 @@ SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Where cargo builds, as a whole path.
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: help demo test lint bench chaos fuzz-api console postgres sample browser
+.PHONY: help demo test lint deb bench chaos fuzz-api console postgres sample browser
 
 help:
 	@echo "make demo    two SQLite apps, traffic, a live view, a link to the web console (Ctrl-C ends it)"
 	@echo "make test    all tests; installs PostgreSQL and a browser, and fetches a real app's schema, with apt-get"
 	@echo "make console what of them is about the console"
 	@echo "make lint    formatting and clippy, without mercy"
+	@echo "make deb     a Debian package, in target/debian"
 	@echo "make bench   measures against PostgreSQL's own logical replication"
 	@echo "make fuzz-api  asks the API what its own document allows and forbids, with schemathesis from PyPI"
 	@echo "make chaos   kills what can be killed, and looks whether anything was lost"
@@ -38,6 +39,14 @@ console: browser
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --all-features check bans licenses sources; \
+	else \
+	  echo "licences and sources were not looked at: cargo install cargo-deny"; \
+	fi
+
+deb:
+	packaging/deb.sh
 
 bench: postgres
 	$(CARGO) run --release -p tandem-bench

@@ -1,4 +1,4 @@
-//! What is declared against what is saved, at each start: maps and rules begin as they are declared now and go on
+//! What is declared against what is saved, at each start and each reload: maps and rules begin as they are declared now and go on
 //! where they were.
 
 use crate::store::{MapRecord, Record, RuleRecord};
@@ -35,7 +35,9 @@ pub(crate) fn reconcile_maps(
             Some(_) => continue,
         };
         let message = format!("{what}, but it is {}", record.state.phase);
-        let fix = "declare it as it was and start; a map may be edited while it is paused, all of it while it is stopped";
+        let fix = format!(
+            "declare it as it was until it is paused (tandem map pause {name}); all of it may be changed, or left out, while it is stopped"
+        );
         findings.push(Finding::error("map_in_use", format!("map {name}"), message).fix(fix));
     }
     let gone = |name: &MapName| !declared.iter().any(|map| map.name == *name);

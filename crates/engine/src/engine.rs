@@ -6,6 +6,7 @@ mod force;
 mod logs;
 mod lookups;
 mod queue;
+mod reloading;
 mod trying;
 mod verify;
 mod windows;

@@ -10,6 +10,7 @@ pub mod env;
 mod failpoint;
 mod history;
 pub mod journal;
+mod reload;
 mod request;
 mod retry;
 pub mod store;
@@ -29,6 +30,7 @@ pub use engine::{
     Verification, VerifyCounts, VerifyRequest, VerifyStage, check,
 };
 pub use failpoint::{FailPoint, Mistake};
+pub use reload::{Change, Declared, How, Reload, Subject};
 pub use request::{
     Accepted, Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, LeftBehind, Planned, PlannedMap, Rejected,
     Request, WindowAsked, WindowEnd,

@@ -5,8 +5,8 @@ use crate::PAGE_MAX;
 use crate::wire::{
     Accepted, ActionRequest, Activity, App, CancelRequest, Conflict, ErrorCause, ErrorsRequest, ErrorsTaken,
     Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError,
-    RecordErrorInFull, RevokeRequest, Rule, RuleTest, SwitchRequest, Token, TokenCreated, TokenRequest,
-    Tried, TryRequest, Verification, VerifyRequest,
+    RecordErrorInFull, ReloadRequest, Reloaded, RevokeRequest, Rule, RuleTest, SwitchRequest, Token,
+    TokenCreated, TokenRequest, Tried, TryRequest, Verification, VerifyRequest,
 };
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
@@ -306,6 +306,11 @@ impl Client {
         let asked = SwitchRequest { reason, actor: Some(actor) };
         let verb = if enabled { "enable" } else { "disable" };
         self.send(Method::POST, &["rules", rule, verb], &[], Some(&asked), ANSWER_WITHIN).await
+    }
+
+    /// Has the server read its config again.
+    pub async fn reload(&self, asked: &ReloadRequest) -> Result<Reloaded, ClientError> {
+        self.send(Method::POST, &["reload"], &[], Some(asked), ANSWER_WITHIN).await
     }
 
     /// When a rule would have fired.

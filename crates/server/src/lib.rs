@@ -28,6 +28,7 @@ mod sight;
 pub mod wire;
 
 pub use client::{ActivityWay, Client, ClientError, ErrorSearch, QueueSearch};
+pub use handlers::reload::Reloader;
 pub use router::{router, serve};
 
 /// The most items that one page of a list has.

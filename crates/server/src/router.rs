@@ -2,9 +2,10 @@
 
 use crate::events::Events;
 use crate::gate::{Door, Gate, Reach, admit};
+use crate::handlers::reload::{Reloader, Reloads};
 use crate::handlers::{
-    actions, activity, apps, conflicts, errors, events, health, maps, metrics, queue, rules, session, tokens,
-    verify,
+    actions, activity, apps, conflicts, errors, events, health, maps, metrics, queue, reload, rules, session,
+    tokens, verify,
 };
 use crate::limits::{AT_A_TIME_MAX, bounded};
 use crate::openapi::describe::Described;
@@ -69,6 +70,7 @@ pub fn router(engine: Engine) -> Router {
         .get("/api/v1/apps", Viewer, All, apps::list, "The apps")
         .get("/api/v1/apps/{app}/release", Operator, All, apps::release, "What frees an app of us by hand")
         .get("/api/v1/check", Viewer, All, apps::check, "Checks the maps against their apps")
+        .post("/api/v1/reload", Admin, All, reload::reload, "Reads the config again")
         .get("/api/v1/tokens", Admin, All, tokens::list, "The tokens")
         .post("/api/v1/tokens", Admin, All, tokens::create, "Makes a token")
         .post("/api/v1/tokens/{token}/revoke", Admin, All, tokens::revoke, "Takes a token back")
@@ -181,13 +183,16 @@ fn on<T: 'static>(method: &str, handler: impl Handler<T, Engine>) -> MethodRoute
     }
 }
 
-/// Serves the API until `shutdown` ends, and then until the requests that are being answered are.
+/// Serves the API until `shutdown` ends, and then until the requests that are being answered are. `reloader` reads the
+/// config again; none where there is no config.
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
+    reloader: Option<Arc<dyn Reloader>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(Patient(listener), router(engine)).with_graceful_shutdown(shutdown).await
+    let router = router(engine).layer(Extension(Reloads(reloader)));
+    axum::serve(Patient(listener), router).with_graceful_shutdown(shutdown).await
 }
 
 async fn console_or_nothing(method: Method, uri: Uri, headers: HeaderMap) -> Response {

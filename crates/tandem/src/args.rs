@@ -56,6 +56,10 @@ pub(crate) enum Verb {
     Serve(Serve),
     /// Check the config, and the maps against their apps, without a server
     Check(Check),
+    /// Print the JSON Schema of the config, for editors
+    Schema(Schema),
+    /// Have the server read its config again, after showing what that changes
+    Reload(Reload),
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
@@ -128,6 +132,26 @@ pub(crate) struct Check {
     /// The config file.
     #[arg(short, long, default_value = "tandem.toml", value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Schema {
+    /// That of a file in the folder maps/ instead.
+    #[arg(long)]
+    pub(crate) map_file: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reload {
+    /// Only show what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Ask nothing.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Why; it stands in the activity log.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ mod logs;
 mod output;
 mod post;
 mod quantity;
+mod reload;
 mod verbs;
 
 use args::Args;

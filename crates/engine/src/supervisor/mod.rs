@@ -15,9 +15,11 @@ mod dropping;
 mod holding;
 mod leaving;
 mod limiting;
+mod locating;
 mod plans;
 mod reach;
 mod releasing;
+mod reloading;
 mod resuming;
 mod retrying;
 mod ruling;
@@ -28,6 +30,7 @@ mod verifying;
 mod windows;
 
 pub(crate) use act::{Prepared, parents_along};
+pub(crate) use locating::{Located, LocatedKept};
 pub(crate) use verifying::{Repair, Way, Ways};
 pub(crate) use windows::Stuck;
 
@@ -36,10 +39,10 @@ use crate::copy::CHUNK_ROWS;
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
+use crate::reload::{Change, Reload};
 use crate::request::{Accepted, ErrorRequest, ErrorsTaken, LeftBehind, Planned, Rejected, Request};
 use crate::store::{
-    EngineRecord, FlowId, MapRecord, Mismatch, Record, Saved, SetAside, Skipped, Store, StoreError,
-    StreamRecord,
+    EngineRecord, FlowId, MapRecord, Mismatch, Record, Saved, SetAside, Store, StoreError, StreamRecord,
 };
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
@@ -55,7 +58,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{Connector, Owner};
 use tandem_core::limits::Limits;
-use tandem_core::map::FlowSpec;
 use tandem_core::rules::Rule;
 use tandem_core::{AppName, Dependents, Fault, MapName, Seq, StreamName, WallTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -149,29 +151,13 @@ pub(crate) enum Command {
         reason: String,
         reply: oneshot::Sender<Result<RuleView, Rejected>>,
     },
+    Reload {
+        reload: Reload,
+        reply: oneshot::Sender<Result<Vec<Change>, Rejected>>,
+    },
     Shutdown {
         reply: oneshot::Sender<()>,
     },
-}
-
-/// Where a flow's queue is.
-pub(crate) struct Located {
-    pub(crate) journal: Arc<JournalHandle>,
-    pub(crate) flow: FlowId,
-    pub(crate) spec: FlowSpec,
-    pub(crate) cursor: Seq,
-}
-
-/// Where a queue is that was preserved: what lies beyond its cursor is errors, as far as it has no entries.
-pub(crate) struct LocatedKept {
-    pub(crate) map: MapName,
-    pub(crate) at: Located,
-    /// Its last Seq.
-    pub(crate) until: Seq,
-    /// How many records are left.
-    pub(crate) left: u64,
-    /// They are being tried again.
-    pub(crate) is_tried: bool,
 }
 
 /// What an engine works with.
@@ -345,6 +331,7 @@ impl Supervisor {
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
                     let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
                 }
+                Some(Command::Reload { reload, reply }) => drop(reply.send(self.reload(reload))),
                 Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
                 Some(Command::Ways { map, reply }) => drop(reply.send(self.ways(&map))),
                 Some(Command::Repair { repair, reply }) => drop(reply.send(self.take_repair(repair))),
@@ -394,45 +381,6 @@ impl Supervisor {
             }
             self.show();
         }
-    }
-
-    fn locate(&self, map: &MapName) -> Result<Vec<Located>, Rejected> {
-        let record = self.maps.get(map).ok_or_else(|| Rejected::UnknownMap(map.clone()))?;
-        let located = record.flows.iter().filter_map(|flow| {
-            let handle = self.streams.get(&flow.stream)?;
-            let cursor = handle.status.borrow().flows.get(&flow.flow).map(|status| status.cursor);
-            let cursor = cursor.unwrap_or_default().max(flow.start?);
-            Some(Located {
-                journal: handle.journal.clone(),
-                flow: flow.flow,
-                spec: flow.spec.clone(),
-                cursor,
-            })
-        });
-        Ok(located.collect())
-    }
-
-    /// The preserved queues of a map, or of all, by flow.
-    fn locate_kept(&self, map: Option<&MapName>) -> Vec<LocatedKept> {
-        let records = self.maps.values().filter(|record| map.is_none_or(|map| record.map.name == *map));
-        let kept = records.flat_map(|record| record.preserved().map(move |skipped| (record, skipped)));
-        let located = kept.filter_map(|(record, Skipped { flow, until, .. })| {
-            let handle = self.streams.get(&flow.stream)?;
-            let tried = record.retries.iter().any(|retry| retry.kept.contains(&flow.flow));
-            // The map may have been edited since: what it is now is what becomes of them.
-            let now = record.flows.iter().find(|other| other.stream == flow.stream).unwrap_or(flow);
-            let at = Located {
-                journal: handle.journal.clone(),
-                flow: flow.flow,
-                spec: now.spec.clone(),
-                cursor: self.status_of(&flow.stream, flow.flow)?.cursor,
-            };
-            let left = self.kept_records(flow.flow).unwrap_or_default();
-            Some(LocatedKept { map: record.map.name.clone(), at, until: *until, left, is_tried: tried })
-        });
-        let mut located: Vec<LocatedKept> = located.collect();
-        located.sort_by_key(|kept| kept.at.flow);
-        located
     }
 
     /// Brings streams, apps and their plans in line with the states.

@@ -72,6 +72,17 @@ impl Ruling {
         Self { rules: ruled.collect(), ..Self::default() }
     }
 
+    /// The rules by name, as far as they have come.
+    pub(super) fn records(&self) -> BTreeMap<Arc<str>, RuleRecord> {
+        self.rules.iter().map(|ruled| (ruled.rule.name.clone(), ruled.record.clone())).collect()
+    }
+
+    /// Goes on with other rules. What was counted of maps, and which apps answer, holds for them as well.
+    pub(super) fn redeclare(&mut self, declared: &[Rule], saved: &BTreeMap<Arc<str>, RuleRecord>) {
+        self.rules = Self::new(declared, saved).rules;
+        self.looked_at = None;
+    }
+
     fn observe(&mut self, map: &MapName, seen: Observed, now: tandem_core::WallTime) {
         for ruled in &mut self.rules {
             ruled.record.state.observe(&ruled.rule, map, seen, now);

@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub(crate) mod maps;
 pub(crate) mod metrics;
 pub(crate) mod queue;
+pub(crate) mod reload;
 pub(crate) mod rules;
 pub(crate) mod session;
 pub(crate) mod tokens;

@@ -40,6 +40,7 @@ impl Input for Extension<Gate> {}
 impl Input for Extension<Arc<[Door]>> {}
 impl Input for Extension<crate::events::Events> {}
 impl Input for Extension<super::Document> {}
+impl Input for Option<Extension<crate::handlers::reload::Reloads>> {}
 /// The names in a path stand in the path.
 impl<T> Input for Path<T> {}
 

@@ -11,6 +11,7 @@ mod image;
 mod map;
 mod problem;
 mod queue;
+mod reload;
 mod rule;
 mod session;
 mod token;
@@ -33,6 +34,7 @@ pub use map::{
 };
 pub use problem::{Blocker, Problem};
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
+pub use reload::{ConfigChange, ReloadRequest, Reloaded};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};
 pub use session::{Session, SignIn};
 pub(crate) use token::names as token_maps;

@@ -1,6 +1,9 @@
 //! Columns: which belong together, which way they go, and what happens to their values on the way.
 
+use super::place::Spanned;
 use super::scalar::Reader;
+use super::schema::{Direction as DirectionWord, names};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,67 +12,109 @@ use tandem_core::map::{
     Case, ColumnPair, Columns, Direction, Expression, Made, Rounding, Step, Through, Transforms, Unmapped,
     ValueMap, Zone,
 };
-use toml::Spanned;
 
+/// The ways of a map or a column.
+pub(super) const DIRECTIONS: [(&str, Direction); 3] =
+    [("both", Direction::Both), ("to_right", Direction::ToRight), ("to_left", Direction::ToLeft)];
+const CASES: [(&str, Case); 2] = [("upper", Case::Upper), ("lower", Case::Lower)];
+const UNMAPPED: [(&str, Unmapped); 2] = [("refuse", Unmapped::Refuse), ("pass", Unmapped::Pass)];
 /// The most digits behind the point that a number can be given: PostgreSQL's own limit.
 const SCALE_MAX: i64 = 16_383;
 
-/// A column, as it stands in a file.
-#[derive(Deserialize)]
+/// Two columns that belong together, or one that is made.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
 pub(crate) struct RawColumn {
+    /// The column on the left, exactly as the database names it.
     pub(crate) left: Option<Spanned<String>>,
+    /// The column on the right, exactly as the database names it.
     pub(crate) right: Option<Spanned<String>>,
+    /// A part of the ways that the map goes.
+    #[schemars(with = "Option<DirectionWord>")]
     direction: Option<Spanned<String>>,
+    /// What happens to a value on the way to the right, in order.
     to_right: Option<Vec<Spanned<RawTransform>>>,
+    /// What happens to a value on the way to the left, in order.
     to_left: Option<Vec<Spanned<RawTransform>>>,
+    /// What values of the left are called on the right.
     values: Option<Spanned<BTreeMap<String, Spanned<RawLiteral>>>>,
+    /// What becomes of a value that is not among them.
+    #[schemars(extend("enum" = names(&UNMAPPED), "default" = "refuse"))]
     unmapped_values: Option<Spanned<String>>,
+    /// What null becomes, in a column that goes one way.
     default: Option<Spanned<RawLiteral>>,
+    /// What the only named column always holds.
     constant: Option<Spanned<RawLiteral>>,
+    /// One side keeps moments, the other the time on the wall of this zone.
     timezone: Option<Spanned<String>>,
+    /// Its values are not to be shown.
     #[serde(default)]
     sensitive: bool,
+    /// The left column holds the key of a record of another map.
     pub(crate) lookup: Option<Spanned<RawLookup>>,
 }
 
 /// Another map through which a value is looked up.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawLookup {
+    /// The map.
     pub(crate) map: Spanned<String>,
+    /// The column of that map's right table whose value is taken.
     column: String,
 }
 
-/// One step of a way: exactly one of its keys, and `rounding` beside `scale`.
-#[derive(Deserialize)]
+/// One step of a way: exactly one of its keys, and rounding beside scale.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 2))]
 struct RawTransform {
+    /// Makes the value; stands first.
     constant: Option<Spanned<RawLiteral>>,
+    /// Makes the value from the record's columns, in CEL; stands first.
     expression: Option<Spanned<String>>,
+    /// Null becomes this.
     default: Option<Spanned<RawLiteral>>,
+    /// Takes white space off both ends.
+    #[schemars(extend("enum" = [true]))]
     trim: Option<Spanned<bool>>,
+    /// Keeps so many characters.
+    #[schemars(extend("minimum" = 1, "maximum" = u32::MAX))]
     truncate: Option<Spanned<i64>>,
+    /// Upper or lower case, as Unicode has it.
+    #[schemars(extend("enum" = names(&CASES)))]
     case: Option<Spanned<String>>,
+    /// Replaces every occurrence.
     replace: Option<Spanned<RawReplace>>,
+    /// So many digits behind the point; needs rounding.
+    #[schemars(extend("minimum" = 0, "maximum" = SCALE_MAX))]
     scale: Option<Spanned<i64>>,
+    /// What becomes of digits that are cut off.
+    #[schemars(extend("enum" = names(&Rounding::NAMED)))]
     rounding: Option<Spanned<String>>,
+    /// Between a moment and the time on the wall of this zone.
     timezone: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+/// A text, and what stands in its place.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawReplace {
+    /// What is replaced.
+    #[schemars(extend("minLength" = 1))]
     from: String,
+    /// By what.
     to: String,
 }
 
-/// A value that stands in a file. Whether it is one of a column of numbers is known when the column is.
-#[derive(Deserialize)]
+/// A value. A number with a fraction is written as text.
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum RawLiteral {
     Truth(bool),
     Whole(i64),
+    #[schemars(skip)]
     Part(f64),
     Text(String),
 }
@@ -124,11 +169,10 @@ pub(super) fn understand(
 
 fn one(raw: &RawColumn, map: Direction, reader: &mut Reader<'_>) -> ColumnPair {
     let name = |given: &Option<Spanned<String>>| given.as_ref().map(|name| name.get_ref().as_str().into());
-    let words = [("both", Direction::Both), ("to_right", Direction::ToRight), ("to_left", Direction::ToLeft)];
     let mut pair = ColumnPair {
         left: name(&raw.left),
         right: name(&raw.right),
-        direction: raw.direction.as_ref().and_then(|given| reader.word("direction", given, &words)),
+        direction: raw.direction.as_ref().and_then(|given| reader.word("direction", given, &DIRECTIONS)),
         to_right: raw.to_right.as_ref().map(|steps| transforms(steps, reader)),
         to_left: raw.to_left.as_ref().map(|steps| transforms(steps, reader)),
         values: raw.values.as_ref().map(|given| values(given, raw.unmapped_values.as_ref(), reader)),
@@ -242,7 +286,7 @@ fn transform(given: &Spanned<RawTransform>, reader: &mut Reader<'_>) -> Option<P
     } else if let Some(given) = &raw.truncate {
         whole("truncate", given, 1..=i64::from(u32::MAX), reader).map(Step::Truncate)
     } else if let Some(given) = &raw.case {
-        reader.word("case", given, &[("upper", Case::Upper), ("lower", Case::Lower)]).map(Step::Case)
+        reader.word("case", given, &CASES).map(Step::Case)
     } else if let Some(given) = &raw.replace {
         let RawReplace { from, to } = given.get_ref();
         if from.is_empty() {
@@ -299,8 +343,7 @@ fn values(
     let pairs = pairs
         .filter_map(|(left, right)| Some((Value::from(left.as_str()), literal(right, reader)?)))
         .collect();
-    let words = [("refuse", Unmapped::Refuse), ("pass", Unmapped::Pass)];
-    let unmapped = unmapped.and_then(|given| reader.word("unmapped_values", given, &words));
+    let unmapped = unmapped.and_then(|given| reader.word("unmapped_values", given, &UNMAPPED));
     ValueMap::new(pairs, unmapped.unwrap_or_default())
 }
 

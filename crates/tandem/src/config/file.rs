@@ -5,89 +5,144 @@ use super::column::RawColumn;
 use super::fault::{ConfigError, ConfigErrors, Source};
 use super::later::{LATER, Later};
 use super::limits::RawLimits;
+use super::map::{KEY_COLUMNS_MAX, MASTERS, ON_LEAVE, SIDE_EFFECTS};
 use super::notify::RawNotify;
+use super::place::Spanned;
 use super::rule::RawRule;
+use super::schema::{Direction, Name, names};
 use super::secret::mask;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use toml::Spanned;
+use tandem_core::two_way::ConflictPolicy;
 
-/// `tandem.toml`.
-#[derive(Deserialize)]
+/// What a Tandem server does: the apps that it keeps in step, the maps between them, limits and rules.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawFile {
+    /// The server itself.
     pub(crate) server: Option<RawServer>,
+    /// The apps, each by the name that maps and commands use for it.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<Name, RawApp>")]
     pub(crate) apps: BTreeMap<Spanned<String>, RawApp>,
+    /// The table maps. More of them may stand in files of the folder maps/.
     #[serde(default)]
     pub(crate) maps: Vec<Spanned<RawMap>>,
+    /// The limits of all maps. A map may have others.
     pub(crate) limits: Option<RawLimits>,
+    /// What is done by itself when something happens.
     #[serde(default)]
     pub(crate) rules: Vec<RawRule>,
+    /// Whom rules tell, each by the name that rules use.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<Name, RawNotify>")]
     pub(crate) notify: BTreeMap<Spanned<String>, Spanned<RawNotify>>,
     #[serde(default)]
+    #[schemars(skip)]
     defaults: Later,
 }
 
-#[derive(Deserialize)]
+/// The server itself.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawServer {
+    /// Where the API listens: an address of this machine with a port.
+    #[schemars(extend("default" = super::LISTEN_DEFAULT))]
     pub(crate) listen: Option<Spanned<String>>,
+    /// The folder for journals and store; relative to the folder of this file.
+    #[schemars(extend("default" = super::DATA_DIR_DEFAULT))]
     pub(crate) data_dir: Option<String>,
     #[serde(default)]
+    #[schemars(skip)]
     tls: Later,
     #[serde(default)]
+    #[schemars(skip)]
     keep_applied: Later,
     #[serde(default)]
+    #[schemars(skip)]
     disk_floor: Later,
 }
 
-#[derive(Deserialize)]
+/// One app: a database.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawApp {
+    /// Where it is: postgres://user:${PASSWORD}@host/database or sqlite:path. Passwords only by reference.
     pub(crate) url: Spanned<String>,
+    /// hold_source: do not read this app further while a map that it feeds is full, so that its own log grows.
+    #[schemars(extend("enum" = ["hold_source"]))]
     pub(crate) when_full: Option<Spanned<String>>,
 }
 
-/// An entry of `[[maps]]`, or a file in `maps/`.
-#[derive(Deserialize)]
+/// A table map: two tables whose records are kept in step.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawMap {
+    /// Its name in commands and figures; unique.
+    #[schemars(with = "Name")]
     pub(crate) name: Spanned<String>,
+    /// Which way records go.
+    #[schemars(with = "Option<Direction>", extend("default" = "to_right"))]
     pub(crate) direction: Option<Spanned<String>>,
+    /// The table on the left.
     pub(crate) left: Spanned<RawSide>,
+    /// The table on the right.
     pub(crate) right: Spanned<RawSide>,
+    /// Which columns belong together. Without it, those of the same name on both sides.
     pub(crate) columns: Option<Spanned<Vec<RawColumn>>>,
+    /// Maps whose records have to be there first. They are paused and resumed with it.
     #[serde(default)]
     pub(crate) depends_on: Vec<Spanned<String>>,
+    /// Deletes in the source while the map is paused: refused there, or queued like other changes.
+    #[schemars(extend("enum" = ["reject", "queue"], "default" = "reject"))]
     pub(crate) deletes: Option<Spanned<String>>,
+    /// Who wins when both sides changed a record; of maps that go both ways.
+    #[schemars(extend("enum" = ConflictPolicy::ALL.map(ConflictPolicy::name), "default" = "left_wins"))]
     pub(crate) conflict: Option<Spanned<String>>,
+    /// What the destination's own triggers made of our write: bring it back, or leave it; of maps that go both ways.
+    #[schemars(extend("enum" = names(&SIDE_EFFECTS), "default" = "sync"))]
     pub(crate) side_effects: Option<Spanned<String>>,
+    /// Limits of this map, over those of all maps.
     pub(crate) limits: Option<RawLimits>,
     #[serde(default)]
+    #[schemars(skip)]
     group: Later,
+    /// Whether what is there already is copied when the map is run; yes without it.
+    #[schemars(extend("default" = true))]
     pub(crate) initial_sync: Option<bool>,
+    /// Whose value is taken by the initial sync where both sides have a record; of maps that go both ways.
+    #[schemars(extend("enum" = names(&MASTERS), "default" = "left"))]
     pub(crate) master: Option<Spanned<String>>,
+    /// What becomes of a record at the destination when the filter no longer holds for it.
+    #[schemars(extend("enum" = names(&ON_LEAVE), "default" = "keep"))]
     pub(crate) on_leave: Option<Spanned<String>>,
     #[serde(default)]
+    #[schemars(skip)]
     whole_transaction_rows: Later,
 }
 
-#[derive(Deserialize)]
+/// One side of a map.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSide {
+    /// The app, by its name in [apps].
     pub(crate) app: Spanned<String>,
+    /// The table: table, schema.table, or with "quotes" around a part that has a dot.
     pub(crate) table: Spanned<String>,
+    /// The columns of the integration key: they say which record it is. As many as on the other side, in the same order.
+    #[schemars(extend("minItems" = 1, "maxItems" = KEY_COLUMNS_MAX))]
     pub(crate) key: Spanned<Vec<String>>,
+    /// Which records go to the other side: a CEL expression over the columns.
     pub(crate) filter: Option<Spanned<String>>,
 }
 
-/// A file of `maps/` that holds a list.
-#[derive(Deserialize)]
+/// A file of the folder maps/ that holds several maps.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawMaps {
+pub(crate) struct RawMaps {
+    /// The table maps.
     maps: Vec<Spanned<RawMap>>,
 }
 

@@ -1,24 +1,40 @@
 //! `[limits]`, and the limits of a map.
 
+use super::place::Spanned;
 use super::scalar::{Reader, Scalar};
+use super::schema::{Part, PeriodOrNone, SizeOrNone};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 use tandem_core::limits::{LimitSettings, Profile, WhenFull};
-use toml::Spanned;
 
 /// Written where there shall be none of something.
 const NONE: &str = "none";
 
-/// `[limits]`, or `limits = { … }` of a map. Everything may be left out.
-#[derive(Deserialize)]
+/// Limits of all maps, or of one. Everything may be left out.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawLimits {
+    /// A set of limits to start from.
+    #[schemars(extend("enum" = Profile::ALL.map(Profile::name), "default" = "day"))]
     profile: Option<Spanned<String>>,
+    /// The most bytes of one map's queue and open errors; none: only the disk.
+    #[schemars(with = "Option<SizeOrNone>")]
     max_queue_bytes: Option<Spanned<Scalar>>,
+    /// The longest pause, and the oldest record that a running map may have before it; none: for ever.
+    #[schemars(with = "Option<PeriodOrNone>")]
     max_pause_age: Option<Spanned<Scalar>>,
+    /// The part of either at which there is a warning.
+    #[schemars(with = "Option<Part>")]
     soft_limit: Option<Spanned<Scalar>>,
+    /// What happens at a limit.
+    #[schemars(extend("enum" = WhenFull::ALL.map(WhenFull::name)))]
     when_full: Option<Spanned<String>>,
+    /// When queued records are dropped; none: never.
+    #[schemars(with = "Option<PeriodOrNone>")]
     queue_retention: Option<Spanned<Scalar>>,
+    /// When open errors are dropped; none: never.
+    #[schemars(with = "Option<PeriodOrNone>")]
     error_retention: Option<Spanned<Scalar>>,
 }
 

@@ -4,18 +4,25 @@ use super::check_name;
 use super::column;
 use super::fault::{ConfigError, Source};
 use super::file::{RawMap, RawSide};
+use super::place::Spanned;
 use super::scalar::Reader;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::map::{Deletes, Direction, InitialSync, OnLeave, Side, TableMap};
 use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName};
 use tandem_core::{AppName, MapName, TableName};
-use toml::Spanned;
 
+/// What becomes of a record that its filter lets go.
+pub(super) const ON_LEAVE: [(&str, OnLeave); 2] = [("keep", OnLeave::Keep), ("delete", OnLeave::Delete)];
+/// What becomes of what a destination's triggers do.
+pub(super) const SIDE_EFFECTS: [(&str, SideEffects); 2] =
+    [("sync", SideEffects::Sync), ("ignore", SideEffects::Ignore)];
+/// Whose value an initial sync takes.
+pub(super) const MASTERS: [(&str, SideName); 2] = [("left", SideName::Left), ("right", SideName::Right)];
 /// The longest name of a map.
 const MAP_NAME_MAX: usize = 100;
 /// The most columns of an integration key.
-const KEY_COLUMNS_MAX: usize = 16;
+pub(super) const KEY_COLUMNS_MAX: usize = 16;
 
 /// A map with the places of what others refer to.
 struct Placed<'a> {
@@ -79,15 +86,12 @@ fn one(source: &Source, raw: &RawMap, apps: &[AppName], errors: &mut Vec<ConfigE
     };
     let mut reader = Reader { source, errors };
     let columns = column::understand(raw.columns.as_ref(), asked, (&left.key, &right.key), &mut reader);
-    let words = [("keep", OnLeave::Keep), ("delete", OnLeave::Delete)];
-    let on_leave = raw.on_leave.as_ref().and_then(|given| reader.word("on_leave", given, &words));
+    let on_leave = raw.on_leave.as_ref().and_then(|given| reader.word("on_leave", given, &ON_LEAVE));
     let policies = ConflictPolicy::ALL.map(|policy| (policy.name(), policy));
     let conflict = raw.conflict.as_ref().and_then(|given| reader.word("conflict", given, &policies));
-    let words = [("sync", SideEffects::Sync), ("ignore", SideEffects::Ignore)];
     let side_effects = raw.side_effects.as_ref();
-    let side_effects = side_effects.and_then(|given| reader.word("side_effects", given, &words));
-    let words = [("left", SideName::Left), ("right", SideName::Right)];
-    let master = raw.master.as_ref().and_then(|given| reader.word("master", given, &words));
+    let side_effects = side_effects.and_then(|given| reader.word("side_effects", given, &SIDE_EFFECTS));
+    let master = raw.master.as_ref().and_then(|given| reader.word("master", given, &MASTERS));
     let of_both = [("conflict", &raw.conflict), ("side_effects", &raw.side_effects), ("master", &raw.master)];
     for (key, given) in of_both {
         if let Some(given) = given.as_ref().filter(|_| asked != Direction::Both) {

@@ -12,9 +12,11 @@ mod later;
 mod limits;
 mod map;
 mod notify;
+mod place;
 mod rule;
 mod scalar;
 mod schedule;
+pub(crate) mod schema;
 mod secret;
 
 pub(crate) use fault::{ConfigError, ConfigErrors};
@@ -23,6 +25,7 @@ pub(crate) use secret::AppUrl;
 
 use fault::Source;
 use file::{RawFile, RawMap};
+use place::Spanned;
 use scalar::Reader;
 use secret::Secrets;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +35,6 @@ use tandem_core::limits::{LimitSettings, Limits};
 use tandem_core::map::TableMap;
 use tandem_core::rules::Rule;
 use tandem_core::{AppName, MapName};
-use toml::Spanned;
 
 /// Where the server listens when nobody says so.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7070";

@@ -1,11 +1,12 @@
 //! `[notify.NAME]`: whom rules tell, and how.
 
 use super::check_name;
+use super::place::Spanned;
 use super::scalar::Reader;
 use super::secret::{AppUrl, Secret, Secrets};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use toml::Spanned;
 
 /// The longest name of a target.
 const NAME_MAX: usize = 100;
@@ -13,32 +14,44 @@ const NAME_MAX: usize = 100;
 const RECIPIENTS_MAX: usize = 100;
 const KINDS: &str = "write smtp = { url = \"smtps://user:${SMTP_PASSWORD}@mail.example.com\", from = \"tandem@example.com\", to = [\"ops@example.com\"] }, or webhook = { url = \"https://hooks.example.com/tandem\", secret = \"${HOOK_SECRET}\" }";
 
-/// `[notify.NAME]`.
-#[derive(Deserialize)]
+/// Whom rules tell: by e-mail or by a webhook, one of both.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct RawNotify {
+    /// By e-mail.
     smtp: Option<Spanned<RawSmtp>>,
+    /// By a signed POST.
     webhook: Option<Spanned<RawWebhook>>,
 }
 
-#[derive(Deserialize)]
+/// A mail server, and who is written to.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSmtp {
+    /// The mail server: smtps://user:${SMTP_PASSWORD}@host, or smtp:// for one with STARTTLS.
     url: Spanned<String>,
+    /// Who it is from.
     from: Spanned<String>,
+    /// Who gets it: an address or a list.
     to: Spanned<OneOrMany>,
+    /// A file in PEM with the authority to trust in place of those of the system.
     ca: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+/// An address that is posted to.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawWebhook {
+    /// Where to.
     url: Spanned<String>,
+    /// What the post is signed with; only by reference.
     secret: Spanned<String>,
+    /// A file in PEM with the authority to trust in place of those of the system.
     ca: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum OneOrMany {
     One(String),
@@ -68,6 +81,27 @@ pub(crate) enum Channel {
         /// The authority to trust in place of those of the system, in PEM.
         ca: Option<Vec<u8>>,
     },
+}
+
+impl Channel {
+    /// Whether both mean the same, secrets included.
+    pub(crate) fn is_same(&self, other: &Channel) -> bool {
+        match (self, other) {
+            (
+                Channel::Smtp { url, from, to, ca },
+                Channel::Smtp { url: other_url, from: other_from, to: other_to, ca: other_ca },
+            ) => url.reveal() == other_url.reveal() && (from, to, ca) == (other_from, other_to, other_ca),
+            (
+                Channel::Webhook { url, secret, ca },
+                Channel::Webhook { url: other_url, secret: other_secret, ca: other_ca },
+            ) => {
+                (url.reveal(), secret.reveal()) == (other_url.reveal(), other_secret.reveal())
+                    && ca == other_ca
+            }
+            (Channel::Smtp { .. }, Channel::Webhook { .. })
+            | (Channel::Webhook { .. }, Channel::Smtp { .. }) => false,
+        }
+    }
 }
 
 /// Understands the targets. Of one that is wrong only the errors are kept.

@@ -1,8 +1,11 @@
 //! `[[rules]]`.
 
 use super::check_name;
+use super::place::Spanned;
 use super::scalar::{Reader, Scalar};
 use super::schedule;
+use super::schema::{Count, ErrorClass, Name, Part, Period, names};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,49 +16,93 @@ use tandem_core::rules::{
     RESUMES_PER_HOUR_MAX, ResumeBy, Rule, RuleAction, Then, When,
 };
 use tandem_core::{FaultClass, MapName};
-use toml::Spanned;
 
 /// The longest name of a rule: it stands in the reason of a pause.
 const RULE_NAME_MAX: usize = 100;
 /// What `when` may be, for messages.
 const WHENS: &str = "write one of { count = 10, within = \"15m\" }, { ratio = 0.05, of_last = 500 }, { queue_full = 0.9 }, { lag = \"5m\" }, { destination_unreachable = \"10s\" }, { source_unreachable = \"1m\" }, { schedule = \"Sun 02:00 Europe/Prague\", lasting = \"2h\" }";
+const ACTIONS: [(&str, RuleAction); 3] =
+    [("none", RuleAction::Nothing), ("pause", RuleAction::Pause(ResumeBy::Hand)), ("stop", RuleAction::Stop)];
+/// Whether a rule resumes what it has paused.
+const RESUMES: [(&str, bool); 2] = [("when_healthy", true), ("by_hand", false)];
 /// What stands for every map.
 const ALL_MAPS: &str = "*";
 
-/// An entry of `[[rules]]`.
-#[derive(Deserialize)]
+/// A rule: when something happens, something is done.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawRule {
+    /// Its name in commands and reasons; unique.
+    #[schemars(with = "Name")]
     name: Spanned<String>,
+    /// The maps that it watches; all of them without it, or with "*".
     maps: Option<Vec<Spanned<String>>>,
+    /// When it fires.
     when: Spanned<RawWhen>,
+    /// What happens then.
     then: Spanned<RawThen>,
+    /// How long it does not fire again.
+    #[schemars(with = "Option<Period>")]
     cooldown: Option<Spanned<Scalar>>,
+    /// Whether it acts; yes without it.
+    #[schemars(extend("default" = true))]
     enabled: Option<bool>,
 }
 
-#[derive(Deserialize)]
+/// One reason to fire, with what belongs to it.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
 pub(crate) struct RawWhen {
+    /// Beside count: only errors of these classes.
+    #[schemars(with = "Option<Vec<ErrorClass>>")]
     error_class: Option<Vec<Spanned<String>>>,
+    /// So many errors within a time.
+    #[schemars(with = "Option<Count>", extend("maximum" = COUNT_MAX))]
     count: Option<Spanned<Scalar>>,
+    /// Beside count: the time.
+    #[schemars(with = "Option<Period>")]
     within: Option<Spanned<Scalar>>,
+    /// The part of the last records that failed.
+    #[schemars(with = "Option<Part>")]
     ratio: Option<Spanned<Scalar>>,
+    /// Beside ratio: how many records.
+    #[schemars(with = "Option<Count>", extend("maximum" = OF_LAST_MAX))]
     of_last: Option<Spanned<Scalar>>,
+    /// The part of a limit that the queue has reached.
+    #[schemars(with = "Option<Part>")]
     queue_full: Option<Spanned<Scalar>>,
+    /// How far a running map is behind.
+    #[schemars(with = "Option<Period>")]
     lag: Option<Spanned<Scalar>>,
+    /// For how long the destination has not answered.
+    #[schemars(with = "Option<Period>")]
     destination_unreachable: Option<Spanned<Scalar>>,
+    /// For how long the source has not answered.
+    #[schemars(with = "Option<Period>")]
     source_unreachable: Option<Spanned<Scalar>>,
+    /// A time of the week: "Sun 02:00 Europe/Prague", "Mon-Fri 22:30".
     schedule: Option<Spanned<String>>,
+    /// Beside schedule: how long.
+    #[schemars(with = "Option<Period>")]
     lasting: Option<Spanned<Scalar>>,
 }
 
-#[derive(Deserialize)]
+/// What a rule does.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
 pub(crate) struct RawThen {
+    /// What it does to its maps; none without it.
+    #[schemars(extend("enum" = names(&ACTIONS)))]
     action: Option<Spanned<String>>,
+    /// Whether it resumes by itself what it has paused.
+    #[schemars(extend("enum" = names(&RESUMES), "default" = "by_hand"))]
     resume: Option<Spanned<String>>,
+    /// How often it may do so.
+    #[schemars(with = "Option<Count>", extend("maximum" = RESUMES_PER_HOUR_MAX))]
     resumes_per_hour: Option<Spanned<Scalar>>,
+    /// Whom it tells, by their names in [notify].
     #[serde(default)]
     notify: Vec<Spanned<String>>,
 }
@@ -238,13 +285,8 @@ fn then(given: &Spanned<RawThen>, known: &Known<'_>, reader: &mut Reader<'_>) ->
         }
         notify.push(name.as_str().into());
     }
-    let actions = [
-        ("none", RuleAction::Nothing),
-        ("pause", RuleAction::Pause(ResumeBy::Hand)),
-        ("stop", RuleAction::Stop),
-    ];
     let action = match &raw.action {
-        Some(action) => reader.word("action", action, &actions)?,
+        Some(action) => reader.word("action", action, &ACTIONS)?,
         None => RuleAction::Nothing,
     };
     let Some(resume) = &raw.resume else {
@@ -254,7 +296,7 @@ fn then(given: &Spanned<RawThen>, known: &Known<'_>, reader: &mut Reader<'_>) ->
         }
         return Some(Then { notify, action });
     };
-    let by_rule = reader.word("resume", resume, &[("when_healthy", true), ("by_hand", false)])?;
+    let by_rule = reader.word("resume", resume, &RESUMES)?;
     if action != RuleAction::Pause(ResumeBy::Hand) {
         let fix = "write action = \"pause\", or take resume out";
         reader.refuse(resume.span(), "only what was paused can be resumed", fix);

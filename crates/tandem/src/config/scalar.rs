@@ -1,13 +1,13 @@
 //! Single values: read, checked, and refused with their place and with what to write.
 
 use super::fault::{ConfigError, Source};
+use super::place::Spanned;
 use crate::quantity::{self, DURATION_FORM, SIZE_FORM};
 use serde::Deserialize;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 use tandem_core::Share;
-use toml::Spanned;
 
 /// A text or a number, as it stands. Which of them a key wants is told by us, with an example.
 #[derive(Deserialize)]

@@ -1,12 +1,12 @@
 //! `schedule = "Sun 02:00 Europe/Prague"`: days, a time of day, and where.
 
+use super::place::Spanned;
 use super::scalar::{Reader, Scalar};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 use std::time::Duration;
 use tandem_core::WallTime;
 use tandem_core::rules::{Days, Schedule, Weekday, Zone};
-use toml::Spanned;
 
 /// What a schedule looks like, for messages.
 const FORM: &str =

@@ -27,7 +27,10 @@ fn read_config(text: &str) -> Result<Config, String> {
     let path = folder.path().join("tandem.toml");
     std::fs::write(&path, text).unwrap();
     let prefix = format!("{}/", folder.path().display());
-    load(&path).map_err(|errors| errors.to_string().replace(&prefix, ""))
+    let config = load(&path).map_err(|errors| errors.to_string().replace(&prefix, ""))?;
+    // An editor must not underline what is good.
+    assert_eq!(schema::tests::problems(&schema::of_config(), text), [""; 0], "{text}");
+    Ok(config)
 }
 
 #[track_caller]

@@ -11,7 +11,9 @@ mod guard;
 mod map;
 mod queue;
 mod record;
+mod reload;
 mod rule;
+mod schema;
 mod serve;
 mod token;
 mod version;
@@ -47,6 +49,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Demo(asked) => demo::demo(asked, output).await,
         Verb::Serve(asked) => serve::serve(asked).await,
         Verb::Check(asked) => check::check(asked, output).await,
+        Verb::Schema(asked) => Ok(schema::schema(&asked, output)),
+        Verb::Reload(asked) => reload::reload(&desk()?, asked).await,
         Verb::Map(MapVerb::List(asked)) => map::list(&desk()?, asked).await,
         Verb::Map(MapVerb::Show(asked)) => map::show(&desk()?, asked).await,
         Verb::Map(MapVerb::Plan(asked)) => map::plan(&desk()?, asked).await,

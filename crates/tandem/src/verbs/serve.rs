@@ -10,12 +10,14 @@ use crate::credentials::Note;
 use crate::env::Surroundings;
 use crate::failure::{Exit, Failure};
 use crate::post::Post;
+use crate::reload::{ConfigReloader, Fixed};
 use crate::{config, connectors, logs};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_engine::{Engine, Setup, TOKEN_FILE};
+use tandem_server::Reloader;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -28,9 +30,11 @@ const THREADS: usize = 2;
 pub(crate) async fn serve(asked: Asked) -> Outcome {
     let config = config::load(&asked.config)?;
     let apps = connectors::connect_all(&config)?;
-    let tell = Arc::new(Post::new(connectors::notifiers(&config)?));
+    let post = Arc::new(Post::new(connectors::notifiers(&config)?));
+    let fixed = Fixed::of(&config);
     logs::to_stderr(asked.log_format);
     let mut signals = Signals::new()?;
+    let mut hang_up = watch_for(SignalKind::hangup())?;
     let data_dir = config.data_dir.clone();
     // The engine before the port: of two engines on one data folder, the second is told about the folder.
     let setup = Setup {
@@ -40,7 +44,7 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
         limits: config.limits,
         hold_source: config.hold_source,
         rules: config.rules,
-        tell,
+        tell: post.clone(),
         env: Arc::new(Surroundings::here()),
     };
     let token = data_dir.join(TOKEN_FILE);
@@ -52,9 +56,15 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
             return Err(failure);
         }
     };
-    let server = Server::start(listener, engine.clone(), &token)?;
+    let reloader = Arc::new(ConfigReloader::new(asked.config, fixed, engine.clone(), post, config.notify));
+    let server = Server::start(listener, engine.clone(), &token, Some(reloader.clone()))?;
     tracing::info!(address = %server.address, maps = engine.snapshot().maps.len(), "listening");
-    let name = signals.next().await;
+    let name = loop {
+        tokio::select! {
+            name = signals.next() => break name,
+            _ = hang_up.recv() => reload(&*reloader).await,
+        }
+    };
     tracing::info!(signal = name, "shutting down; a second signal ends at once");
     tokio::select! {
         biased;
@@ -69,6 +79,14 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
                 "an orderly end took longer than 10 s, so it ended at once; the next start goes on where this one was",
             )),
         },
+    }
+}
+
+/// What SIGHUP asks for. Nobody waits for an answer, so it is logged; every change is by the engine.
+async fn reload(reloader: &dyn Reloader) {
+    match reloader.reload(false, "tandem", "SIGHUP").await {
+        Ok(changes) => tracing::info!(changes = changes.len(), "the config was reloaded"),
+        Err(refused) => tracing::error!("the config was not reloaded: {refused}"),
     }
 }
 
@@ -102,8 +120,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to serve, and tells the command line of this user where the server's token is.
-    pub(crate) fn start(listener: TcpListener, engine: Engine, token: &Path) -> Result<Self, Failure> {
+    /// Starts to serve, with who reads the config again if there is one, and tells the command line of this user where
+    /// the server's token is.
+    pub(crate) fn start(
+        listener: TcpListener,
+        engine: Engine,
+        token: &Path,
+        reloader: Option<Arc<dyn Reloader>>,
+    ) -> Result<Self, Failure> {
         let unusable =
             |why: std::io::Error| Failure::new(Exit::Failed, format!("the port cannot be used: {why}"));
         let address = listener.local_addr().map_err(unusable)?;
@@ -122,7 +146,7 @@ impl Server {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
             let served = match TcpListener::from_std(listener) {
-                Ok(listener) => tandem_server::serve(listener, engine, shutdown).await,
+                Ok(listener) => tandem_server::serve(listener, engine, reloader, shutdown).await,
                 Err(why) => Err(why),
             };
             if let Err(why) = served {
@@ -161,6 +185,11 @@ impl Server {
     }
 }
 
+/// Watches one signal.
+fn watch_for(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|why| Failure::new(Exit::Failed, format!("signals cannot be watched: {why}")))
+}
+
 /// The signals that end a process.
 pub(crate) struct Signals {
     terminate: Signal,
@@ -169,11 +198,10 @@ pub(crate) struct Signals {
 
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
-        let watch = |kind: SignalKind| {
-            signal(kind)
-                .map_err(|why| Failure::new(Exit::Failed, format!("signals cannot be watched: {why}")))
-        };
-        Ok(Self { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: watch_for(SignalKind::terminate())?,
+            interrupt: watch_for(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for one and says which. May be dropped and called again.

@@ -252,6 +252,11 @@ impl Server {
         (code, start.elapsed(), self.told.iter().collect::<Vec<_>>().join("\n"))
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has logged since it was asked last.
     pub(crate) fn logged(&self) -> String {
         self.told.try_iter().collect::<Vec<_>>().join("\n")

@@ -59,7 +59,7 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
         env: Arc::new(Surroundings::here()),
     };
     let engine = Engine::start(setup).await?;
-    let server = Server::start(listener, engine.clone(), &token)?;
+    let server = Server::start(listener, engine.clone(), &token, None)?;
     let code = engine.offer_session();
     output.say(&welcome(address, &folder, code.as_ref().map(Secret::reveal)));
 
