@@ -5,7 +5,7 @@ SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Where cargo builds, as a whole path.
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: help demo test lint deb bench chaos fuzz-api console postgres sample browser
+.PHONY: help demo test lint deb bench chaos fuzz-api console postgres sample browser packager
 
 help:
 	@echo "make demo    two SQLite apps, traffic, a live view, a link to the web console (Ctrl-C ends it)"
@@ -22,12 +22,13 @@ demo:
 
 # Tests never pass over what they need a server for: it is installed here, and started by the tests themselves
 # with a folder, a port and a user of its own.
-test: postgres sample console
+test: postgres sample packager
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --workspace; \
 	else \
 	  $(CARGO) test --workspace; \
 	fi
+	$(MAKE) --no-print-directory console
 
 # The console: that what is committed as built is what the sources make, and a person's paths through it, in a browser
 # against the real binary. Pictures of each page are left in target/console-shots.
@@ -83,6 +84,14 @@ browser:
 	if [ -n "$$missing" ]; then \
 	  echo "installing$$missing"; \
 	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+# What the package and its unit are looked at with.
+packager:
+	@if ! command -v systemd-analyze >/dev/null 2>&1 || ! command -v dpkg-deb >/dev/null 2>&1; then \
+	  echo "installing systemd and dpkg"; \
+	  $(SUDO) apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends systemd dpkg; \
 	fi
 
 postgres:

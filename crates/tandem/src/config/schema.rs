@@ -28,7 +28,7 @@ pub(crate) fn of_map_file() -> Value {
 #[expect(dead_code, reason = "only its shape is used")]
 enum MapFile {
     /// One map.
-    One(RawMap),
+    One(Box<RawMap>),
     /// Several of them.
     Many(RawMaps),
 }
