@@ -9,7 +9,7 @@ use crate::wire::{
     TokenCreated, TokenRequest, Tried, TryRequest, Verification, VerifyRequest,
 };
 use jiff::Timestamp;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -323,6 +323,14 @@ impl Client {
         self.get(&["check"], &[]).await
     }
 
+    /// Its figures, as Prometheus reads them.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let mut url = self.base.clone();
+        url.set_path("/metrics");
+        let (_, bytes) = self.ask(self.http.get(url).timeout(ANSWER_WITHIN)).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -342,17 +350,24 @@ impl Client {
         let given: Vec<(&str, &str)> =
             query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
         let mut request = self.http.request(method, self.url(path)?).query(&given).timeout(within);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
         if let Some(body) = body {
             request = request.json(body);
         }
+        let (status, bytes) = self.ask(request).await?;
+        serde_json::from_slice(&bytes).map_err(|why| self.stranger(status, &why))
+    }
+
+    /// The answer to a request that was granted.
+    async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let response = request.send().await.map_err(|why| self.unreachable(&why))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|why| self.unreachable(&why))?;
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|why| self.stranger(status, &why));
+            return Ok((status, bytes.into()));
         }
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
@@ -380,14 +395,15 @@ impl Client {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        ClientError::NoServer { server: self.server(), why: cause.to_string() }
+        ClientError::NoServer { server: self.address(), why: cause.to_string() }
     }
 
     fn stranger(&self, status: StatusCode, why: &serde_json::Error) -> ClientError {
-        ClientError::Stranger { server: self.server(), why: format!("status {status}, {why}") }
+        ClientError::Stranger { server: self.address(), why: format!("status {status}, {why}") }
     }
 
-    fn server(&self) -> String {
+    /// Where the server is.
+    pub fn address(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
 }

@@ -60,6 +60,8 @@ pub(crate) enum Verb {
     Schema(Schema),
     /// Have the server read its config again, after showing what that changes
     Reload(Reload),
+    /// Write what others need to help into one file, without records and secrets
+    Bundle(Bundle),
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
@@ -152,6 +154,19 @@ pub(crate) struct Reload {
     /// Why; it stands in the activity log.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bundle {
+    /// The file that is written. It must not be there.
+    #[arg(default_value = "tandem-bundle.json", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The config file, which is put in as it is if a server would take it.
+    #[arg(short, long, default_value = "tandem.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Also check the maps against their apps.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 mod activity;
 mod app;
+mod bundle;
 mod check;
 mod completion;
 mod conflict;
@@ -50,6 +51,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::Serve(asked) => serve::serve(asked).await,
         Verb::Check(asked) => check::check(asked, output).await,
         Verb::Schema(asked) => Ok(schema::schema(&asked, output)),
+        Verb::Bundle(asked) => bundle::bundle(&desk()?, asked).await,
         Verb::Reload(asked) => reload::reload(&desk()?, asked).await,
         Verb::Map(MapVerb::List(asked)) => map::list(&desk()?, asked).await,
         Verb::Map(MapVerb::Show(asked)) => map::show(&desk()?, asked).await,

@@ -7,6 +7,7 @@ mod access;
 mod bad_input;
 mod both;
 mod both_histories;
+mod bundle;
 mod bypass;
 mod copying;
 mod crowded;
