@@ -307,7 +307,10 @@ impl Supervisor {
             match command {
                 Some(Command::Act { request, prepared, reply }) => {
                     // Whoever asked may be gone; what was recorded is done all the same.
-                    let _ = reply.send(self.act(request, prepared));
+                    let answer = self.act(request, prepared);
+                    // Who asks sees what was done when the answer is there.
+                    self.show();
+                    let _ = reply.send(answer);
                 }
                 Some(Command::Errors { request, adopted, reply }) => {
                     let answer = self.take_errors(&request, adopted);
@@ -316,10 +319,14 @@ impl Supervisor {
                     let _ = reply.send(answer);
                 }
                 Some(Command::ResumeAfterWindow { request, prepared, reply }) => {
-                    let _ = reply.send(self.resume_after_window(request, prepared));
+                    let answer = self.resume_after_window(request, prepared);
+                    self.show();
+                    let _ = reply.send(answer);
                 }
                 Some(Command::GiveUp { request, sql, reply }) => {
-                    let _ = reply.send(self.give_up(&request, &sql));
+                    let answer = self.give_up(&request, &sql);
+                    self.show();
+                    let _ = reply.send(answer);
                 }
                 Some(Command::WindowStuck { maps, stuck }) => self.window_stuck(maps, &stuck),
                 Some(Command::NoteMismatch { mismatches, reply }) => {
@@ -329,7 +336,9 @@ impl Supervisor {
                 }
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
-                    let _ = reply.send(self.switch_rule(&rule, enabled, &actor, &reason));
+                    let answer = self.switch_rule(&rule, enabled, &actor, &reason);
+                    self.show();
+                    let _ = reply.send(answer);
                 }
                 Some(Command::Reload { reload, reply }) => drop(reply.send(self.reload(reload))),
                 Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
