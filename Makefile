@@ -33,7 +33,8 @@ test: postgres sample packager
 # The console: that what is committed as built is what the sources make, and a person's paths through it, in a browser
 # against the real binary. Pictures of each page are left in target/console-shots.
 console: browser
-	cd console && npm ci --no-audit --no-fund && npm run --silent fresh
+	@# Not `npm ci`, which wants every platform's packages in the lock file, also where a registry has only one's own.
+	cd console && npm install --no-save --no-audit --no-fund && npm run --silent fresh
 	$(CARGO) build --bin tandem
 	cd console && TANDEM_BIN="$(TARGET)/debug/tandem" TANDEM_SHOTS="$(TARGET)/console-shots" npm run --silent test
 
