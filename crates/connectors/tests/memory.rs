@@ -6,7 +6,7 @@ mod conformance;
 
 use bytes::Bytes;
 use conformance::{ColumnType, Fixture, OpenTransaction, Step, TestTable, Traits, promises};
-use tandem_connectors::memory::{MemoryApp, TableSpec, UserTransaction};
+use tandem_connectors::memory::{Alter, MemoryApp, TableSpec, UserTransaction};
 use tandem_core::connect::{BoxFuture, Connector};
 use tandem_core::{Kind, TableName, Value};
 
@@ -52,6 +52,7 @@ impl Fixture for Memory {
             concurrent_writers: true,
             truncate: true,
             deferred_keys: true,
+            exact_shapes: true,
             marks: true,
         }
     }
@@ -91,6 +92,10 @@ impl Fixture for Memory {
             let done = self.0.transaction(|t| steps.into_iter().for_each(|next| step(t, next)));
             done.err().map(|fault| fault.message)
         })
+    }
+    fn rename_column<'a>(&'a self, table: &'a TableName, from: &'a str, to: &'a str) -> BoxFuture<'a, ()> {
+        self.0.alter_table(table, Alter::Rename { from: from.into(), to: to.into() }).unwrap();
+        Box::pin(async {})
     }
     fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()> {
         self.0.drop_table(table);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use tandem_connectors::memory::{Call, MemoryApp, Reaction, TableSpec, Verb};
+use tandem_connectors::memory::{Alter, Call, MemoryApp, Reaction, TableSpec, Verb};
 use tandem_core::connect::{Advance, Apply, ApplyFault, Begin, Connector, Outcome, Owner, Part, Plan};
 use tandem_core::{
     BarrierId, Entry, Epoch, Fault, FaultClass, Guard, IntegrationKey, JournalId, LaneId, Op, Position,
@@ -313,4 +313,23 @@ fn the_log_moves_on_with_nothing_for_us() {
     now(capture.acknowledge(&idle)).unwrap();
     drop(capture);
     assert_eq!(read(&app, &idle).unwrap().0, []);
+}
+
+#[test]
+fn an_altered_table_keeps_its_rows_and_refuses_what_would_not_fit() {
+    let (app, name) = (MemoryApp::new(), TableName { schema: None, name: "t".into() });
+    app.create_table(TableSpec::new(name.clone(), &["id", "v"], &["id"]).typed("v", "int"));
+    let alter = |alter| app.alter_table(&name, alter);
+    app.transaction(|t| t.insert(&name, vec![Value::Int(1), Value::Int(10)])).unwrap();
+    alter(Alter::Rename { from: "v".into(), to: "w".into() }).unwrap();
+    alter(Alter::Retype { column: "w".into(), type_name: "text".into() }).unwrap();
+    alter(Alter::Add { column: "x".into(), type_name: "any".into(), value: Value::Int(7) }).unwrap();
+    assert_eq!(app.rows(&name), [vec![Value::Int(1), "10".into(), Value::Int(7)]]);
+    app.transaction(|t| t.insert(&name, vec![Value::Int(2), "no number".into(), Value::Null])).unwrap();
+    let refused = alter(Alter::Retype { column: "w".into(), type_name: "int".into() }).unwrap_err();
+    assert_eq!(refused.code.as_deref(), Some("invalid_value"));
+    assert_eq!(alter(Alter::Drop("id".into())).unwrap_err().code.as_deref(), Some("column_in_key"));
+    assert_eq!(app.rows(&name).len(), 2, "what is refused changes nothing");
+    alter(Alter::Drop("w".into())).unwrap();
+    assert_eq!(app.rows(&name), [[Value::Int(1), Value::Int(7)], [Value::Int(2), Value::Null]]);
 }

@@ -139,6 +139,7 @@ impl Fixture for Database {
             concurrent_writers: true,
             truncate: true,
             deferred_keys: true,
+            exact_shapes: true,
             marks: true,
         }
     }
@@ -182,6 +183,11 @@ impl Fixture for Database {
             must(&self.users, "ROLLBACK").await;
             Some(error.as_db_error().unwrap().message().to_owned())
         })
+    }
+    fn rename_column<'a>(&'a self, table: &'a TableName, from: &'a str, to: &'a str) -> BoxFuture<'a, ()> {
+        let (table, from, to) = (table_sql(table), quoted(from), quoted(to));
+        let sql = format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}");
+        Box::pin(async move { must(&self.users, &sql).await })
     }
     fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()> {
         Box::pin(async move { must(&self.users, &format!("DROP TABLE {}", table_sql(table))).await })

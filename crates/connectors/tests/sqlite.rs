@@ -120,6 +120,7 @@ impl Fixture for Sqlite {
             concurrent_writers: false,
             truncate: false,
             deferred_keys: true,
+            exact_shapes: false,
             marks: true,
         }
     }
@@ -167,6 +168,11 @@ impl Fixture for Sqlite {
             conn.execute_batch(if error.is_none() { "COMMIT" } else { "ROLLBACK" }).unwrap();
             error.map(|error| error.to_string())
         })
+    }
+    fn rename_column<'a>(&'a self, table: &'a TableName, from: &'a str, to: &'a str) -> BoxFuture<'a, ()> {
+        let (table, from, to) = (quoted(&table.name), quoted(from), quoted(to));
+        self.user().execute_batch(&format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")).unwrap();
+        Box::pin(async {})
     }
     fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()> {
         self.user().execute_batch(&format!("DROP TABLE {}", quoted(&table.name))).unwrap();

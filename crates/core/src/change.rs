@@ -52,6 +52,11 @@ pub enum OpKind {
     Truncate,
 }
 
+impl OpKind {
+    /// All of them.
+    pub const ALL: [OpKind; 4] = [OpKind::Insert, OpKind::Update, OpKind::Delete, OpKind::Truncate];
+}
+
 impl Op {
     /// Its kind.
     pub fn kind(&self) -> OpKind {

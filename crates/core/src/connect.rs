@@ -144,6 +144,12 @@ pub trait Source: Send {
 
     /// The tables in capture now.
     fn captured(&mut self) -> BoxFuture<'_, Result<Vec<TableName>, Fault>>;
+
+    /// How many bytes of its log the app keeps for us, because we have not acknowledged them; `None` if it cannot say, or
+    /// keeps nothing that would be gone without us.
+    fn retained(&mut self) -> BoxFuture<'_, Result<Option<u64>, Fault>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// Reads an app's committed transactions in commit order.

@@ -81,18 +81,9 @@ impl FaultClass {
         matches!(self, FaultClass::Application | FaultClass::Reference)
     }
 
-    /// Whether it says that the connection itself is of no more use.
-    pub fn breaks_connection(self) -> bool {
-        matches!(
-            self,
-            FaultClass::Connection | FaultClass::Unavailable | FaultClass::Auth | FaultClass::Fenced
-        )
-    }
-}
-
-impl fmt::Display for FaultClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its name, the same on every surface.
+    pub fn name(self) -> &'static str {
+        match self {
             FaultClass::Connection => "connection",
             FaultClass::Unavailable => "unavailable",
             FaultClass::Throttled => "throttled",
@@ -106,7 +97,21 @@ impl fmt::Display for FaultClass {
             FaultClass::Fenced => "fenced",
             FaultClass::Setup => "setup",
             FaultClass::Internal => "internal",
-        })
+        }
+    }
+
+    /// Whether it says that the connection itself is of no more use.
+    pub fn breaks_connection(self) -> bool {
+        matches!(
+            self,
+            FaultClass::Connection | FaultClass::Unavailable | FaultClass::Auth | FaultClass::Fenced
+        )
+    }
+}
+
+impl fmt::Display for FaultClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -48,6 +48,8 @@ pub struct TableSchema {
     pub primary_key: Vec<Arc<str>>,
     /// Unique keys and indexes other than the primary key, without partial and expression ones.
     pub unique_keys: Vec<UniqueKey>,
+    /// The primary or unique keys that hold only when a transaction ends: none of them decides at once which row is meant.
+    pub deferrable_keys: Vec<UniqueKey>,
     /// The columns that the log names in an old row; empty if old rows are not logged at all.
     pub identity: Vec<Arc<str>>,
     /// Foreign keys of this table.
@@ -97,11 +99,44 @@ impl TableSchema {
         self.columns.iter().find(|column| &*column.name == name)
     }
 
-    /// Whether `columns` (in any order) are the primary key or a unique key: at most one row has them.
+    /// Whether `columns` (in any order) are the primary key or a unique key, and no deferrable one: at any moment at most
+    /// one row has them.
     pub fn is_unique(&self, columns: &[Arc<str>]) -> bool {
-        let same = |key: &[Arc<str>]| {
-            !key.is_empty() && key.len() == columns.len() && key.iter().all(|part| columns.contains(part))
-        };
-        same(&self.primary_key) || self.unique_keys.iter().any(|key| same(&key.columns))
+        let same = |key: &[Arc<str>]| is_same_set(key, columns);
+        let unique = same(&self.primary_key) || self.unique_keys.iter().any(|key| same(&key.columns));
+        unique && self.deferrable(columns).is_none()
     }
+
+    /// The statement after which `columns` are a key of which [`TableSchema::is_unique`] holds, as every database takes it
+    /// that we know.
+    pub fn unique_sql(&self, columns: &[Arc<str>]) -> String {
+        let name = &*self.table.name;
+        let table = match &self.table.schema {
+            Some(of) => format!("{}.{}", quoted(of), quoted(name)),
+            None => quoted(name),
+        };
+        let names = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+        let Some(late) = self.deferrable(columns) else {
+            // SQLite wants a name, of which the schema is no part.
+            let index = quoted(&format!("{name}_{}_key", columns.join("_")));
+            return format!("CREATE UNIQUE INDEX {index} ON {} ({names});", table);
+        };
+        let kind = if late.columns == self.primary_key { "PRIMARY KEY" } else { "UNIQUE" };
+        let late = quoted(&late.name);
+        format!("ALTER TABLE {table} DROP CONSTRAINT {late}, ADD CONSTRAINT {late} {kind} ({names});")
+    }
+
+    /// The deferrable key of `columns` (in any order). An upsert by them is refused for its sake, whatever other key they
+    /// have.
+    pub fn deferrable(&self, columns: &[Arc<str>]) -> Option<&UniqueKey> {
+        self.deferrable_keys.iter().find(|key| is_same_set(&key.columns, columns))
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn is_same_set(key: &[Arc<str>], columns: &[Arc<str>]) -> bool {
+    !key.is_empty() && key.len() == columns.len() && key.iter().all(|part| columns.contains(part))
 }

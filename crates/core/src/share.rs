@@ -26,6 +26,13 @@ impl Share {
         Self(if percent > 100 { WHOLE } else { percent * (WHOLE / 100) })
     }
 
+    /// The least part of `whole` that is at least this share.
+    pub fn of(self, whole: u64) -> u64 {
+        let part = (u128::from(self.0) * u128::from(whole)).div_ceil(u128::from(WHOLE));
+        // No share is more than the whole.
+        u64::try_from(part).unwrap_or(whole)
+    }
+
     /// Whether `part` of `whole` is at least this share. Of nothing, every share is reached.
     pub fn is_reached(self, part: u64, whole: u64) -> bool {
         u128::from(part) * u128::from(WHOLE) >= u128::from(self.0) * u128::from(whole)
@@ -115,6 +122,9 @@ mod tests {
         assert!(!Fullness { used: 799_999_999, max }.reaches(share));
         assert!(Fullness { used: u64::MAX, max: u64::MAX }.is_full());
         assert_eq!(Fullness { used: 999_999_999, max }.percent(), 99);
+        let of = |whole| (share.of(whole), share.is_reached(share.of(whole), whole));
+        assert_eq!([of(max), of(1), of(0)], [(800_000_000, true), (1, true), (0, true)]);
+        assert!(!share.is_reached(share.of(max) - 1, max));
         assert_eq!((share.to_string().as_str(), f64::from(share)), ("80 %", 0.8));
     }
 

@@ -140,6 +140,12 @@ pub enum Mistake {
     RawTimes,
     /// Let go of what is applied, though it has not come back.
     ReclaimApplied,
+    /// Project every record by the shape of the first one.
+    ForgetShapes,
+    /// Go on with records of a shape that their flow was not resolved for.
+    OverlookShapes,
+    /// Write the key by which a value is looked up.
+    ForgetLookups,
 }
 
 impl Mistake {
@@ -149,6 +155,8 @@ impl Mistake {
     /// Those that schedules of maps that go one way must find.
     pub const OF_ONE_WAY: &[Mistake] =
         &[Self::ForgetQueue, Self::ForgetWatermark, Self::PauseInName, Self::OvertakeErrors];
+    /// Those that schedules of tables that change, and of lookups, must find.
+    pub const OF_SHAPES: &[Mistake] = &[Self::ForgetShapes, Self::OverlookShapes, Self::ForgetLookups];
     /// Those that schedules of maps that go both ways must find.
     pub const OF_BOTH_WAYS: &[Mistake] = &[
         Self::OverlookRivals,
@@ -177,6 +185,9 @@ impl Mistake {
             Self::JournalEchoes => "journal_echoes",
             Self::RawTimes => "raw_times",
             Self::ReclaimApplied => "reclaim_applied",
+            Self::ForgetShapes => "forget_shapes",
+            Self::OverlookShapes => "overlook_shapes",
+            Self::ForgetLookups => "forget_lookups",
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum Subject {
     App,
     /// Whom rules tell.
     Notify,
+    /// The certificate that the server shows.
+    Tls,
 }
 
 impl Subject {
@@ -63,6 +65,7 @@ impl Subject {
             Subject::Rule => "rule",
             Subject::App => "app",
             Subject::Notify => "notify",
+            Subject::Tls => "tls",
         }
     }
 }
@@ -94,7 +97,7 @@ impl How {
 pub struct Change {
     /// What it is about.
     pub subject: Subject,
-    /// Of which map, rule, app or target.
+    /// Of which map, rule, app or target; `server` of the certificate.
     pub name: String,
     /// What becomes of it.
     pub how: How,

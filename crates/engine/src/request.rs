@@ -72,6 +72,17 @@ impl Request {
     }
 }
 
+/// A request to go on behind a gap in an app's log, although nobody knows what lies in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GapAccepted {
+    /// The app.
+    pub app: AppName,
+    /// Who asks.
+    pub actor: String,
+    /// Why, in their words; may be empty.
+    pub reason: String,
+}
+
 /// What an accepted request did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -216,6 +227,9 @@ pub enum Rejected {
     /// There is no such token, or none any more.
     #[error("there is no token {0}")]
     UnknownToken(String),
+    /// The token of that name is not the one that is meant.
+    #[error("nothing was changed: {0} is another token than the one that was seen")]
+    OtherToken(String),
     /// There is a token of that name.
     #[error("nothing was changed: there is a token {0} already")]
     TokenExists(String),

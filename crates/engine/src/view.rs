@@ -1,16 +1,18 @@
 //! What the engine shows: maps, apps, queues, activity. Snapshots; nothing in here moves anything.
 
+use crate::durations::Histogram;
 use crate::store::{CopyStage, FlowId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::lifecycle::{Action, MapState};
-use tandem_core::limits::Limits;
+use tandem_core::lifecycle::{Action, MapState, Phase};
+use tandem_core::limits::{Forecast, Limits, Usage, judge};
 use tandem_core::map::TableMap;
 use tandem_core::rules::{Firing, Rule};
 use tandem_core::{
-    AppName, Fault, Guard, IntegrationKey, MapName, OpKind, Progress, Rate, Relation, Row, Seq, StreamName,
-    WallTime,
+    AppName, Fault, FaultClass, Guard, IntegrationKey, MapName, OpKind, Progress, Rate, Relation, Row, Seq,
+    StreamName, WallTime,
 };
 
 /// Everything that the engine shows of itself, as of one moment.
@@ -22,6 +24,21 @@ pub struct Snapshot {
     pub apps: Vec<AppView>,
     /// The rules, in the order in which they were declared.
     pub rules: Vec<RuleView>,
+    /// The streams that there are now, by name.
+    pub streams: Vec<StreamView>,
+}
+
+/// What one direction between two apps costs: figures since it was begun, or since the engine was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamView {
+    /// Where it goes from and to.
+    pub stream: StreamName,
+    /// How long the destination took for what it was given at once, whatever came of it.
+    pub applies: Histogram,
+    /// How long groups of captured transactions took to become durable in the journal.
+    pub syncs: Histogram,
+    /// Whether a write or an fsync of its journal has failed; nothing more of it is acknowledged until a restart.
+    pub disk_failed: bool,
 }
 
 /// A map as it is now.
@@ -53,6 +70,23 @@ pub struct MapView {
     pub conflicts: u64,
     /// What it may have waiting, and what of that is used; none before it was looked at first.
     pub limits: Option<LimitsView>,
+    /// What happened to it since the engine started.
+    pub tally: MapTally,
+}
+
+/// What happened to a map since the engine started. Rises, also over stops and runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MapTally {
+    /// How often it was found that changes of its source may be missing, or that a watermark is not where it was left.
+    pub gaps: u64,
+    /// Queued changes that were left out by a person's skip or stop.
+    pub discarded: u64,
+    /// Errors that were tried again and are no more.
+    pub retried: u64,
+    /// Errors that were tried again and refused again.
+    pub refused_again: u64,
+    /// Deletes that got past a guard, as the activity log tells of them: once a minute at most.
+    pub bypassed: u64,
 }
 
 /// What a map may have waiting, and what of that is used. Times are moments and not ages, so that a map of which nothing
@@ -67,6 +101,20 @@ pub struct LimitsView {
     pub since: Option<WallTime>,
     /// Bytes a second that the queue grows by while it is paused.
     pub growth: u64,
+}
+
+impl LimitsView {
+    /// When the hard limits will be reached if all goes on as it does, for a map in a phase.
+    pub fn forecast(&self, phase: Phase, now: WallTime) -> Forecast {
+        let usage = Usage {
+            queue_bytes: self.used_bytes,
+            oldest_unapplied_at: self.since,
+            paused_since: self.since,
+            arrival_rate: self.growth,
+            ..Usage::empty(phase)
+        };
+        judge(&self.limits, &usage, now).forecast
+    }
 }
 
 impl MapView {
@@ -172,6 +220,9 @@ pub struct FlowView {
     pub settled: u64,
     /// Its books; `None` before it has begun.
     pub ledger: Option<Ledger>,
+    /// What failed since the engine started, by the class of the fault: changes that became errors, and attempts for what
+    /// is no fault of a change.
+    pub failures: BTreeMap<FaultClass, u64>,
 }
 
 /// The books of a flow since the engine started, or since the flow began: what came in, and what became of it.
@@ -318,6 +369,8 @@ pub enum ConditionKind {
     WindowOver,
     /// The tables have the shape that the map was resolved for.
     SchemaMatches,
+    /// The source's table was truncated: what becomes of the destination's records is a person's to say.
+    SourceTruncated,
     /// The triggers of two apps change each other's records for ever; that was stopped, and both sides differ.
     PingPong,
     /// More or fewer changes came in than anything became of.
@@ -346,6 +399,7 @@ impl ConditionKind {
             | ConditionKind::WritesBlocked
             | ConditionKind::NotConverging
             | ConditionKind::WindowOver
+            | ConditionKind::SourceTruncated
             | ConditionKind::PingPong
             | ConditionKind::Unbalanced => !status,
         }
@@ -363,6 +417,8 @@ pub struct AppView {
     pub capturing: bool,
     /// What it refuses now on behalf of maps.
     pub guards: Vec<Guard>,
+    /// Bytes of its log that it keeps for us, as it was asked last; `None` if it cannot say, or has nothing captured.
+    pub retained: Option<u64>,
 }
 
 /// A rule as it is now.
@@ -372,6 +428,8 @@ pub struct RuleView {
     pub rule: Rule,
     /// The maps that it has done something to, by name.
     pub maps: Vec<RuleOnMap>,
+    /// How often it fired since the engine started: once for each map.
+    pub fired: u64,
     /// Notices that a target has taken over since the engine started.
     pub told: u64,
     /// Notices that were dropped since then, because nobody could be told.

@@ -1,14 +1,25 @@
 //! The typed client of the API: what the command line is written on. It knows where a server is and how to ask;
 //! it retries nothing and prints nothing.
+//!
+//! A token crosses a network over TLS only, to a server whose certificate is right, and goes nowhere else: a server that
+//! sends us on is not followed.
+
+mod secure;
+
+pub use secure::Insecure;
 
 use crate::PAGE_MAX;
+use crate::fence::is_loopback;
 use crate::wire::{
     Accepted, ActionRequest, Activity, App, CancelRequest, Conflict, ErrorCause, ErrorsRequest, ErrorsTaken,
-    Finding, Map, Page, Plan, Problem, QueueStats, QueuedRecord, QueuedRecordInFull, RecordError,
-    RecordErrorInFull, ReloadRequest, Reloaded, RevokeRequest, Rule, RuleTest, SwitchRequest, Token,
-    TokenCreated, TokenRequest, Tried, TryRequest, Verification, VerifyRequest,
+    Finding, GapRequest, Map, MapHistory, Mapping, Page, Plan, Problem, QueueStats, QueuedRecord,
+    QueuedRecordInFull, RecordError, RecordErrorInFull, ReloadRequest, Reloaded, RevokeRequest, Rule,
+    RuleTest, Server, SwitchRequest, Token, TokenCreated, TokenRequest, Tried, TryRequest, Verification,
+    VerifyRequest,
 };
 use jiff::Timestamp;
+use reqwest::header::{ETAG, IF_MATCH};
+use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +29,8 @@ use std::time::Duration;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection is kept for the next request. A server closes it after 30 s.
+const KEPT_FOR: Duration = Duration::from_secs(20);
 
 /// A client of one server.
 #[derive(Clone)]
@@ -38,15 +51,19 @@ pub enum ActivityWay<'a> {
     On(&'a str),
 }
 
-/// Which queued records are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueSearch<'a> {
-    /// Each of them.
-    All,
-    /// Those of the record with this integration key.
-    Key(&'a str),
-    /// Those of records whose integration key begins so.
-    Prefix(&'a str),
+/// Which queued records are asked for: those that fit everything that is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueSearch<'a> {
+    /// Of the record with this integration key.
+    pub key: Option<&'a str>,
+    /// Of records whose integration key begins so; not beside a key.
+    pub prefix: Option<&'a str>,
+    /// `insert`, `update`, `delete` or `truncate`.
+    pub op: Option<&'a str>,
+    /// What the source committed then or later.
+    pub since: Option<Timestamp>,
+    /// What the source committed before.
+    pub until: Option<Timestamp>,
 }
 
 /// Which errors are asked for: those that fit everything that is given.
@@ -64,6 +81,15 @@ pub struct ErrorSearch<'a> {
     pub status: Option<&'a str>,
 }
 
+/// What was answered, and the tag that stands for it.
+#[derive(Debug, Clone)]
+pub struct Shown<T> {
+    /// The answer.
+    pub answer: T,
+    /// Sent with a request, it is done only if what was shown still holds.
+    pub tag: Option<String>,
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -74,6 +100,23 @@ pub enum ClientError {
         address: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The authority to trust cannot be used.
+    #[error("no authority can be trusted: {0}")]
+    Authority(String),
+    /// A token would cross a network where everybody could read it.
+    #[error("the token is not sent to {server}: over http:// anybody between here and there can read it")]
+    InTheOpen {
+        /// Where.
+        server: String,
+    },
+    /// There is no connection that can be trusted.
+    #[error("no safe connection to {server}: {why}")]
+    Insecure {
+        /// Where.
+        server: String,
+        /// What is the matter.
+        why: Insecure,
     },
     /// Nobody answers there.
     #[error("no server answers at {server}: {why}")]
@@ -96,28 +139,47 @@ pub enum ClientError {
     },
 }
 
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    tag: Option<String>,
+    bytes: Vec<u8>,
+}
+
 impl Client {
-    /// A client of the server at `address`, such as `http://127.0.0.1:7070` or `127.0.0.1:7070`.
-    pub fn new(address: &str) -> Result<Self, ClientError> {
+    /// A client of the server at `address`, such as `https://tandem.internal:7070`, `http://127.0.0.1:7070` or
+    /// `127.0.0.1:7070`. Over TLS the authorities in `ca` (PEM) are trusted, and without it those of the system. A TLS
+    /// provider must have been installed for the process.
+    pub fn new(address: &str, ca: Option<&[u8]>) -> Result<Self, ClientError> {
         let refuse = |why: String| ClientError::Address { address: address.to_owned(), why };
         let with_scheme =
             if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let base = Url::parse(&with_scheme).map_err(|why| refuse(why.to_string()))?;
-        if base.scheme() != "http" {
-            return Err(refuse("the server speaks http, on this machine only".to_owned()));
-        }
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .no_proxy()
+            .redirect(Policy::none())
             .connect_timeout(CONNECT_WITHIN)
-            .build()
-            .map_err(|why| refuse(why.to_string()))?;
+            .pool_idle_timeout(KEPT_FOR);
+        let builder = match (base.scheme(), ca) {
+            ("https", Some(pem)) => {
+                builder.tls_certs_only(secure::authorities(pem).map_err(ClientError::Authority)?)
+            }
+            ("https", None) => builder,
+            // Nobody is trusted, and nobody is looked for: a machine without authorities can ask its own server.
+            ("http", _) => builder.tls_certs_only([]),
+            _ => return Err(refuse("it begins with http:// or https://".to_owned())),
+        };
+        let http = builder.build().map_err(|why| ClientError::Authority(innermost(&why).to_string()))?;
         Ok(Self { http, base, token: None })
     }
 
-    /// The same client, which says with this token who it is.
-    #[must_use]
-    pub fn with_token(self, token: String) -> Self {
-        Self { token: Some(token), ..self }
+    /// The same client, which says with this token who it is. Refused if the token would cross a network in the open.
+    pub fn with_token(self, token: String) -> Result<Self, ClientError> {
+        let is_safe = self.base.scheme() == "https" || self.base.host_str().is_some_and(is_loopback);
+        match is_safe {
+            true => Ok(Self { token: Some(token), ..self }),
+            false => Err(ClientError::InTheOpen { server: self.address() }),
+        }
     }
 
     /// The tokens, by name; `after` is `next` of the page before.
@@ -147,9 +209,24 @@ impl Client {
         self.get(&["maps", map], &[]).await
     }
 
+    /// What a map does with a record.
+    pub async fn mapping(&self, map: &str) -> Result<Mapping, ClientError> {
+        self.get(&["maps", map, "mapping"], &[]).await
+    }
+
+    /// How the queue of a map was over the last hours.
+    pub async fn map_history(&self, map: &str) -> Result<MapHistory, ClientError> {
+        self.get(&["maps", map, "history"], &[]).await
+    }
+
     /// Asks for an action.
     pub async fn act(&self, request: &ActionRequest) -> Result<Accepted, ClientError> {
         self.send(Method::POST, &["actions"], &[], Some(request), ANSWER_WITHIN).await
+    }
+
+    /// Goes on behind a gap in an app's log.
+    pub async fn accept_gap(&self, app: &str, asked: &GapRequest) -> Result<Accepted, ClientError> {
+        self.send(Method::POST, &["apps", app, "accept-gap"], &[], Some(asked), ANSWER_WITHIN).await
     }
 
     /// What an action would do.
@@ -177,13 +254,16 @@ impl Client {
         after: Option<&str>,
         limit: Option<usize>,
     ) -> Result<Page<QueuedRecord>, ClientError> {
-        let (key, prefix) = match search {
-            QueueSearch::All => (None, None),
-            QueueSearch::Key(key) => (Some(key), None),
-            QueueSearch::Prefix(prefix) => (None, Some(prefix)),
-        };
-        let query =
-            [("key", text(key)), ("prefix", text(prefix)), ("after", text(after)), ("limit", text(limit))];
+        let QueueSearch { key, prefix, op, since, until } = search;
+        let query = [
+            ("key", text(key)),
+            ("prefix", text(prefix)),
+            ("op", text(op)),
+            ("since", text(since)),
+            ("until", text(until)),
+            ("after", text(after)),
+            ("limit", text(limit)),
+        ];
         self.get(&["maps", map, "queue"], &query).await
     }
 
@@ -285,6 +365,11 @@ impl Client {
         self.get(&["conflicts"], &query).await
     }
 
+    /// The server itself.
+    pub async fn server(&self) -> Result<Server, ClientError> {
+        self.get(&["server"], &[]).await
+    }
+
     /// The apps, by name.
     pub async fn apps(&self) -> Result<Page<App>, ClientError> {
         self.get(&["apps"], &[]).await
@@ -308,9 +393,18 @@ impl Client {
         self.send(Method::POST, &["rules", rule, verb], &[], Some(&asked), ANSWER_WITHIN).await
     }
 
-    /// Has the server read its config again.
-    pub async fn reload(&self, asked: &ReloadRequest) -> Result<Reloaded, ClientError> {
-        self.send(Method::POST, &["reload"], &[], Some(asked), ANSWER_WITHIN).await
+    /// Has the server read its config again; with the tag of what it has shown, only if that still holds.
+    pub async fn reload(
+        &self,
+        asked: &ReloadRequest,
+        shown: Option<&str>,
+    ) -> Result<Shown<Reloaded>, ClientError> {
+        let mut request = self.http.request(Method::POST, self.url(&["reload"])?).timeout(ANSWER_WITHIN);
+        if let Some(tag) = shown {
+            request = request.header(IF_MATCH, tag);
+        }
+        let answer = self.ask(request.json(asked)).await?;
+        Ok(Shown { tag: answer.tag.clone(), answer: self.read(&answer)? })
     }
 
     /// When a rule would have fired.
@@ -327,8 +421,8 @@ impl Client {
     pub async fn metrics(&self) -> Result<String, ClientError> {
         let mut url = self.base.clone();
         url.set_path("/metrics");
-        let (_, bytes) = self.ask(self.http.get(url).timeout(ANSWER_WITHIN)).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let answer = self.ask(self.http.get(url).timeout(ANSWER_WITHIN)).await?;
+        Ok(String::from_utf8_lossy(&answer.bytes).into_owned())
     }
 
     async fn get<T: DeserializeOwned>(
@@ -353,21 +447,26 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let (status, bytes) = self.ask(request).await?;
-        serde_json::from_slice(&bytes).map_err(|why| self.stranger(status, &why))
+        let answer = self.ask(request).await?;
+        self.read(&answer)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, ClientError> {
+        serde_json::from_slice(&answer.bytes).map_err(|why| self.stranger(answer.status, &why))
     }
 
     /// The answer to a request that was granted.
-    async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ClientError> {
+    async fn ask(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
         let response = request.send().await.map_err(|why| self.unreachable(&why))?;
         let status = response.status();
+        let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
         let bytes = response.bytes().await.map_err(|why| self.unreachable(&why))?;
         if status.is_success() {
-            return Ok((status, bytes.into()));
+            return Ok(Answer { status, tag, bytes: bytes.into() });
         }
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
@@ -390,12 +489,10 @@ impl Client {
     }
 
     fn unreachable(&self, why: &reqwest::Error) -> ClientError {
-        // The innermost cause is the one that a person knows: *connection refused*.
-        let mut cause: &dyn std::error::Error = why;
-        while let Some(inner) = cause.source() {
-            cause = inner;
+        match Insecure::found_in(why) {
+            Some(why) => ClientError::Insecure { server: self.address(), why },
+            None => ClientError::NoServer { server: self.address(), why: innermost(why).to_string() },
         }
-        ClientError::NoServer { server: self.address(), why: cause.to_string() }
     }
 
     fn stranger(&self, status: StatusCode, why: &serde_json::Error) -> ClientError {
@@ -408,6 +505,39 @@ impl Client {
     }
 }
 
+/// The innermost cause is the one that a person knows: *connection refused*.
+fn innermost(why: &reqwest::Error) -> &dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = why;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause
+}
+
 fn text(value: Option<impl ToString>) -> Option<String> {
     value.map(|value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_crosses_no_network_in_the_open() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let sent = |address: &str| Client::new(address, None).unwrap().with_token("tdm_00".to_owned());
+        for safe in ["http://127.0.0.1:7070", "127.0.0.1:7070", "http://localhost:7070", "http://[::1]:7070"]
+        {
+            assert!(sent(safe).is_ok(), "{safe}");
+        }
+        for open in ["http://tandem.internal:7070", "http://192.0.2.7:7070", "http://127.0.0.1.evil.example"]
+        {
+            let refused = sent(open).err().unwrap();
+            assert!(matches!(refused, ClientError::InTheOpen { .. }), "{open}: {refused}");
+            assert!(!refused.to_string().contains("tdm_"), "{refused}");
+        }
+        assert!(matches!(Client::new("ftp://127.0.0.1", None).err(), Some(ClientError::Address { .. })));
+        let refused = Client::new("https://127.0.0.1", Some(b"nothing")).err();
+        assert!(matches!(refused, Some(ClientError::Authority(_))), "{refused:?}");
+    }
 }

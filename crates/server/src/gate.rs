@@ -11,13 +11,14 @@
 //! A browser shows a session in a cookie instead, which it sends whoever made the request: what that needs beyond a token
 //! is in `session.rs`. A token in the request counts more than a cookie.
 
+use crate::fence::Transport;
 use crate::limits::Shares;
 use crate::once::once;
 use crate::problem::Refusal;
 use crate::session;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,26 +63,35 @@ pub(crate) struct Door {
     pub(crate) reach: Reach,
 }
 
+/// Why somebody is refused who has shown nothing.
+const NO_TOKEN: &str = "no token";
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Gate {
     engine: Engine,
+    transport: Transport,
     wrong: Arc<Allowance>,
     told: Arc<Allowance>,
     shares: Arc<Shares>,
 }
 
 impl Gate {
-    pub(crate) fn new(engine: Engine) -> Self {
+    pub(crate) fn new(engine: Engine, transport: Transport) -> Self {
         let allow = |most| Arc::new(Allowance { most, used: Mutex::new((Instant::now(), 0)) });
-        Self { engine, wrong: allow(WRONG_MAX), told: allow(TOLD_MAX), shares: Arc::default() }
+        Self { engine, transport, wrong: allow(WRONG_MAX), told: allow(TOLD_MAX), shares: Arc::default() }
     }
 
     async fn pass(&self, door: &Door, parts: &mut Parts) -> Result<Pass, Refusal> {
         let pass = match self.who(&parts.method, &parts.headers) {
             Ok(pass) => pass,
             Err((refusal, why)) => {
-                self.tell("unknown", why, door).await;
+                // Whoever opens the console asks who they are before they have signed in: that is no attempt at anything, and
+                // would stand in the log as one each time.
+                let only_asks = door.path == session::PATH && door.method == "GET" && why == NO_TOKEN;
+                if !only_asks {
+                    self.tell("unknown", why, door).await;
+                }
                 return Err(refusal);
             }
         };
@@ -118,9 +128,9 @@ impl Gate {
     fn who(&self, method: &Method, headers: &HeaderMap) -> Result<Pass, (Refusal, &'static str)> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = given.next() else {
-            return match session::shown(headers) {
+            return match self.shown(headers) {
                 Some(secret) => self.session(method, headers, secret),
-                None => Err((stranger("token_missing", "the request has no token"), "no token")),
+                None => Err((stranger("token_missing", "the request has no token"), NO_TOKEN)),
             };
         };
         let bearer =
@@ -140,15 +150,30 @@ impl Gate {
         secret: &str,
     ) -> Result<Pass, (Refusal, &'static str)> {
         let (session, credential) = self.engine.session(secret).map_err(|why| self.refuse(&why))?;
-        session::is_of_our_page(method, headers, &session.csrf)
+        session::is_of_our_page(self.transport, method, headers, &session.csrf)
             .map_err(|refusal| (refusal, "not from a page of this server"))?;
         Ok(Pass { caller: session.caller, credential, csrf: Some(session.csrf) })
+    }
+
+    /// What the cookie of a request says.
+    pub(crate) fn shown<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        session::shown(self.transport, headers)
+    }
+
+    /// The cookie of a session that begins.
+    pub(crate) fn cookie(&self, headers: &HeaderMap, secret: &Secret) -> Option<HeaderValue> {
+        session::cookie(self.transport, headers, secret)
+    }
+
+    /// Takes the cookie away.
+    pub(crate) fn no_cookie(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        session::no_cookie(self.transport, headers)
     }
 
     /// Begins a session, as far as the gate has a say in it.
     pub(crate) async fn sign_in(&self, headers: &HeaderMap, token: &str) -> Result<SignedIn, Refusal> {
         let door = Door { method: "POST", path: session::PATH, role: Role::Viewer, reach: Reach::Seen };
-        let refused = match session::comes_from_elsewhere(headers) {
+        let refused = match session::comes_from_elsewhere(self.transport, headers) {
             Some(refusal) => (refusal, "not from a page of this server"),
             None => match self.engine.sign_in(token).await {
                 Ok(signed_in) => return Ok(signed_in),

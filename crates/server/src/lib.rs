@@ -5,11 +5,14 @@
 //! for each thing that is shown, so that a field renamed inside breaks nobody outside. A handler reads its
 //! input, makes one call of the engine, and converts; it decides nothing.
 //!
-//! Whoever asks sends a token, or a browser the cookie of a session that stands for one, and every route says which role it needs. There is no TLS yet, so the server answers on
-//! the loopback address only, and refuses what a page in a browser could send there behind its user's back.
+//! Whoever asks sends a token, or a browser the cookie of a session that stands for one, and every route says which role it needs.
+//! Without TLS the server answers on the loopback address only, and refuses what a page in a browser could send there
+//! behind its user's back.
 #![deny(clippy::indexing_slicing)]
 
+mod certificate;
 mod client;
+mod connections;
 mod console;
 mod events;
 mod fence;
@@ -22,14 +25,19 @@ mod once;
 mod openapi;
 mod patience;
 mod problem;
+mod requests;
 mod router;
 mod session;
 mod sight;
+mod tls;
 pub mod wire;
 
-pub use client::{ActivityWay, Client, ClientError, ErrorSearch, QueueSearch};
-pub use handlers::reload::Reloader;
-pub use router::{router, serve};
+pub use certificate::Validity;
+pub use client::{ActivityWay, Client, ClientError, ErrorSearch, Insecure, QueueSearch, Shown};
+pub use handlers::metrics::MetricsAccess;
+pub use handlers::reload::{ReloadAsked, ReloadRefused, Reloader, Reloading};
+pub use router::{Serving, serve};
+pub use tls::{BadIdentity, Identity};
 
 /// The most items that one page of a list has.
 pub const PAGE_MAX: usize = 500;

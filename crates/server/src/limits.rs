@@ -2,11 +2,13 @@
 //! program that runs wild, which is not to keep the others from pausing a map.
 //!
 //! A token has a share of requests at a time, so that one that waits for states with all it has leaves room; and a rate. What is
-//! sent without a token that is known has bounds of its own (`gate.rs`).
+//! sent without a token that is known has bounds of its own (`gate.rs`). A sign-in is read whole before it has shown anything, so
+//! there are few places for them: whoever sends many of them slowly is in the way of sign-ins only.
 
 use crate::problem::Refusal;
+use crate::session;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
@@ -16,6 +18,8 @@ use tokio::sync::Semaphore;
 
 /// The most requests that are answered at a time. Events, once they flow, are not among them.
 pub(crate) const AT_A_TIME_MAX: usize = 512;
+/// The most of them that sign in.
+const SIGN_INS_MAX: usize = 32;
 /// The most of them with one token.
 pub(crate) const OF_TOKEN_AT_A_TIME_MAX: u32 = 128;
 /// How many requests a second one token may make for long.
@@ -25,8 +29,22 @@ const BURST: f64 = 2000.0;
 /// The most bytes of path and query together.
 pub(crate) const ADDRESS_MAX_BYTES: usize = 8 * 1024;
 
+/// The places that are free.
+#[derive(Clone)]
+pub(crate) struct Places {
+    requests: Arc<Semaphore>,
+    sign_ins: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let places = |most| Arc::new(Semaphore::new(most));
+        Self { requests: places(AT_A_TIME_MAX), sign_ins: places(SIGN_INS_MAX) }
+    }
+}
+
 /// Bounds that hold before it is known who asks.
-pub(crate) async fn bounded(State(free): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+pub(crate) async fn bounded(State(places): State<Places>, request: Request, next: Next) -> Response {
     let length = request.uri().path_and_query().map_or(0, |whole| whole.as_str().len());
     if length > ADDRESS_MAX_BYTES {
         let detail = format!("path and query have {length} bytes; there may be {ADDRESS_MAX_BYTES}");
@@ -34,8 +52,13 @@ pub(crate) async fn bounded(State(free): State<Arc<Semaphore>>, request: Request
             .fix("ask for less at a time: a shorter key or prefix")
             .into_response();
     }
+    let signs_in = request.method() == Method::POST && request.uri().path() == session::PATH;
+    let (free, most, what) = match signs_in {
+        true => (&places.sign_ins, SIGN_INS_MAX, "sign-ins"),
+        false => (&places.requests, AT_A_TIME_MAX, "requests"),
+    };
     let Ok(_place) = free.try_acquire() else {
-        let detail = format!("{AT_A_TIME_MAX} requests are being answered now");
+        let detail = format!("{most} {what} are being answered now");
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much is asked at a time", detail)
             .fix("ask again in a second; if it stays so, find out who asks so much: tandem token list")
             .retry_after(1)

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: a client that got no answer asks again with the same key, and what it asked for is done once.
 //!
 //! What was answered is kept by the engine. Here is what a request and an answer are: the same request is the same method,
-//! path, query and body; what is kept is what was done, and a refusal is not. A request with a key is done to its end
+//! path, query and body, and the same `If-Match`; what is kept is what was done, and a refusal is not. A request with a key is done to its end
 //! even if its client hangs up, since the answer is what that client will come back for.
 
 use crate::BODY_MAX_BYTES;
@@ -52,6 +52,12 @@ async fn with_key(engine: &Engine, token: Arc<str>, key: String, request: Reques
         Err(_) => return body_refused().into_response(),
     };
     let mut what = format!("{} {}\n", parts.method, parts.uri).into_bytes();
+    // On something else it would be another request.
+    for condition in parts.headers.get_all(header::IF_MATCH) {
+        what.extend_from_slice(b"If-Match: ");
+        what.extend_from_slice(condition.as_bytes());
+        what.push(b'\n');
+    }
     what.extend_from_slice(&body);
     let asked = Asked { token: token.clone(), key: key.clone(), what };
     match engine.take_request(asked).await {

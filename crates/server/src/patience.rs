@@ -1,35 +1,16 @@
 //! Connections that take nothing are let go of. Somebody who asks and then does not read would hold an answer in our memory for
 //! as long as they like; nothing above the connection notices, since whoever writes the answer only waits.
 
-use axum::serve::Listener;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
 /// How long a connection may take nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A listener whose connections end with an error when they take nothing for long.
-pub(crate) struct Patient(pub(crate) TcpListener);
-
-impl Listener for Patient {
-    type Io = Connection<TcpStream>;
-    type Addr = std::net::SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        (Connection::new(stream, PATIENCE), address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
-}
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(crate) struct Connection<T> {
@@ -40,7 +21,7 @@ pub(crate) struct Connection<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Connection<T> {
-    fn new(inner: T, patience: Duration) -> Self {
+    pub(crate) fn new(inner: T, patience: Duration) -> Self {
         Self { inner, patience, waiting: None }
     }
 

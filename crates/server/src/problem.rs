@@ -43,6 +43,11 @@ impl Refusal {
         self
     }
 
+    /// Its text, for where there is no HTTP yet to send it by.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(&*self.0).unwrap_or_default()
+    }
+
     /// A request that cannot be read.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "request_invalid", "The request cannot be read", detail)
@@ -96,6 +101,10 @@ impl From<Rejected> for Refusal {
             Rejected::UnknownToken(_) => {
                 Self::new(StatusCode::NOT_FOUND, "token_not_found", "There is no such token", detail)
                     .fix("tandem token list")
+            }
+            Rejected::OtherToken(_) => {
+                Self::new(StatusCode::CONFLICT, "token_changed", "The name stands for another token", detail)
+                    .fix("look which one it is now: tandem token list")
             }
             Rejected::TokenExists(_) => {
                 Self::new(StatusCode::CONFLICT, "token_exists", "There is such a token already", detail)

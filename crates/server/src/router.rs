@@ -1,19 +1,23 @@
-//! The routes, on one screen, and the loop that serves them.
+//! The routes, on one screen, and what every request goes through.
 
 use crate::events::Events;
+use crate::fence::{self, Transport};
 use crate::gate::{Door, Gate, Reach, admit};
+use crate::handlers::metrics::MetricsAccess;
 use crate::handlers::reload::{Reloader, Reloads};
+use crate::handlers::server::ShownIdentity;
 use crate::handlers::{
-    actions, activity, apps, conflicts, errors, events, health, maps, metrics, queue, reload, rules, session,
-    tokens, verify,
+    actions, activity, apps, conflicts, errors, events, health, maps, metrics, queue, reload, rules, server,
+    session, tokens, verify,
 };
-use crate::limits::{AT_A_TIME_MAX, bounded};
+use crate::limits::{Places, bounded};
 use crate::openapi::describe::Described;
 use crate::openapi::{self, Description, Route};
-use crate::patience::Patient;
 use crate::problem::Refusal;
+use crate::requests::{Requests, counted};
 use crate::session::PATH as SESSION;
-use crate::{BODY_MAX_BYTES, console, fence, headers};
+use crate::tls::Identity;
+use crate::{BODY_MAX_BYTES, connections, console, headers};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -26,13 +30,14 @@ use std::sync::Arc;
 use tandem_core::Role;
 use tandem_engine::Engine;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
-/// The whole API over an engine: every route with the least role that it needs, and the maps that it is about.
-pub fn router(engine: Engine) -> Router {
+/// The whole API over an engine: every route with the least role that it needs, and the maps that it is about. `figures`
+/// says who may read those at `/metrics`.
+fn router(engine: Engine, transport: Transport, figures: MetricsAccess) -> Router {
     use Reach::{All, Named, Seen};
     use Role::{Admin, Operator, Viewer};
-    let gate = Gate::new(engine.clone());
+    let gate = Gate::new(engine.clone(), transport);
     let routes = Routes::new(gate.clone())
         .get(SESSION, Viewer, Seen, session::show, "Who asks")
         .delete(SESSION, Viewer, Seen, session::end, "Signs out")
@@ -45,6 +50,8 @@ pub fn router(engine: Engine) -> Router {
         .post("/api/v1/maps/{map}/skip", Operator, Named, actions::skip, "Skips the queue of a map")
         .post("/api/v1/maps/{map}/stop", Operator, Named, actions::stop, "Stops a map")
         .get("/api/v1/maps/{map}/wait", Viewer, Named, maps::wait, "Waits until a map is in a state")
+        .get("/api/v1/maps/{map}/mapping", Viewer, Named, maps::mapping, "What a map does with a record")
+        .get("/api/v1/maps/{map}/history", Viewer, Named, maps::history, "How the queue of a map was")
         .post("/api/v1/maps/{map}/try", Viewer, Named, maps::try_row, "What a map makes of a row")
         .get("/api/v1/maps/{map}/queue", Viewer, Named, queue::list, "The queue of a map")
         .get("/api/v1/maps/{map}/queue/stats", Viewer, Named, queue::stats, "The queue in figures")
@@ -67,14 +74,21 @@ pub fn router(engine: Engine) -> Router {
         .get("/api/v1/events", Viewer, Seen, events::listen, "What changes, as it happens")
         .get("/api/v1/activity", Viewer, Seen, activity::list, "The activity log")
         .get("/api/v1/conflicts", Viewer, Seen, conflicts::list, "Conflicts of two-way maps")
+        .get("/api/v1/server", Viewer, Seen, server::show, "The server itself")
         .get("/api/v1/apps", Viewer, All, apps::list, "The apps")
         .get("/api/v1/apps/{app}/release", Operator, All, apps::release, "What frees an app of us by hand")
+        .post(
+            "/api/v1/apps/{app}/accept-gap",
+            Operator,
+            All,
+            apps::accept_gap,
+            "Goes on behind a gap in a log",
+        )
         .get("/api/v1/check", Viewer, All, apps::check, "Checks the maps against their apps")
         .post("/api/v1/reload", Admin, All, reload::reload, "Reads the config again")
         .get("/api/v1/tokens", Admin, All, tokens::list, "The tokens")
         .post("/api/v1/tokens", Admin, All, tokens::create, "Makes a token")
         .post("/api/v1/tokens/{token}/revoke", Admin, All, tokens::revoke, "Takes a token back")
-        .get("/metrics", Viewer, All, metrics::metrics, "Figures for Prometheus")
         // Open: a session is begun by who has none, with a token in the body.
         .open("POST", SESSION, session::begin, "Signs in, with a token")
         // Open: it is the same for everybody, and tells of nobody.
@@ -82,6 +96,13 @@ pub fn router(engine: Engine) -> Router {
         // Open: whoever watches over the process has no token, and learns nothing but whether it is well.
         .open("GET", "/livez", health::live, "Whether the process lives")
         .open("GET", "/readyz", health::ready, "Whether every map that runs makes progress");
+    let (path, summary) = ("/metrics", "Figures for Prometheus");
+    let routes = match figures {
+        MetricsAccess::Token => routes.get(path, Viewer, All, metrics::metrics, summary),
+        // Open if somebody has written so: what scrapes without a token learns names and figures.
+        MetricsAccess::Open => routes.open("GET", path, metrics::metrics, summary),
+    };
+    let requests = Requests::default();
     routes
         .behind_the_gate()
         .layer(Extension(gate))
@@ -89,10 +110,12 @@ pub fn router(engine: Engine) -> Router {
         .fallback(console_or_nothing)
         .method_not_allowed_fallback(no_method)
         .layer(Extension(Events::new(engine.clone())))
+        .layer(Extension(requests.clone()))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(AT_A_TIME_MAX)), bounded))
-        .layer(middleware::from_fn(fence::loopback_only))
-        .layer(middleware::from_fn(headers::secure))
+        .layer(middleware::from_fn_with_state(Places::default(), bounded))
+        .layer(middleware::from_fn_with_state(transport, fence::own_only))
+        .layer(middleware::from_fn_with_state(requests, counted))
+        .layer(middleware::from_fn_with_state(transport, headers::secure))
         .with_state(engine)
 }
 
@@ -183,16 +206,31 @@ fn on<T: 'static>(method: &str, handler: impl Handler<T, Engine>) -> MethodRoute
     }
 }
 
-/// Serves the API until `shutdown` ends, and then until the requests that are being answered are. `reloader` reads the
-/// config again; none where there is no config.
+/// How the API is served.
+#[derive(Clone)]
+pub struct Serving {
+    /// What is shown to whoever connects, as it is by then: the API is served over TLS. Without one only who is on this
+    /// machine is answered.
+    pub identity: Option<watch::Receiver<Identity>>,
+    /// Who may read the figures at `/metrics`.
+    pub figures: MetricsAccess,
+    /// Who reads the config again; none where there is no config.
+    pub reloader: Option<Arc<dyn Reloader>>,
+}
+
+/// Serves the API until `shutdown` ends, and then until the requests that are being answered are.
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
-    reloader: Option<Arc<dyn Reloader>>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = router(engine).layer(Extension(Reloads(reloader)));
-    axum::serve(Patient(listener), router).with_graceful_shutdown(shutdown).await
+    serving: Serving,
+    shutdown: impl Future<Output = ()>,
+) {
+    let Serving { identity, figures, reloader } = serving;
+    let transport = if identity.is_some() { Transport::Tls } else { Transport::Plain };
+    let router = router(engine, transport, figures)
+        .layer(Extension(Reloads(reloader)))
+        .layer(Extension(ShownIdentity(identity.clone())));
+    connections::serve(listener, identity, router, shutdown).await;
 }
 
 async fn console_or_nothing(method: Method, uri: Uri, headers: HeaderMap) -> Response {

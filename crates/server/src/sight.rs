@@ -7,8 +7,8 @@
 use crate::gate::Who;
 use crate::problem::Refusal;
 use crate::wire::{
-    Conflict, ErrorCause, Image, QueuedRecord, QueuedRecordInFull, RecordError, RecordErrorInFull, Tried,
-    Unwritable, Verification,
+    ColumnWay, Conflict, ErrorCause, Image, Mapping, MappingStep, Origin, QueuedRecord, QueuedRecordInFull,
+    RecordError, RecordErrorInFull, TEXT_MAX, Tried, Unwritable, Verification,
 };
 use axum::http::StatusCode;
 use serde_json::{Map as Object, Value as Json};
@@ -151,6 +151,15 @@ impl Sight {
         tried
     }
 
+    /// What is declared of a sensitive column says what its values are.
+    pub(crate) fn mapping(&self, mut mapping: Mapping) -> Mapping {
+        let columns = mapping.columns.iter_mut().flatten();
+        for column in columns.filter(|column| column.sensitive && !self.is_whole()) {
+            column.to_right.iter_mut().chain(&mut column.to_left).for_each(mask_declared);
+        }
+        mapping
+    }
+
     pub(crate) fn conflict(&self, mut conflict: Conflict) -> Conflict {
         if self.hides_keys() {
             conflict.key.fill(MASKED.to_owned());
@@ -185,13 +194,45 @@ impl Sight {
     }
 }
 
-impl Who {
-    /// Who did it, for the activity log: the token, and whom it says that it acts for.
-    pub(crate) fn actor(&self, said: Option<&str>) -> String {
-        match said {
-            Some(said) if !said.is_empty() => format!("{} (for {said})", self.0.name),
-            _ => self.0.name.to_string(),
+/// Leaves of a way what is done on it, and takes away with which values.
+fn mask_declared(way: &mut ColumnWay) {
+    match &mut way.from {
+        Origin::Column { .. } => {}
+        Origin::Constant { value } => *value = MASKED.into(),
+        Origin::Expression { text } => MASKED.clone_into(text),
+    }
+    for step in &mut way.steps {
+        match step {
+            MappingStep::Default { value } => *value = MASKED.into(),
+            MappingStep::Replace { from, to } => {
+                [from, to].into_iter().for_each(|text| MASKED.clone_into(text))
+            }
+            MappingStep::Values { pairs, .. } => {
+                for value in pairs.iter_mut().flat_map(|pair| [&mut pair.from, &mut pair.to]) {
+                    *value = MASKED.into();
+                }
+            }
+            MappingStep::Trim
+            | MappingStep::Truncate { .. }
+            | MappingStep::Case { .. }
+            | MappingStep::Scale { .. }
+            | MappingStep::Timezone { .. } => {}
         }
+    }
+}
+
+impl Who {
+    /// Who does it, for the activity log: the token, and whom it says that it acts for. Refuses words that are too long,
+    /// theirs and those of the reason.
+    pub(crate) fn signs(&self, reason: &str, said: Option<&str>) -> Result<String, Refusal> {
+        let said = said.unwrap_or_default();
+        if reason.len() > TEXT_MAX || said.len() > TEXT_MAX {
+            return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
+        }
+        Ok(match said.is_empty() {
+            true => self.0.name.to_string(),
+            false => format!("{} (for {said})", self.0.name),
+        })
     }
 
     /// Whether a map is one of theirs.

@@ -15,26 +15,33 @@ use tandem_core::Role;
 
 /// Keeps the records of two apps in step, and lets either one go down without losing a change.
 #[derive(Debug, Parser)]
-#[command(name = "tandem", version, about, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "tandem", version, propagate_version = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Where the server is.
+    /// Where the server is: https://HOST:PORT, or http:// on this machine.
     #[arg(
         long,
         global = true,
         env = "TANDEM_SERVER",
         default_value = "http://127.0.0.1:7070",
-        value_name = "URL"
+        value_name = "URL",
+        help_heading = EVERYWHERE
     )]
     pub(crate) server: String,
+    /// A file in PEM with the authority that signed the server's certificate, to trust in place of those of the system.
+    #[arg(long, global = true, env = "TANDEM_CA", value_name = "FILE", help_heading = EVERYWHERE)]
+    pub(crate) ca: Option<PathBuf>,
     /// A file with the token to ask with. Without it: TANDEM_TOKEN, or the token of a server that this user runs.
-    #[arg(long, global = true, env = "TANDEM_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "TANDEM_TOKEN_FILE", value_name = "FILE", help_heading = EVERYWHERE)]
     pub(crate) token_file: Option<PathBuf>,
     /// How data is written to stdout.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, help_heading = EVERYWHERE)]
     pub(crate) output: Format,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
+
+/// What every verb takes stands behind what it takes itself.
+const EVERYWHERE: &str = "Everywhere";
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage or config, 3 refused by a state or by findings, \
 4 not allowed, 5 not found, 6 timed out, 7 difference found, 8 no server";
@@ -62,6 +69,8 @@ pub(crate) enum Verb {
     Reload(Reload),
     /// Write what others need to help into one file, without records and secrets
     Bundle(Bundle),
+    /// Show all maps, live: state, queue, rate, lag, errors
+    Top(Top),
     /// Table maps: list, show, run, pause, resume, stop, wait
     #[command(subcommand)]
     Map(MapVerb),
@@ -220,7 +229,7 @@ pub(crate) enum TokenVerb {
     /// List the tokens, and when each was used last
     List,
     /// Take a token back, at once
-    Revoke(OneToken),
+    Revoke(RevokeToken),
 }
 
 #[derive(Debug, clap::Args)]
@@ -239,9 +248,12 @@ pub(crate) struct CreateToken {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct OneToken {
+pub(crate) struct RevokeToken {
     /// The token's name.
     pub(crate) name: String,
+    /// Do nothing if the name stands for another token than the one that was made then, as 'token list -o json' has it.
+    #[arg(long, value_parser = moment, value_name = "TIME")]
+    pub(crate) created_at: Option<Timestamp>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -310,8 +322,38 @@ pub(crate) struct QueueList {
     /// Only records whose integration key begins so, in its first column. Looks through the whole queue.
     #[arg(long, conflicts_with = "key")]
     pub(crate) prefix: Option<String>,
+    /// Only what happened so. Looks through the whole queue.
+    #[arg(long, value_enum)]
+    pub(crate) op: Option<Op>,
+    /// Only what the source committed then or later: a time, or how long ago, such as 2h. Looks through the whole queue.
+    #[arg(long, value_parser = past, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+    /// Only what the source committed before: a time, or how long ago. Looks through the whole queue.
+    #[arg(long, value_parser = past, value_name = "TIME")]
+    pub(crate) until: Option<Timestamp>,
     #[command(flatten)]
     pub(crate) page: List,
+}
+
+/// What happened to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Op {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+impl Op {
+    /// Its name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Op::Insert => "insert",
+            Op::Update => "update",
+            Op::Delete => "delete",
+            Op::Truncate => "truncate",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -338,6 +380,13 @@ pub(crate) struct ConflictList {
     /// Only what is older than this: 'next' of the page before.
     #[arg(long, value_name = "ID")]
     pub(crate) after: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Top {
+    /// Show it once and end, after the second that a rate takes.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -376,6 +425,15 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "write it as 2026-11-22T23:00:00Z or 2026-11-23T00:00:00+01:00".to_owned())
 }
 
+/// A moment, or one so long ago: `2h`.
+fn past(text: &str) -> Result<Timestamp, String> {
+    match quantity::duration(text).map(|ago| Timestamp::now().checked_sub(ago)) {
+        Some(Ok(then)) => Ok(then),
+        Some(Err(_)) => Err("that is before all time".to_owned()),
+        None => moment(text).map_err(|why| format!("{why}, or how long ago: 90s, 5m, 2h")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,6 +441,12 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn help_begins_with_what_it_is_for() {
+        let help = <Args as clap::CommandFactory>::command().render_help().to_string();
+        assert!(help.starts_with("Keeps the records of two apps in step"), "{help}");
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! With which token the command line asks, so that the user of a server on this machine need not know of tokens.
+//! With which token the command line asks, and whom it trusts. The user of a server on this machine need not know of tokens.
 //!
 //! A server leaves a note, in a folder of its own user: under its address, where the file with its token is
 //! (`~/.local/state/tandem/servers/127.0.0.1:7070`). Whoever may not read that file finds nothing here and names a token.
 //! The note is found by the very address that is asked, never by its port alone or by a name: `localhost` may lead to
-//! another address of this machine, where another user's program listens, and would be shown the token.
+//! another address of this machine, where another user's program listens, and would be shown the token. A server that listens on
+//! every address leaves the note of the loopback address, which then is its own as well.
 
 use crate::failure::{Exit, Failure};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,14 @@ pub(crate) fn token_for(server: &str, file: Option<&Path>) -> Result<Option<Stri
     Ok(noted.and_then(|file| fs::read_to_string(file.trim_end()).ok()).map(|token| token.trim().to_owned()))
 }
 
+/// What a file with an authority holds.
+pub(crate) fn authority(file: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(file).map_err(|why| {
+        Failure::new(Exit::Usage, format!("the authority in {} cannot be read: {why}", file.display()))
+            .fix("name a file in PEM with --ca or TANDEM_CA")
+    })
+}
+
 /// A note that a server has left for the command line of its user; taken away with it.
 pub(crate) struct Note {
     path: PathBuf,
@@ -42,7 +51,7 @@ pub(crate) struct Note {
 impl Note {
     /// Says where the token of the server at `address` is. Without it, the file is named to the command line.
     pub(crate) fn leave(address: SocketAddr, token_file: &Path) -> io::Result<Self> {
-        let path = note(address).ok_or_else(|| io::Error::other("this user has no home folder"))?;
+        let path = note(own(address)).ok_or_else(|| io::Error::other("this user has no home folder"))?;
         let text = fs::canonicalize(token_file)?.to_str().ok_or(io::ErrorKind::InvalidData)?.to_owned();
         if let Some(folder) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -60,6 +69,16 @@ impl Drop for Note {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// The address under which a server is asked on its own machine.
+pub(crate) fn own(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
 }
 
 /// Where the note of a server is: in the user's folder for what programs remember.

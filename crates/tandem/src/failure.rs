@@ -87,6 +87,13 @@ impl From<ClientError> for Failure {
             ClientError::Address { .. } => {
                 Self::new(Exit::Usage, message).fix("write it as --server http://127.0.0.1:7070")
             }
+            ClientError::Authority(_) => Self::new(Exit::Usage, message)
+                .fix("name a file in PEM with --ca or TANDEM_CA, or install the system's authorities: ca-certificates"),
+            ClientError::InTheOpen { .. } => Self::new(Exit::Usage, message).fix(
+                "write --server https://…, for a server with [server] tls; or reach it through a tunnel: \
+                 ssh -L 7070:127.0.0.1:7070 HOST, and then --server http://127.0.0.1:7070",
+            ),
+            ClientError::Insecure { why, .. } => Self::new(Exit::NoServer, message).fix(why.fix()),
             ClientError::NoServer { .. } => Self::new(Exit::NoServer, message)
                 .fix("start it with: tandem serve -c tandem.toml; or say where it is with --server or TANDEM_SERVER"),
             ClientError::Stranger { .. } => {
@@ -100,14 +107,16 @@ impl From<ClientError> for Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let exit = match problem.code.as_str() {
-            "state_refused" | "check_failed" | "token_exists" => Exit::Refused,
+            "state_refused" | "check_failed" | "token_exists" | "token_changed" | "config_changed" => {
+                Exit::Refused
+            }
             "map_unknown" | "app_unknown" | "rule_unknown" | "route_unknown" | "error_unknown"
             | "record_unknown" | "verify_unknown" | "token_not_found" => Exit::NotFound,
             "request_invalid" | "not_supported" => Exit::Usage,
             "not_local" | "token_missing" | "token_unknown" | "token_expired" | "too_many_attempts"
             | "role_needed" | "maps_bound" | "values_hidden" => Exit::Denied,
             "timed_out" => Exit::TimedOut,
-            "shutting_down" => Exit::NoServer,
+            "shutting_down" | "tls_required" => Exit::NoServer,
             _ => Exit::Failed,
         };
         let details: Vec<String> = problem.findings.iter().map(shown).collect();

@@ -4,6 +4,7 @@
 //! It is a library so that a test can run the very same program with fail points compiled in.
 
 mod args;
+mod certificate;
 mod config;
 mod connectors;
 mod credentials;

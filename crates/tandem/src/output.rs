@@ -11,6 +11,8 @@ use std::io::{IsTerminal, Write};
 
 /// The narrowest terminal to which tables are fitted.
 const WIDTH_MIN: u16 = 60;
+/// The lines of a terminal that does not say how many it has.
+const HEIGHT: usize = 24;
 
 /// Where and how a verb writes.
 pub(crate) struct Output {
@@ -85,6 +87,12 @@ impl Output {
 /// Whether stdout is a terminal.
 pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// How many lines the terminal has; as many as the smallest one where it does not say.
+pub(crate) fn height() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.ok().map(|size| usize::from(size.ws_row)).filter(|lines| *lines > 0).unwrap_or(HEIGHT)
 }
 
 /// Whether a person looks on while something goes on: talk goes to a terminal.

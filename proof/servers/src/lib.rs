@@ -7,5 +7,5 @@
 mod certificates;
 mod postgres;
 
-pub use certificates::certificates;
+pub use certificates::{certificate, certificate_between, certificates};
 pub use postgres::{PostgresOptions, PostgresServer, Rows};

@@ -4,6 +4,7 @@
 //! behind it: nobody sees anything of it before it commits, and it locks nobody out. That costs what a real
 //! database saves with locks; here it buys that the code is short enough to be read as a definition.
 
+use super::alter::fitted;
 use super::connector::fenced;
 use super::script::{Call, Line, Reply};
 use super::store::{Store, Work};
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use tandem_core::connect::{
     Advance, Applied, Apply, ApplyFault, Begin, Copied, Outcome, Part, Plan, Watermark,
 };
-use tandem_core::{Epoch, Fault, FaultClass, IntegrationKey, LaneId, Mark, Target, Value, Write, WriteOp};
+use tandem_core::{
+    Epoch, Fault, FaultClass, IntegrationKey, LaneId, Mark, TableName, Target, Value, Write, WriteOp,
+};
 
 /// Writes to the app.
 pub(super) struct MemoryApply {
@@ -297,19 +300,17 @@ fn standing(store: &Store, target: &Target, values: &[Value]) -> Result<Option<b
     let key_places: Vec<usize> = target.key.iter().filter_map(|at| places.get(*at).copied()).collect();
     let key: Vec<Value> = target.key.iter().filter_map(|at| values.get(*at).cloned()).collect();
     let found = table.find(&key_places, &key).first().and_then(|id| table.rows.get(id));
-    Ok(found.map(|row| places.iter().zip(values).all(|(place, value)| row.get(*place) == Some(value))))
+    let columns = |place: usize| table.spec.columns.get(place).map_or("any", |column| &*column.type_name);
+    let is_so = |row: &[Value], place: usize, value| row.get(place) == fitted(columns(place), value).as_ref();
+    Ok(found.map(|row| places.iter().zip(values).all(|(place, value)| is_so(row, *place, value))))
 }
 
 fn do_write(store: &mut Store, work: &mut Work, target: &Target, op: &WriteOp) -> Result<(), Fault> {
     let table = store.table(&target.table)?;
-    let places = target.columns.iter().map(|column| {
-        table.place(column).ok_or_else(|| {
-            let message = format!("column {column} of {} is not there", target.table);
-            Fault::new(FaultClass::Schema, "write record", message)
-                .code("column_missing")
-                .table(target.table.to_string())
-        })
-    });
+    let places = target
+        .columns
+        .iter()
+        .map(|column| table.place(column).ok_or_else(|| column_missing(target, &target.table, column)));
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let key_places: Vec<_> = target.key.iter().filter_map(|at| places.get(*at).copied()).collect();
     let find = |key: &[Value]| table.find(&key_places, key).first().copied();
@@ -360,6 +361,14 @@ fn do_write(store: &mut Store, work: &mut Work, target: &Target, op: &WriteOp) -
     }
 }
 
+/// A statement that writes to `target` names a column of a table that has none of that name.
+fn column_missing(target: &Target, of: &TableName, column: &str) -> Fault {
+    let message = format!("column {column} of {of} is not there");
+    Fault::new(FaultClass::Schema, "write record", message)
+        .code("column_missing")
+        .table(target.table.to_string())
+}
+
 /// The values of a write with those that are looked up.
 fn resolved(store: &Store, target: &Target, values: &[Option<Value>]) -> Result<Vec<Option<Value>>, Fault> {
     let mut values = values.to_vec();
@@ -370,7 +379,9 @@ fn resolved(store: &Store, target: &Target, values: &[Option<Value>]) -> Result<
         }
         let table = store.table(&lookup.table)?;
         let missing = || lookup.missing(target, *place);
-        let (key, column) = table.place(&lookup.key).zip(table.place(&lookup.column)).ok_or_else(missing)?;
+        let no_column = |column| column_missing(target, &lookup.table, column);
+        let at = |column| table.place(column).ok_or_else(|| no_column(column));
+        let (key, column) = (at(&lookup.key)?, at(&lookup.column)?);
         let row = table.find(&[key], std::slice::from_ref(value)).first().and_then(|id| table.rows.get(id));
         let found = row.and_then(|row| row.get(column)).filter(|found| !found.is_null());
         *value = found.cloned().ok_or_else(missing)?;
@@ -458,12 +469,17 @@ impl Apply for MemoryApply {
                 if self.is_fenced(&world) {
                     return Err(fenced("retire lanes", "a later start of this data folder was here"));
                 }
-                for lane in lanes {
-                    world.marks.remove(&(self.stream.clone(), *lane));
-                }
-                if !world.marks.keys().any(|(stream, _)| *stream == self.stream) {
-                    world.fences.retain(|(stream, _), _| *stream != self.stream);
-                }
+                let world = &mut *world;
+                world.marks.retain(|(stream, lane), mark| {
+                    let ours = *stream == self.stream && mark.journal == self.owner.journal;
+                    !(ours && lanes.contains(lane))
+                });
+                let marks = &world.marks;
+                world.fences.retain(|(stream, journal), _| {
+                    let mut held =
+                        marks.iter().filter(|((of, _), mark)| of == stream && mark.journal == *journal);
+                    *stream != self.stream || held.next().is_some()
+                });
                 Ok(())
             })
         })

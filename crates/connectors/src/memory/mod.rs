@@ -10,6 +10,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod alter;
 mod apply;
 mod capture;
 mod connector;
@@ -21,6 +22,7 @@ mod store;
 mod table;
 mod user;
 
+pub use alter::Alter;
 pub use script::{Call, Reaction};
 pub use table::TableSpec;
 pub use user::UserTransaction;

@@ -4,6 +4,7 @@
 //! keys are checked with each write or when the transaction ends, as the plan wants it; a foreign key with each
 //! write, or at the end if it is deferred.
 
+use super::alter::fitted;
 use super::table::{Table, TableSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,7 +92,7 @@ impl Store {
 
     pub(super) fn insert(&mut self, work: &mut Work, name: &TableName, row: Vec<Value>) -> Result<(), Fault> {
         let table = self.table_mut(name)?;
-        check_shape(table, &row)?;
+        let row = shaped(table, row)?;
         let id = table.new_row_id();
         let op = Op::Insert { new: Row::of(row.iter().cloned()) };
         work.changes.push(Change { relation: table.relation.clone(), op });
@@ -108,7 +109,7 @@ impl Store {
         row: Vec<Value>,
     ) -> Result<(), Fault> {
         let table = self.table_mut(name)?;
-        check_shape(table, &row)?;
+        let row = shaped(table, row)?;
         let Some(before) = table.put(id, row.clone()) else { return Ok(()) };
         let identity_changed = table
             .relation
@@ -260,17 +261,21 @@ fn missing(name: &TableName) -> Fault {
         .table(name.to_string())
 }
 
-fn check_shape(table: &Table, row: &[Value]) -> Result<(), Fault> {
+/// A row as the table keeps it, if it takes it.
+fn shaped(table: &Table, row: Vec<Value>) -> Result<Vec<Value>, Fault> {
     let name = &table.spec.table;
     if row.len() != table.spec.columns.len() {
         return Err(refused("row_shape", name, format!("a row of {name} has another number of columns")));
     }
-    match table.spec.columns.iter().zip(row).find(|(column, value)| !column.nullable && value.is_null()) {
-        Some((column, _)) => {
-            Err(refused("not_null", name, format!("column {} of {name} must not be null", column.name)))
-        }
-        None => Ok(()),
+    let columns = || table.spec.columns.iter().zip(&row);
+    if let Some((column, _)) = columns().find(|(column, value)| !column.nullable && value.is_null()) {
+        return Err(refused("not_null", name, format!("column {} of {name} must not be null", column.name)));
     }
+    let fitted = columns().map(|(column, value)| {
+        let message = || format!("column {} of {name} does not take the value", column.name);
+        fitted(&column.type_name, value).ok_or_else(|| refused("invalid_value", name, message()))
+    });
+    fitted.collect()
 }
 
 fn unique(table: &Table, id: u64) -> Result<(), Fault> {

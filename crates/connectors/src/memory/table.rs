@@ -83,6 +83,15 @@ impl TableSpec {
         self
     }
 
+    /// Gives a column a type: `int` takes numbers and texts that are one, `text` takes anything as text. Without one it
+    /// is `any`, and keeps what it gets.
+    #[must_use]
+    pub fn typed(mut self, column: &str, type_name: &str) -> Self {
+        let named = self.columns.iter_mut().filter(|c| &*c.name == column);
+        named.for_each(|c| c.type_name = type_name.into());
+        self
+    }
+
     /// Lets the log name whole old rows. Without it, an old row names the key, and only where that changed.
     #[must_use]
     pub fn whole_old_rows(mut self) -> Self {
@@ -201,6 +210,13 @@ impl Table {
         Self { relation: relation.clone(), rows: BTreeMap::new(), indexes, next_row: 0, spec }
     }
 
+    /// The same table with another shape, and its rows as they are in that.
+    pub(super) fn with(&self, spec: TableSpec, rows: BTreeMap<u64, Vec<Value>>) -> Self {
+        let mut table = Self { next_row: self.next_row, ..Self::new(spec) };
+        rows.into_iter().for_each(|(id, row)| drop(table.put(id, row)));
+        table
+    }
+
     pub(super) fn schema(&self) -> TableSchema {
         let spec = &self.spec;
         let all = || spec.columns.iter().map(|column| column.name.clone()).collect();
@@ -209,6 +225,7 @@ impl Table {
             columns: spec.columns.clone(),
             primary_key: spec.primary_key.clone(),
             unique_keys: spec.unique_keys.clone(),
+            deferrable_keys: Vec::new(),
             identity: if spec.whole_old_rows { all() } else { spec.primary_key.clone() },
             foreign_keys: spec.foreign_keys.iter().map(|(key, _)| key.clone()).collect(),
         }

@@ -8,7 +8,7 @@ mod standing;
 use super::connect::Endpoint;
 use super::error::fault;
 use super::names::{quoted, quoted_table, shown};
-use super::schema;
+use super::{kin, schema};
 use std::sync::Arc;
 use tandem_core::connect::{CaptureNeed, Needs, WriteNeed};
 use tandem_core::{Fault, Finding, TableName, TableSchema};
@@ -24,8 +24,9 @@ pub(super) async fn check(endpoint: &Endpoint, slot: &str, needs: &Needs) -> Res
     let user = quoted(endpoint.user());
     let mut check = Check { client: &client, slot, place, user, findings: Vec::new() };
     check.server(needs).await?;
+    let captured: Vec<TableName> = needs.captured.iter().map(|need| need.table.clone()).collect();
     for need in &needs.captured {
-        check.captured(need).await?;
+        check.captured(need, &captured).await?;
     }
     for need in &needs.written {
         check.written(need).await?;
@@ -191,13 +192,16 @@ impl Check<'_> {
         !missing.is_empty()
     }
 
-    async fn captured(&mut self, need: &CaptureNeed) -> Result<(), Fault> {
+    async fn captured(&mut self, need: &CaptureNeed, captured: &[TableName]) -> Result<(), Fault> {
         let Some((oid, class, schema)) = self.table(&need.table).await? else { return Ok(()) };
         let (name, place) = (quoted_table(&need.table), shown(&need.table));
         if class.get::<_, String>(2) != "p" {
             let message = format!("{place} is unlogged or temporary: it leaves no log");
             let fix = format!("ALTER TABLE {name} SET LOGGED;");
             self.add(Finding::error("unlogged", &place, message).fix(fix));
+        }
+        if let Some(kin) = kin::published(self.client, &need.table, self.slot, captured).await? {
+            self.add(Finding::error("partition_shared", &place, kin.message(&place)).fix(kin.fix()));
         }
         let wanted: Vec<Arc<str>> = need.key.iter().chain(&need.also).cloned().collect();
         if !self.missing_columns(&need.table, &schema, &wanted)
@@ -231,7 +235,7 @@ impl Check<'_> {
             let message = format!("{place} belongs to {owner}: only its owner can put it into a publication");
             let fix = format!(
                 "GRANT {} TO {}; or, as a superuser, once the publication is there: \
-                 ALTER PUBLICATION {} ADD TABLE {name};",
+                 ALTER PUBLICATION {} ADD TABLE ONLY {name};",
                 quoted(&owner),
                 self.user,
                 quoted(self.slot)
@@ -246,8 +250,9 @@ impl Check<'_> {
                 format!("GRANT {0} TO {1}; or: ALTER TABLE {name} OWNER TO {1};", quoted(&owner), self.user);
             self.add(Finding::warning("guard_right", &place, message).fix(fix));
         }
-        if !row.get::<_, bool>(3) {
-            self.add(self.lacks(&need.table, "read", "SELECT"));
+        match row.get::<_, bool>(3) {
+            true => self.keyless(oid, need, &schema).await?,
+            false => self.add(self.lacks(&need.table, "read", "SELECT")),
         }
         if !row.get::<_, bool>(4) {
             let message = format!(
@@ -307,12 +312,11 @@ impl Check<'_> {
             }
         }
         if !missing && !schema.is_unique(&need.key) {
-            let key: Vec<_> = need.key.iter().map(|column| quoted(column)).collect();
             let message =
                 format!("nothing makes the integration key of {place} unique, at once and for all rows");
-            let fix = format!("CREATE UNIQUE INDEX ON {name} ({});", key.join(", "));
-            self.add(Finding::error("key_not_unique", &place, message).fix(fix));
+            self.add(Finding::error("key_not_unique", &place, message).fix(schema.unique_sql(&need.key)));
         }
+        self.numbered(oid, need).await?;
         self.side_effects(oid, &place).await?;
         let sql =
             "SELECT has_schema_privilege(relnamespace, 'USAGE') FROM pg_catalog.pg_class WHERE oid = $1";

@@ -23,6 +23,7 @@ mod exact;
 mod fast;
 mod fit;
 mod guard;
+mod kin;
 mod load;
 mod lock;
 mod lookup;

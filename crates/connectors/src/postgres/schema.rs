@@ -112,7 +112,7 @@ pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Optio
         })
         .collect();
     let indexes = client.query(INDEXES, &[&oid]).await.map_err(failed)?;
-    let (mut primary_key, mut unique_keys) = (Vec::new(), Vec::new());
+    let (mut primary_key, mut unique_keys, mut deferrable_keys) = (Vec::new(), Vec::new(), Vec::new());
     let identity_kind: String = class.get(3);
     let mut identity = match identity_kind.as_str() {
         "f" => columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect(),
@@ -124,11 +124,14 @@ pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Optio
         if (identity_kind == "d" && primary && immediate) || (identity_kind == "i" && replica) {
             identity.clone_from(&columns);
         }
+        let key = UniqueKey { name: index.get::<_, String>(0).into(), columns };
+        if !immediate {
+            deferrable_keys.push(key.clone());
+        }
         if primary {
-            primary_key = columns;
+            primary_key = key.columns;
         } else if immediate {
-            // A deferrable key may be broken for a while, and cannot decide an upsert.
-            unique_keys.push(UniqueKey { name: index.get::<_, String>(0).into(), columns });
+            unique_keys.push(key);
         }
     }
     let sql = "SELECT f.conname::text, n.nspname::text, t.relname::text,
@@ -162,6 +165,7 @@ pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Optio
         columns,
         primary_key,
         unique_keys,
+        deferrable_keys,
         identity,
         foreign_keys,
     }))

@@ -7,12 +7,16 @@
 //! lock waits for the transactions that have already written to it, and no later one can write before the
 //! barrier. Without the right to lock, the barrier waits instead until every transaction that was open at the
 //! publishing has ended.
+//!
+//! Published is `ONLY` the table: without that word the tables that inherit from it would be published too, and PostgreSQL
+//! refuses the app's own updates of a published table without an identity. Partitions are published with their table
+//! all the same, under its name alone. So a partition is in capture by itself only as long as nothing above it is.
 
 use super::connect::Endpoint;
 use super::error::fault;
 use super::names::{literal, lock_key, quoted, quoted_table, schema_of, shown};
 use super::position::{Place, parse_lsn};
-use super::{guard, lock, marker, owner};
+use super::{guard, kin, lock, marker, owner};
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_core::connect::{BoxFuture, Owner, Source};
@@ -236,6 +240,9 @@ impl PostgresSource {
             )
             .fix(format!("ALTER TABLE {name} SET LOGGED;")));
         }
+        if let Some(kin) = kin::published(&self.client, table, &self.slot, &[]).await? {
+            return Err(refuse(FaultClass::Setup, &kin.message(&shown(table))).fix(kin.fix()));
+        }
         if let Some(bare) = row.get::<_, Option<String>>(2) {
             let message = format!("{bare} has no replica identity: the log would not say which row changed");
             return Err(refuse(FaultClass::Setup, &message)
@@ -300,9 +307,9 @@ impl PostgresSource {
             let names: Vec<_> = tables.iter().map(quoted_table).collect();
             return Err(fault.fix(format!(
                 "make the tables ours to publish (GRANT <owner of the table> TO <user>;), or as a superuser: \
-                 ALTER PUBLICATION {} ADD TABLE {};",
+                 ALTER PUBLICATION {} ADD TABLE ONLY {};",
                 quoted(&self.slot),
-                names.join(", ")
+                names.join(", ONLY ")
             )));
         }
         let row = self.client.query_one("SELECT pg_current_xact_id()::text", &[]).await.map_err(failed)?;
@@ -327,17 +334,18 @@ impl PostgresSource {
     }
 
     async fn add_to_publication(&self, tables: &[TableName]) -> Result<(), Fault> {
-        let captured = self.do_captured().await?;
-        let is_in = |table: &TableName| {
-            captured.iter().any(|in_it| in_it.name == table.name && schema_of(in_it) == schema_of(table))
-        };
-        for table in tables.iter().filter(|table| !is_in(table)) {
-            let sql = format!("ALTER PUBLICATION {} ADD TABLE {}", quoted(&self.slot), quoted_table(table));
-            match self.client.batch_execute(&sql).await {
-                // Named twice in one call.
-                Err(error) if error.code().is_some_and(|code| code.code() == "42710") => {}
-                other => other.map_err(|e| fault("put a table into capture", &e).table(shown(table)))?,
+        let mut published: Vec<String> =
+            self.published().await?.iter().map(|(table, _)| quoted_table(table)).collect();
+        for table in tables {
+            let name = quoted_table(table);
+            // Or named twice in one call.
+            if published.contains(&name) {
+                continue;
             }
+            let sql = format!("ALTER PUBLICATION {} ADD TABLE ONLY {name}", quoted(&self.slot));
+            let added = self.client.batch_execute(&sql).await;
+            added.map_err(|error| fault("put a table into capture", &error).table(shown(table)))?;
+            published.push(name);
         }
         Ok(())
     }
@@ -380,36 +388,57 @@ impl PostgresSource {
         fault
     }
 
+    /// The tables whose changes are in the log under their own names.
     async fn do_captured(&self) -> Result<Vec<TableName>, Fault> {
-        let sql = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_publication p
+        let published = self.published().await?;
+        Ok(published.into_iter().filter(|(_, by_itself)| *by_itself).map(|(table, _)| table).collect())
+    }
+
+    /// The tables in the publication; of a partition whose table is in it, too, that nothing comes under its name.
+    async fn published(&self) -> Result<Vec<(TableName, bool)>, Fault> {
+        let sql = "SELECT n.nspname::text, c.relname::text, NOT EXISTS (
+                SELECT FROM pg_partition_ancestors(c.oid::regclass) a
+                    JOIN pg_catalog.pg_publication_rel o ON o.prrelid = a.relid AND o.prpubid = p.oid
+                WHERE a.relid <> c.oid)
+            FROM pg_catalog.pg_publication p
             JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
             JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE p.pubname = $1 ORDER BY 1, 2";
         let rows = self.client.query(sql, &[&&*self.slot]).await;
         let rows = rows.map_err(|error| fault("list the captured tables", &error))?;
-        let table = |row: &tokio_postgres::Row| TableName {
-            schema: Some(row.get::<_, String>(0).into()),
-            name: row.get::<_, String>(1).into(),
+        let table = |row: &tokio_postgres::Row| {
+            let (schema, name): (String, String) = (row.get(0), row.get(1));
+            (TableName { schema: Some(schema.into()), name: name.into() }, row.get(2))
         };
         Ok(rows.iter().map(table).collect())
+    }
+
+    /// From the oldest log that the slot still needs up to where the server writes now.
+    async fn do_retained(&self) -> Result<Option<u64>, Fault> {
+        let sql = "SELECT greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint
+            FROM pg_catalog.pg_replication_slots WHERE slot_name = $1";
+        let row = self.client.query_opt(sql, &[&&*self.slot]).await;
+        let row = row.map_err(|error| fault("ask how much log is kept", &error))?;
+        Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).and_then(|bytes| u64::try_from(bytes).ok()))
     }
 
     async fn do_leave(&self, tables: &[TableName]) -> Result<(), Fault> {
         const OPERATION: &str = "take tables out of capture";
         self.settle().await?;
         guard::release(&self.client, &self.slot, tables).await?;
-        let captured = self.do_captured().await?;
+        let captured = self.published().await?.into_iter().map(|(table, _)| table);
         let leaves = |table: &TableName| {
             tables.iter().any(|other| other.name == table.name && schema_of(other) == schema_of(table))
         };
-        let (leaving, staying): (Vec<_>, Vec<_>) = captured.into_iter().partition(|table| leaves(table));
+        let (leaving, staying): (Vec<_>, Vec<_>) = captured.partition(|table| leaves(table));
         if !staying.is_empty() {
             if leaving.is_empty() {
                 return Ok(());
             }
             let names: Vec<_> = leaving.iter().map(quoted_table).collect();
-            let sql = format!("ALTER PUBLICATION {} DROP TABLE {}", quoted(&self.slot), names.join(", "));
+            let names = names.join(", ONLY ");
+            let sql = format!("ALTER PUBLICATION {} DROP TABLE ONLY {names}", quoted(&self.slot));
             return self.client.batch_execute(&sql).await.map_err(|error| fault(OPERATION, &error));
         }
         self.drop_slot().await?;
@@ -473,5 +502,9 @@ impl Source for PostgresSource {
 
     fn captured(&mut self) -> BoxFuture<'_, Result<Vec<TableName>, Fault>> {
         Box::pin(self.do_captured())
+    }
+
+    fn retained(&mut self) -> BoxFuture<'_, Result<Option<u64>, Fault>> {
+        Box::pin(self.do_retained())
     }
 }

@@ -6,15 +6,15 @@
 
 use super::trouble::{during, fault, is_unsure};
 use super::write::{self, Aside, Shape};
-use super::{Desk, SqliteApp, changes, connect, fenced, guard};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use super::{Desk, SqliteApp, changes, connect, guard, watermark};
+use rusqlite::{Connection, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tandem_core::connect::{
     Advance, Applied, Apply, ApplyFault, Begin, BoxFuture, Copied, Outcome, Owner, Part, Plan, Watermark,
 };
-use tandem_core::{Epoch, Fault, FaultClass, JournalId, LaneId, Seq, Target, Write, WriteOp};
+use tandem_core::{Fault, FaultClass, LaneId, Seq, Target, Write, WriteOp};
 
 /// However long the lock was held, it is not left alone for longer than this.
 const PAUSE_MOST: Duration = Duration::from_secs(1);
@@ -146,7 +146,7 @@ impl Writer {
         let failed = during("begin transaction");
         self.conn.execute_batch("BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON").map_err(&failed)?;
         let since = Instant::now();
-        compare(&self.conn, self.owner, &self.stream, begin)?;
+        watermark::compare(&self.conn, self.owner, &self.stream, begin)?;
         let version: i64 =
             self.conn.pragma_query_value(None, "schema_version", |row| row.get(0)).map_err(&failed)?;
         if version != self.schema_version {
@@ -290,7 +290,7 @@ impl Writer {
             )
             .map_err(failed)?;
         if moved != 1 {
-            return Err((elsewhere(begin).into(), false));
+            return Err((watermark::elsewhere(begin).into(), false));
         }
         if let Some(begun) = open.ours {
             self.end_ours(begun, advance.to, &attempt.job.note).map_err(failed)?;
@@ -460,140 +460,13 @@ impl Attempt<'_> {
     }
 }
 
-fn install(conn: &Connection) -> Result<(), Fault> {
-    let sql = "CREATE TABLE IF NOT EXISTS _tandem_watermark (stream TEXT NOT NULL, lane INTEGER NOT NULL, \
-                 journal BLOB NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, position BLOB NOT NULL, \
-                 PRIMARY KEY (stream, lane));
-               CREATE TABLE IF NOT EXISTS _tandem_fence (stream TEXT NOT NULL, journal BLOB NOT NULL, \
-                 epoch INTEGER NOT NULL, PRIMARY KEY (stream, journal));";
-    conn.execute_batch(sql).map_err(during("make the watermark table"))
-}
-
-fn installed(conn: &Connection) -> Result<bool, Fault> {
-    conn.query_row(
-        "SELECT count(*) = 2 FROM sqlite_master WHERE type = 'table' AND name IN ('_tandem_watermark', '_tandem_fence')",
-        [],
-        |row| row.get(0),
-    )
-    .map_err(during("look for the watermark table"))
-}
-
-fn is_fenced(conn: &Connection, owner: Owner, stream: &str) -> Result<bool, Fault> {
-    conn.prepare_cached("SELECT epoch FROM _tandem_fence WHERE stream = ?1 AND journal = ?2")
-        .and_then(|mut query| {
-            query.query_row((stream, owner.journal.0.to_be_bytes()), |row| row.get::<_, i64>(0)).optional()
-        })
-        .map(|epoch| epoch.is_some_and(|epoch| epoch.cast_unsigned() > owner.epoch.0))
-        .map_err(during("read the fence"))
-}
-
-fn elsewhere(begin: Begin) -> Fault {
-    fenced("begin transaction", &format!("the watermark of lane {} is not where we left it", begin.lane))
-}
-
-/// The compare: the watermark stands where the lane left it, and is ours; or the lane is new and gets one.
-fn compare(conn: &Connection, owner: Owner, stream: &str, begin: Begin) -> Result<(), Fault> {
-    if !installed(conn)? {
-        install(conn)?;
-    }
-    if is_fenced(conn, owner, stream)? {
-        return Err(elsewhere(begin));
-    }
-    let failed = during("read the watermark");
-    let lane = begin.lane.0.cast_signed();
-    let row: Option<([u8; 16], i64, i64)> = conn
-        .prepare_cached("SELECT journal, epoch, seq FROM _tandem_watermark WHERE stream = ?1 AND lane = ?2")
-        .and_then(|mut query| {
-            query.query_row((stream, lane), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
-        })
-        .map_err(&failed)?;
-    let (journal, epoch, from) =
-        (owner.journal.0.to_be_bytes(), owner.epoch.0.cast_signed(), begin.from.0.cast_signed());
-    match row {
-        Some(row) if row == (journal, epoch, from) => Ok(()),
-        None if begin.first => conn
-            .execute(
-                "INSERT INTO _tandem_watermark VALUES (?1, ?2, ?3, ?4, ?5, x'')",
-                (stream, lane, journal, epoch, from),
-            )
-            .map(drop)
-            .map_err(&failed),
-        Some(_) | None => Err(elsewhere(begin)),
-    }
-}
-
-fn fence(conn: &Connection, owner: Owner, stream: &str) -> Result<Vec<Watermark>, Fault> {
-    install(conn)?;
-    if is_fenced(conn, owner, stream)? {
-        return Err(fenced("fence older starts", "a later start of this data folder was here"));
-    }
-    let failed = during("fence older starts");
-    let (journal, epoch) = (owner.journal.0.to_be_bytes(), owner.epoch.0.cast_signed());
-    conn.execute(
-        "INSERT INTO _tandem_fence VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET epoch = excluded.epoch",
-        (stream, journal, epoch),
-    )
-    .map_err(&failed)?;
-    conn.execute(
-        "UPDATE _tandem_watermark SET epoch = ?3 WHERE stream = ?1 AND journal = ?2",
-        (stream, journal, epoch),
-    )
-    .map_err(&failed)?;
-    let mut query = conn
-        .prepare("SELECT lane, journal, epoch, seq FROM _tandem_watermark WHERE stream = ?1 ORDER BY lane")
-        .map_err(&failed)?;
-    let marks = query.query_map([stream], |row| {
-        Ok(Watermark {
-            lane: LaneId(row.get::<_, i64>(0)?.cast_unsigned()),
-            journal: JournalId(u128::from_be_bytes(row.get(1)?)),
-            epoch: Epoch(row.get::<_, i64>(2)?.cast_unsigned()),
-            seq: Seq(row.get::<_, i64>(3)?.cast_unsigned()),
-        })
-    });
-    marks.and_then(Iterator::collect).map_err(&failed)
-}
-
-fn retire(conn: &Connection, owner: Owner, stream: &str, lanes: &[LaneId]) -> Result<(), Fault> {
-    if !installed(conn)? {
-        return Ok(());
-    }
-    if is_fenced(conn, owner, stream)? {
-        return Err(fenced("retire lanes", "a later start of this data folder was here"));
-    }
-    let failed = during("retire lanes");
-    for lane in lanes {
-        conn.execute(
-            "DELETE FROM _tandem_watermark WHERE stream = ?1 AND lane = ?2",
-            (stream, lane.0.cast_signed()),
-        )
-        .map_err(&failed)?;
-    }
-    conn.execute(
-        "DELETE FROM _tandem_fence WHERE stream = ?1 \
-         AND NOT EXISTS (SELECT 1 FROM _tandem_watermark WHERE stream = ?1)",
-        [stream],
-    )
-    .map_err(&failed)?;
-    let used: bool = conn
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM _tandem_watermark) OR EXISTS (SELECT 1 FROM _tandem_fence)",
-            [],
-            |row| row.get(0),
-        )
-        .map_err(&failed)?;
-    if used {
-        return Ok(());
-    }
-    conn.execute_batch("DROP TABLE _tandem_watermark; DROP TABLE _tandem_fence;").map_err(&failed)
-}
-
 impl Apply for SqliteApply {
     fn set_note(&mut self, note: Arc<str>) {
         self.note = note;
     }
 
     fn fence(&mut self) -> BoxFuture<'_, Result<Vec<Watermark>, Fault>> {
-        Box::pin(async move { self.desk.insist(|writer| writer.write(fence)).await })
+        Box::pin(async move { self.desk.insist(|writer| writer.write(watermark::fence)).await })
     }
 
     fn apply<'a>(&'a mut self, part: Part<'a>) -> BoxFuture<'a, Result<Applied, ApplyFault>> {
@@ -636,8 +509,9 @@ impl Apply for SqliteApply {
     fn retire<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             let lanes = lanes.to_vec();
-            let work =
-                move |conn: &Connection, owner: Owner, stream: &str| retire(conn, owner, stream, &lanes);
+            let work = move |conn: &Connection, owner: Owner, stream: &str| {
+                watermark::retire(conn, owner, stream, &lanes)
+            };
             self.desk.insist(move |writer| writer.write(work)).await
         })
     }

@@ -31,6 +31,7 @@ pub(super) fn findings(conn: &Connection, needs: &Needs) -> Result<Vec<Finding>,
     for need in &needs.captured {
         if let Some(table) = plain_table(conn, &need.table, &mut findings)? {
             captured(&table, need, &mut findings);
+            keyless(conn, &table, need, &mut findings)?;
         }
     }
     missing_triggers(conn, needs, &mut findings)?;
@@ -84,6 +85,32 @@ fn captured(table: &Table, need: &CaptureNeed, findings: &mut Vec<Finding>) {
         let finding = Finding::warning("replace_unseen", name.to_string(), message);
         findings.push(finding.fix("PRAGMA recursive_triggers = ON; -- in each connection of the app"));
     }
+}
+
+/// Records without a key: no chunk of a copy has them, and no comparison. SQLite allows them in a primary key, too, unless
+/// that is an INTEGER.
+fn keyless(
+    conn: &Connection,
+    table: &Table,
+    need: &CaptureNeed,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Fault> {
+    let failed = during("check database");
+    for column in need.key.iter().filter(|name| table.schema.column(name).is_some_and(|it| it.nullable)) {
+        let (from, name) = (quoted(&need.table.name), quoted(column));
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {from} WHERE {name} IS NULL)");
+        if conn.query_row(&sql, [], |row| row.get::<_, bool>(0)).map_err(&failed)? {
+            let message = format!(
+                "there are records whose {column} is null: they have no key, so an initial sync passes them over, and a \
+                 change of one is set aside"
+            );
+            let fix = format!(
+                "give them a key: SELECT * FROM {from} WHERE {name} IS NULL; or leave them out by a filter"
+            );
+            findings.push(Finding::warning("key_null", format!("{}.{column}", need.table), message).fix(fix));
+        }
+    }
+    Ok(())
 }
 
 /// Tables that were put into capture, and whose triggers somebody has taken away since.

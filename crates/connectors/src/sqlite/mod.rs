@@ -39,6 +39,7 @@ mod schema;
 mod source;
 mod trouble;
 mod value;
+mod watermark;
 mod write;
 
 use desk::Desk;
@@ -92,7 +93,8 @@ fn connect(path: &Path) -> Result<Connection, Fault> {
     let failed = during("open database");
     if !path.is_file() {
         let message = format!("there is no database file {}", path.display());
-        return Err(fault(FaultClass::Connection, "open database", &message).code("file_missing"));
+        let fix = "name the file that the app keeps; Tandem makes none, and none is there before the app has made it";
+        return Err(fault(FaultClass::Connection, "open database", &message).code("file_missing").fix(fix));
     }
     let conn = Connection::open_with_flags(path, flags).map_err(&failed)?;
     // Opening may meet another connection that closes the WAL or mends it: that passes, and locks no writer out.

@@ -135,6 +135,7 @@ pub(super) fn read(conn: &Connection, name: &TableName) -> Result<Option<Table>,
         columns,
         primary_key,
         unique_keys: unique_keys(conn, &real_name)?,
+        deferrable_keys: Vec::new(),
         foreign_keys: foreign_keys(conn, &real_name)?,
         table: TableName { schema: None, name: real_name.into() },
     };

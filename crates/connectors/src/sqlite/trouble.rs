@@ -53,5 +53,28 @@ fn classify(operation: &str, error: &Error) -> Fault {
         ErrorCode::Unknown => FaultClass::Schema,
         _ => FaultClass::Internal,
     };
-    fault(class, operation, &message).code(failure.extended_code.to_string())
+    let fault = fault(class, operation, &message).code(failure.extended_code.to_string());
+    match failure.code {
+        ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen => fault.fix(
+            "let the user that runs tandem write to the database, to what stands beside it (-wal, -shm) and to its folder",
+        ),
+        _ => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn a_file_that_may_not_be_written_comes_with_what_to_look_at() {
+        let fault = |code| during("open database")(Error::SqliteFailure(ffi::Error::new(code), None));
+        for code in
+            [ffi::SQLITE_READONLY, ffi::SQLITE_READONLY_DIRECTORY, ffi::SQLITE_CANTOPEN, ffi::SQLITE_PERM]
+        {
+            assert!(fault(code).fix.is_some_and(|fix| fix.contains("-wal")), "{code}");
+        }
+        assert!(fault(ffi::SQLITE_BUSY).fix.is_none());
+    }
 }

@@ -284,6 +284,25 @@ pub async fn a_retired_lane_is_gone_and_the_last_takes_everything(app: &dyn Fixt
     assert_eq!(app.rows(&table.name).await, [item(1, "a")], "the app's records stay");
 }
 
+/// Who stops what never ran must not take away by what another data folder knows where it is.
+pub async fn the_watermark_of_another_data_folder_is_not_retired(app: &dyn Fixture) {
+    let (table, target, mut apply) = with_table(app).await;
+    done(&mut *apply, (0, 1), Plan::Exact, &[upsert(1, &target, item(1, "a"))]).await;
+    let stranger = Owner { journal: JournalId(8), epoch: Epoch(1) };
+    insist("retire as another", async || -> Result<_, Fault> {
+        let mut other = app.connector().open_apply(stranger, STREAM).await?;
+        let marks = other.fence().await?;
+        assert_eq!(marks.iter().map(|mark| mark.journal).collect::<Vec<_>>(), [owner().journal]);
+        other.retire(&[LaneId(1), LaneId(2)]).await
+    })
+    .await;
+    done(&mut *apply, (1, 2), Plan::Exact, &[upsert(2, &target, item(2, "b"))]).await;
+    insist("retire", async || apply.retire(&[LaneId(1)]).await).await;
+    drop(apply);
+    assert_eq!(app.left_behind().await, Vec::<String>::new());
+    assert_eq!(app.rows(&table.name).await.len(), 2);
+}
+
 pub async fn a_transaction_of_ours_carries_its_mark(app: &dyn Fixture) {
     if !app.traits().marks {
         return;

@@ -285,6 +285,34 @@ pub async fn a_truncate_is_a_truncate(app: &dyn Fixture) {
     assert_eq!(say(&events), ["barrier 1", "insert items 1 a", "truncate items"]);
 }
 
+pub async fn a_table_that_has_changed_is_told_with_its_shape(app: &dyn Fixture) {
+    let (table, _source, from) = with_items(app).await;
+    let mut capture = capture(app, &from).await;
+    app.run(vec![insert(&table.name, item(1, "a"))]).await;
+    app.rename_column(&table.name, "name", "called").await;
+    app.run(vec![insert(&table.name, item(2, "b"))]).await;
+    let seen = read_changes(&mut *capture, 2).await;
+    // What was written before keeps the shape that it was written in, however late it is read.
+    let told = names(&seen);
+    assert!(told[0] == "name" && (told[1] == "called" || !app.traits().exact_shapes), "{told:?}");
+    assert_eq!(say(&seen)[1..], ["insert items 1 a", "insert items 2 b"], "no value has another place");
+    app.run(vec![insert(&table.name, item(3, "c"))]).await;
+    let later = read_changes(&mut *capture, 1).await;
+    assert_eq!(
+        (names(&later), say(&later)),
+        (vec!["called".to_owned()], vec!["insert items 3 c".to_owned()])
+    );
+}
+
+/// What the second column is called, change by change.
+fn names(events: &[Event]) -> Vec<String> {
+    let name = |event: &Event| match event {
+        Event::Change(change) => Some(change.relation.columns[1].name.to_string()),
+        Event::Barrier(_) | Event::Commit(..) | Event::Idle(_) => None,
+    };
+    events.iter().filter_map(name).collect()
+}
+
 pub async fn giving_up_a_wait_loses_nothing(app: &dyn Fixture) {
     let (table, _source, from) = with_items(app).await;
     let mut capture = capture(app, &from).await;

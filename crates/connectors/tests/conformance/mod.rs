@@ -43,6 +43,9 @@ pub struct Traits {
     pub truncate: bool,
     /// Foreign keys can be deferred.
     pub deferred_keys: bool,
+    /// The first row that is written to a table of another shape is told with that shape already; without it, the first
+    /// that is written once the capture has looked.
+    pub exact_shapes: bool,
     /// Transactions of ours carry their mark when the app captures the table that they wrote.
     pub marks: bool,
 }
@@ -102,6 +105,8 @@ pub trait Fixture: Send + Sync {
     /// One transaction of a user that the app may refuse: then nothing of it stays, and this is what its user is
     /// told.
     fn refused(&self, steps: Vec<Step>) -> BoxFuture<'_, Option<String>>;
+    /// Gives a column another name.
+    fn rename_column<'a>(&'a self, table: &'a TableName, from: &'a str, to: &'a str) -> BoxFuture<'a, ()>;
     /// Takes a table away.
     fn drop_table<'a>(&'a self, table: &'a TableName) -> BoxFuture<'a, ()>;
     /// One transaction of a user that has done these steps, and stays open.
@@ -143,6 +148,7 @@ macro_rules! promises {
             capture::with_the_last_table_everything_of_ours_leaves
             capture::entering_again_after_a_crash_is_harmless
             capture::a_truncate_is_a_truncate
+            capture::a_table_that_has_changed_is_told_with_its_shape
             capture::giving_up_a_wait_loses_nothing
             owner::a_second_source_is_refused_while_the_first_lives
             owner::an_older_start_is_refused_at_the_source
@@ -162,6 +168,7 @@ macro_rules! promises {
             apply::a_broken_connection_keeps_nothing_of_an_open_transaction
             apply::after_a_lost_commit_the_watermark_tells
             apply::a_retired_lane_is_gone_and_the_last_takes_everything
+            apply::the_watermark_of_another_data_folder_is_not_retired
             apply::a_transaction_of_ours_carries_its_mark
             plan::unique_values_can_be_swapped
             plan::unique_values_can_rotate_through_three_records

@@ -42,6 +42,20 @@ async fn a_writer_that_is_open_while_its_table_enters_is_delivered_whole_or_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_keeps_for_us_grows_while_nobody_reads_it() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY, a text)").await;
+    let mut source = app.source().await;
+    assert_eq!(source.retained().await.unwrap(), None, "there is no slot yet");
+    source.enter(&[table("t")], BarrierId(1)).await.unwrap();
+    let before = source.retained().await.unwrap().unwrap();
+    app.run("INSERT INTO t SELECT no, repeat('x', 1000) FROM generate_series(1, 2000) AS no").await;
+    let behind = source.retained().await.unwrap().unwrap();
+    assert!(behind >= before + 2_000_000, "{before} {behind}");
+    source.leave(&[table("t")]).await.unwrap();
+    assert_eq!(source.retained().await.unwrap(), None, "and none any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unchanged_large_value_is_unchanged_and_never_null() {
     let app = app("CREATE TABLE t (id int PRIMARY KEY, n int, large text); ALTER TABLE t ALTER large SET STORAGE EXTERNAL").await;
     let mut tape = app.captured(&["t"]).await;
@@ -337,6 +351,49 @@ async fn a_partitioned_table_is_captured_as_one_and_refused_if_a_leaf_has_no_ide
     let changes = tape.changes(4).await;
     assert!(changes.iter().all(|change| change.relation.table == table("public.t")));
     assert_eq!(shown(&changes), ["Insert - 1|1", "Insert - 2|2", "Delete 1|1 -", "Insert - 1|2"]);
+}
+
+/// As soon as a table is published, PostgreSQL refuses updates of it if it has no identity: an app's own ones, of a table
+/// that nobody has mapped.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_inherit_from_a_captured_one_are_left_alone() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY, a text); CREATE TABLE loose () INHERITS (t);
+        CREATE TABLE own (PRIMARY KEY (id)) INHERITS (t)")
+    .await;
+    let mut tape = app.captured(&["own", "t"]).await;
+    app.run("INSERT INTO loose VALUES (1, 'x'); UPDATE loose SET a = 'y'; DELETE FROM loose").await;
+    app.run("INSERT INTO own VALUES (2, 'x'); INSERT INTO t VALUES (3, 'x')").await;
+    let changes = tape.changes(2).await;
+    assert_eq!(shown(&changes), ["Insert - 2|x", "Insert - 3|x"]);
+    let mut source = app.source().await;
+    source.leave(&[table("t")]).await.unwrap();
+    assert_eq!(source.captured().await.unwrap(), [table("public.own")], "what inherits stays");
+}
+
+/// What is written to a partition is in the log of the topmost table that is published, and of that one alone: a map of the
+/// partition would run and get nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_is_captured_by_itself_or_with_its_table_and_never_both() {
+    let app = app("CREATE TABLE t (id int, part int, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1);
+        CREATE TABLE later (id int, part int NOT NULL, PRIMARY KEY (id, part))")
+    .await;
+    let mut source = app.source().await;
+    source.enter(&[table("t1")], BarrierId(1)).await.unwrap();
+    let fault = source.enter(&[table("t")], BarrierId(2)).await.unwrap_err();
+    assert_eq!(
+        (fault.class, fault.message.contains("public.t1 is a partition of public.t")),
+        (FaultClass::Setup, true)
+    );
+    assert!(fault.fix.unwrap().contains("with a filter"));
+    source.leave(&[table("t1")]).await.unwrap();
+    source.enter(&[table("t"), table("later")], BarrierId(3)).await.unwrap();
+    let fault = source.enter(&[table("t1")], BarrierId(4)).await.unwrap_err();
+    assert!(fault.fix.unwrap().contains("map public.t with a filter"));
+    app.run("ALTER TABLE t ATTACH PARTITION later FOR VALUES IN (2)").await;
+    assert_eq!(source.captured().await.unwrap(), [table("public.t")], "what is attached has left capture");
+    source.leave(&[table("t")]).await.unwrap();
+    assert_eq!(source.captured().await.unwrap(), [table("public.later")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,6 +216,63 @@ async fn what_else_happens_when_we_write_is_told_and_our_own_triggers_are_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_and_its_table_are_not_both_captured() {
+    let app = app("CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9)")
+    .await;
+    let codes = async |captured: &[(&str, &[&str])]| {
+        let found = found(&app, &needs(captured, &[])).await;
+        found.into_iter().map(|(code, place, _)| format!("{code} {place}")).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&[("t", &["id"])]).await, [""; 0]);
+    let both = codes(&[("t1", &["id"]), ("t", &["id"])]).await;
+    assert_eq!(both, ["partition_shared public.t1", "partition_shared public.t"]);
+    app.source().await.enter(&[table("t")], BarrierId(1)).await.unwrap();
+    assert_eq!(codes(&[("t1", &["id"])]).await, ["partition_shared public.t1"]);
+    app.source().await.leave(&[table("t")]).await.unwrap();
+}
+
+/// `ON CONFLICT` refuses a deferrable key, also beside another one of the same columns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_checked_late_and_a_number_that_cannot_be_written_are_found_and_mended() {
+    let app = app("CREATE TABLE late (id int PRIMARY KEY DEFERRABLE, a text); CREATE UNIQUE INDEX ON late (id);
+        CREATE TABLE nth (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, a text)")
+    .await;
+    let needs = needs(&[], &[("late", &["id", "a"], &["id"]), ("nth", &["id", "n"], &["id"])]);
+    let findings = found(&app, &needs).await;
+    let codes: Vec<_> = findings.iter().map(|(code, place, _)| format!("{code} {place}")).collect();
+    assert_eq!(
+        codes,
+        ["key_not_unique public.late", "identity_always public.nth.id", "identity_always public.nth.n"]
+    );
+    for (_, _, fix) in &findings {
+        app.run(fix.split(" or leave").next().unwrap()).await;
+    }
+    assert_eq!(found(&app, &needs).await, []);
+    let mut writer = app.writer().await;
+    let (late, nth) = (target("late", &["id", "a"], &[0]), target("nth", &["id", "n"], &[0]));
+    let writes = [
+        write(&late, 1, upsert(&[int(1), text("x")])),
+        write(&nth, 2, upsert(&[int(1), int(5)])),
+        write(&nth, 3, upsert(&[int(1), int(6)])),
+    ];
+    assert_eq!(writer.write(Plan::Exact, &writes).await.unwrap().refused, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_without_a_key_are_found_before_a_copy_passes_them_over() {
+    let app = app("CREATE TABLE t (no text UNIQUE, a text); ALTER TABLE t REPLICA IDENTITY FULL").await;
+    let needs = needs(&[("t", &["no"])], &[]);
+    app.run("INSERT INTO t VALUES ('1', 'x')").await;
+    assert_eq!(found(&app, &needs).await, []);
+    app.run("INSERT INTO t VALUES (NULL, 'y')").await;
+    let findings = found(&app, &needs).await;
+    assert_eq!((findings.len(), &*findings[0].0, &*findings[0].1), (1, "key_null", "public.t.no"));
+    let query = findings[0].2.split_once(": ").unwrap().1.split(';').next().unwrap();
+    assert_eq!(app.rows(query).await, ["~|y"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_replica_identity_must_cover_the_columns_of_a_filter() {
     let app = app("CREATE TABLE t (id int PRIMARY KEY, status text NOT NULL)").await;
     let need = CaptureNeed { table: table("t"), key: vec!["id".into()], also: vec!["status".into()] };

@@ -417,6 +417,12 @@ async fn check_names_what_stands_in_the_way_and_what_mends_it() {
     assert!(!after.iter().any(|finding| finding.code == "key_not_unique"), "the fix mends it");
     let warnings = after.iter().filter(|finding| finding.severity == Severity::Warning);
     assert_eq!(warnings.count(), 3, "an unseen replace, an inexact column, a trigger");
+    app.user().execute("INSERT INTO t (must) VALUES ('x')", []).unwrap();
+    let keyless = app.connector().check(&needs).await.unwrap();
+    assert!(
+        keyless.iter().any(|finding| finding.code == "key_null" && finding.place == "t.code"),
+        "{keyless:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

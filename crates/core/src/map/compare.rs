@@ -199,13 +199,13 @@ impl Comparer {
             (Some(Wanted::Refused), _) => Verdict::Refused,
             (Some(Wanted::Anything), _) => Verdict::LeftOut,
             (None | Some(Wanted::Nothing(_)), None) => Verdict::Same,
-            (Some(Wanted::Nothing(_)), Some(_)) => Verdict::Extra,
             (Some(Wanted::Values(_)), None) => Verdict::Missing,
             (Some(Wanted::Values(values)), Some(row)) => match self.is_same(&values, row) {
                 true => Verdict::Same,
                 false => Verdict::Changed,
             },
-            (None, Some(row)) => match self.belongs(row) {
+            // The source has it no more, or it has left the map: then it may be another map's by now.
+            (None | Some(Wanted::Nothing(_)), Some(row)) => match self.belongs(row) {
                 true => Verdict::Extra,
                 false => Verdict::LeftOut,
             },
@@ -421,6 +421,16 @@ mod tests {
         let comparer = comparer(&flow(), Some("more == 'ours'"));
         assert_eq!(comparer.judge(None, Some(&destination("7", "1"))), Verdict::LeftOut);
         assert_eq!(comparer.key_back(&destination("7", "1")), None);
+    }
+
+    #[test]
+    fn a_record_that_has_left_the_map_and_is_another_ones_by_now_is_left_alone() {
+        let only_open = Expression::parse("state == 'open'").unwrap();
+        let leaving = FlowSpec { filter: Some(only_open), on_leave: OnLeave::Delete, ..flow() };
+        let gone = source(7, "1", "shut");
+        let judge = |filter| comparer(&leaving, filter).judge(Some(&gone), Some(&destination("7", "1")));
+        assert_eq!(judge(None), Verdict::Extra);
+        assert_eq!(judge(Some("more == 'ours'")), Verdict::LeftOut);
     }
 
     #[test]

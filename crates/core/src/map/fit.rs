@@ -75,6 +75,24 @@ fn literal(value: &Value, class: Class) -> Value {
     made.unwrap_or_else(|| value.clone())
 }
 
+/// A value that a person wrote down, as a column of a type has it: `0.5` is a float in a column of floats. What the column
+/// cannot have stays as it is.
+pub fn given(value: Value, type_name: &str) -> Value {
+    let class = Class::of(type_name);
+    let value = match value {
+        Value::Typed(Kind::Decimal, text) if matches!(class, Class::Float | Class::Text) => Value::Text(text),
+        other => other,
+    };
+    match (class, &value) {
+        (Class::Decimal, Value::Text(text)) if matches!(&**text, "NaN" | "Infinity" | "-Infinity") => {
+            Value::Typed(Kind::Decimal, text.clone())
+        }
+        // A database without types may well have a whole number there.
+        (Class::Decimal, Value::Int(_)) => value,
+        _ => literal(&value, class),
+    }
+}
+
 /// What stands against the values of a column on their way into another: warnings, since most values may well fit.
 /// Each is a code, what is wrong in a sentence about the destination's column, and what mends it.
 pub(super) fn doubts(
@@ -91,6 +109,16 @@ pub(super) fn doubts(
             format!("give the column a default: {{ left = …, right = …, default = \"…\" }}; or ALTER {} DROP NOT NULL", to.name),
         ));
     }
+    if let Some(step) = unfit_step(&column.steps, Class::of(&from.type_name)) {
+        doubts.push((
+            "step_unfit",
+            format!(
+                "{} is {}, which '{step}' does not take: such records are set aside",
+                from.name, from.type_name
+            ),
+            format!("take '{step}' out of the column, or make the value by an expression"),
+        ));
+    }
     // A step makes another value of it: what it fits into is not known from the column.
     let shape = |step: &Step| matches!(step, Step::Values(_) | Step::TimeZone(_) | Step::Replace { .. });
     if column.steps.iter().any(shape) {
@@ -102,6 +130,20 @@ pub(super) fn doubts(
         doubts.push(("type_narrower", message, fix));
     }
     doubts
+}
+
+/// The first step that takes no value of a class, by its name. What a list of values or a time zone makes is another
+/// class.
+fn unfit_step(steps: &[Step], class: Class) -> Option<&'static str> {
+    let alike = steps.iter().take_while(|step| !matches!(step, Step::Values(_) | Step::TimeZone(_)));
+    let is_unfit = |step: &&Step| match step {
+        Step::Trim | Step::Truncate(_) | Step::Case(_) | Step::Replace { .. } => {
+            matches!(class, Class::Bool | Class::Int | Class::Decimal | Class::Float)
+        }
+        Step::Scale { .. } => matches!(class, Class::Bool | Class::Float),
+        Step::Default(_) | Step::TimeZone(_) | Step::Values(_) => false,
+    };
+    alike.into_iter().find(is_unfit).map(Step::name)
 }
 
 /// Why a value of one type may not fit into another, and what to do.
@@ -144,10 +186,14 @@ fn narrower(column: &FlowColumn, from: &str, to: &str) -> Option<(String, String
             let behind = scaled.or(known.map(|(_, behind)| behind));
             let before = known.map(|(before, _)| before);
             if behind.is_none_or(|behind| behind > scale) {
-                let fix = format!(
-                    "add {{ scale = {scale}, rounding = \"half_even\" }}, or ALTER the column {}",
-                    column.to
-                );
+                let fix = match source {
+                    // Rounding is exact arithmetic, which takes no float.
+                    Class::Float => format!("ALTER the column {} to numeric or to a float", column.to),
+                    _ => format!(
+                        "add {{ scale = {scale}, rounding = \"half_even\" }}, or ALTER the column {}",
+                        column.to
+                    ),
+                };
                 return Some((
                     format!("a number with more than {scale} digits behind the point is set aside"),
                     fix,
@@ -226,6 +272,54 @@ mod tests {
         check("text", "integer", vec![], "no such value");
         check("integer", "text", vec![], "");
         check("integer[]", "integer", vec![], "");
+    }
+
+    #[test]
+    fn a_step_that_takes_no_value_of_the_column_is_told_and_never_advised() {
+        use crate::map::Rounding;
+        let column = |type_name: &str| ColumnSchema {
+            name: "a".into(),
+            type_name: type_name.into(),
+            nullable: true,
+            has_default: false,
+            generated: false,
+        };
+        let told = |from: &str, to: &str, steps: &[Step]| -> Vec<(&str, String)> {
+            let way = FlowColumn { steps: steps.to_vec(), ..FlowColumn::new("a", "b") };
+            doubts(&way, &column(from), &column(to)).into_iter().map(|(code, _, fix)| (code, fix)).collect()
+        };
+        let scale = [Step::Scale { digits: 2, rounding: Rounding::HalfEven }];
+        let codes = |from: &str, steps: &[Step]| {
+            told(from, "text", steps).into_iter().map(|(code, _)| code.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(codes("double precision", &scale), ["step_unfit"]);
+        assert_eq!(codes("bigint", &[Step::Trim]), ["step_unfit"]);
+        assert_eq!(codes("numeric", &scale), [""; 0]);
+        assert_eq!(codes("text", &scale), [""; 0]);
+        assert_eq!(codes("character varying(10)", &[Step::Trim]), [""; 0]);
+        let advised = told("double precision", "numeric(12,2)", &[]);
+        assert!(
+            matches!(advised.as_slice(), [("type_narrower", fix)] if !fix.contains("scale")),
+            "{advised:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_person_gives_is_what_the_column_would_have() {
+        let decimal = |text: &'static str| Value::Typed(Kind::Decimal, text.into());
+        let check = |value: Value, type_name: &str, expected: Value| {
+            assert_eq!(given(value.clone(), type_name), expected, "{value:?} {type_name}");
+        };
+        check(decimal("0.125"), "double precision", Value::Float(0.125));
+        check(Value::Int(2), "real", Value::Float(2.0));
+        check(decimal("0.125"), "numeric(12,2)", decimal("0.125"));
+        check("NaN".into(), "numeric", decimal("NaN"));
+        check("1.5".into(), "numeric", decimal("1.5"));
+        check(Value::Int(7), "text", "7".into());
+        check("7".into(), "bigint", Value::Int(7));
+        check("x".into(), "bigint", "x".into());
+        check(Value::Null, "bigint", Value::Null);
+        check("2024-01-01".into(), "date", "2024-01-01".into());
     }
 
     #[test]

@@ -146,6 +146,7 @@ mod tests {
                 .iter()
                 .map(|name| UniqueKey { name: (*name).into(), columns: vec![(*name).into()] })
                 .collect(),
+            deferrable_keys: vec![],
             identity: vec![],
             foreign_keys: vec![],
         }

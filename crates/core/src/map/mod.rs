@@ -25,6 +25,7 @@ pub use compare::{Comparer, LookedUpColumn, Verdict, Wanted};
 pub use content::{row_hash, written_hash};
 pub use declare::{Columns, Deletes, Direction, InitialSync, OnLeave, Side, TableMap};
 pub use expression::{BadExpression, EvaluationError, Expression};
+pub use fit::given;
 pub use lookup::LookedUp;
 pub use pointer::{Pointer, Reference};
 pub use project::{Projected, Projection};

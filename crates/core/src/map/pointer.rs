@@ -53,6 +53,16 @@ impl FlowSpec {
         self.references.iter().filter(to_other).filter_map(|reference| self.pointer(reference, other))
     }
 
+    /// The places of the columns by which its rows refer to tables, but for those of the integration key.
+    pub fn places_referring(&self, to: impl Fn(&TableName) -> bool) -> Vec<usize> {
+        let references: Vec<_> = self.references.iter().filter(|reference| to(&reference.to)).collect();
+        let refers = |column: &FlowColumn| {
+            references.iter().any(|reference| reference.columns.iter().any(|(own, _)| *own == column.to))
+        };
+        let columns = self.columns.iter().enumerate().skip(self.key_len);
+        columns.filter(|(_, column)| refers(column)).map(|(place, _)| place).collect()
+    }
+
     /// `None` for a reference of columns that the flow does not write.
     fn pointer(&self, reference: &Reference, other: &FlowSpec) -> Option<Pointer> {
         let written = |to: &Arc<str>| self.columns.iter().find(|column| column.to == *to);

@@ -24,7 +24,7 @@ pub enum Refusal {
     #[error("the log does not name all values of a new record")]
     Incomplete,
     /// All records of the table went at once.
-    #[error("the source table was truncated; the destination's records were left as they are")]
+    #[error("the source's table was truncated; the destination's records are as they were")]
     Truncated,
     /// A value that a step cannot take.
     #[error("column {column} cannot be made: {step} cannot take the value: {why}")]
@@ -79,7 +79,10 @@ impl Refusal {
             }
             Refusal::NullKey => "give the record a key in the source",
             Refusal::Incomplete => "try the record again with its current row",
-            Refusal::Truncated => "delete the destination's records by hand, or copy the table anew",
+            Refusal::Truncated => {
+                "compare with 'tandem map verify --repair' and the side of the source, or copy the table anew; or \
+                 delete this error to leave them"
+            }
             Refusal::Value { why, .. } => why.fix(),
             Refusal::Expression { .. } => {
                 "correct the expression, or the record; 'tandem map try' shows what it makes"

@@ -235,17 +235,8 @@ pub fn resolve(
             Some(_) => {}
         }
     }
-    if !destination_schema.is_unique(&destination.key) {
-        let key = destination.key.join(", ");
-        findings.push(
-            Finding::error(
-                "key_not_unique",
-                place(destination),
-                format!("no unique key on ({key}): a record could not be found again"),
-            )
-            .fix(format!("CREATE UNIQUE INDEX ON {} ({key});", destination.table)),
-        );
-    }
+    findings.extend(key_doubts(&columns, source, source_schema, &place(source)));
+    findings.extend(not_unique(destination, destination_schema, place(destination)));
     for column in &destination_schema.columns {
         let written = columns.iter().any(|written| written.to == column.name);
         if !written && !column.nullable && !column.has_default && !column.generated {
@@ -283,6 +274,54 @@ pub fn resolve(
         references: destination_schema.foreign_keys.iter().map(Reference::from).collect(),
     };
     Ok((spec, findings))
+}
+
+/// Nothing at the destination by which a record is found again.
+fn not_unique(destination: &Side, schema: &TableSchema, place: String) -> Option<Finding> {
+    if schema.is_unique(&destination.key) {
+        return None;
+    }
+    let key = destination.key.join(", ");
+    let message = match schema.deferrable(&destination.key) {
+        Some(late) => format!(
+            "the key {} on ({key}) is deferrable: it holds only when a transaction ends, and does not decide which record a \
+             write is about",
+            late.name
+        ),
+        None => format!("no unique key on ({key}): a record could not be found again"),
+    };
+    Some(Finding::error("key_not_unique", place, message).fix(schema.unique_sql(&destination.key)))
+}
+
+/// Records of the source that have no key, or may come to have another one's at the destination.
+fn key_doubts(columns: &[FlowColumn], source: &Side, schema: &TableSchema, place: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    // SQLite lets a primary key be null that is no INTEGER: told of every such table, nobody would read it.
+    let optional = |name: &&Arc<str>| {
+        !schema.primary_key.contains(name) && schema.column(name).is_some_and(|column| column.nullable)
+    };
+    for name in source.key.iter().filter(optional) {
+        let message = format!(
+            "the key column {name} may be null: a record without a key is set aside when it is changed, and an initial \
+             sync passes it over"
+        );
+        let fix = format!("ALTER {name} SET NOT NULL; or leave such records out by a filter");
+        findings.push(Finding::warning("key_nullable", place, message).fix(fix));
+    }
+    for (name, column) in source.key.iter().zip(columns) {
+        let merges = |step: &&Step| matches!(step, Step::Trim | Step::Case(_) | Step::Replace { .. });
+        let Some(step) = column.steps.iter().find(merges) else { continue };
+        let message = format!(
+            "'{}' may make one key of two: of records that differ in {name} by no more than that, the destination has the \
+             last that was written, and none once any of them is deleted",
+            step.name()
+        );
+        let fix = format!(
+            "see to it that no two values of {name} differ by no more than that, or leave the step out"
+        );
+        findings.push(Finding::warning("key_merges", place, message).fix(fix));
+    }
+    findings
 }
 
 /// The columns of a flow, the key's first; and those that are written from two.

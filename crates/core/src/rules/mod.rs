@@ -161,6 +161,17 @@ pub enum RuleAction {
     Stop,
 }
 
+impl RuleAction {
+    /// Its name, the same on every surface.
+    pub fn name(self) -> &'static str {
+        match self {
+            RuleAction::Nothing => "none",
+            RuleAction::Pause(_) => "pause",
+            RuleAction::Stop => "stop",
+        }
+    }
+}
+
 /// Who resumes what a rule has paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

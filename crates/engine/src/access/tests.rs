@@ -58,11 +58,14 @@ fn a_token_opens_until_it_is_revoked_also_after_a_restart() {
         assert_eq!(caller, Caller { name: "robot".into(), role: Role::Operator, maps: maps.clone() });
     }
     assert!(matches!(tokens.create(&env, ask("robot", Role::Viewer)), Err(Rejected::TokenExists(_))));
-    tokens.revoke("robot", "ann", WallTime(0)).unwrap();
+    let other = tokens.revoke("robot", Some(WallTime(7)), "ann", WallTime(0));
+    assert!(matches!(other, Err(Rejected::OtherToken(_))), "{other:?}");
+    let made = tokens.list().iter().find(|token| &*token.name == "robot").map(|token| token.created_at);
+    tokens.revoke("robot", made, "ann", WallTime(0)).unwrap();
     for tokens in [&tokens, &again(&store)] {
         assert_eq!(tokens.whose(secret.reveal(), WallTime(0)).unwrap_err(), Stranger::Unknown);
     }
-    assert!(matches!(tokens.revoke("robot", "ann", WallTime(0)), Err(Rejected::UnknownToken(_))));
+    assert!(matches!(tokens.revoke("robot", None, "ann", WallTime(0)), Err(Rejected::UnknownToken(_))));
     let log = store.activity(None, ActivityFrom::Since(0), 9).unwrap();
     let told: Vec<_> = log.iter().map(|e| (&*e.event, &*e.actor, &*e.detail)).collect();
     let created = ("token.created", "ann", "robot, operator, maps orders");
@@ -131,7 +134,7 @@ fn the_last_use_is_written_down_now_and_then_and_brings_nothing_back() {
     assert_eq!([0, 1, 4, 5, 6, 10].map(|n| due(minutes(n))), [true, false, false, true, false, true]);
     tokens.note_use("a").unwrap();
     assert_eq!(again(&store).list()[0].last_used_at, Some(minutes(10)));
-    tokens.revoke("a", "ann", WallTime(0)).unwrap();
+    tokens.revoke("a", None, "ann", WallTime(0)).unwrap();
     tokens.note_use("a").unwrap();
     assert!(again(&store).list().is_empty());
 }

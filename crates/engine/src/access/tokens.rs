@@ -205,16 +205,25 @@ impl Tokens {
         Ok((view, secret))
     }
 
-    /// Takes a token back, at once. Waits for the disk.
-    pub(crate) fn revoke(&self, name: &str, actor: &str, now: WallTime) -> Result<(), Rejected> {
+    /// Takes a token back, at once: only the one that was made at a moment, if that is said. Waits for the disk.
+    pub(crate) fn revoke(
+        &self,
+        name: &str,
+        made: Option<WallTime>,
+        actor: &str,
+        now: WallTime,
+    ) -> Result<(), Rejected> {
         if name == LOCAL_TOKEN {
             let why = "the token of the data folder is made anew when the server starts: restart it";
             return Err(Rejected::Senseless(why.to_owned()));
         }
         let mut known = self.known();
-        let Some((name, _)) = known.kept.get_key_value(name) else {
+        let Some((name, kept)) = known.kept.get_key_value(name) else {
             return Err(Rejected::UnknownToken(name.to_owned()));
         };
+        if made.is_some_and(|made| made != kept.created_at) {
+            return Err(Rejected::OtherToken(name.to_string()));
+        }
         let name = name.clone();
         let entry = told("token.revoked", actor, name.to_string(), now);
         self.save(&[Record::NoToken(name.clone()), entry])?;

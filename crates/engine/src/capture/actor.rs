@@ -7,7 +7,7 @@ use super::marking::{MarkRequest, Marking};
 use super::place::Place;
 use super::route::Route;
 use super::source::{Ended, Jobs};
-use super::{AppPlan, AppStatus, Sink};
+use super::{AcceptedGap, AppPlan, AppStatus, Sink};
 use crate::disk::Disk;
 use crate::env::{Env, blocking};
 use crate::failpoint::{FailPoint, Mistake};
@@ -61,6 +61,8 @@ pub(crate) struct AppActor {
     status: AppStatus,
     retry: Retry,
     room: Room,
+    /// The gap that was accepted last.
+    accepted: Option<Arc<AcceptedGap>>,
 }
 
 /// Whether there is room on our disk, as of the last look.
@@ -93,6 +95,7 @@ impl AppActor {
             status: AppStatus::default(),
             retry: Retry::default(),
             room: Room::default(),
+            accepted: None,
         }
     }
 
@@ -118,19 +121,25 @@ impl AppActor {
             if plan.held {
                 self.capture = None;
             }
-            if self.status.broken.is_none() {
+            self.accept_gap(&plan);
+            let app = (&self.parts.connector, self.parts.owner);
+            let now = self.parts.env.now();
+            if self.does_jobs() {
                 let barriers = &self.status.barriers;
-                let app = (&self.parts.connector, self.parts.owner);
-                let now = self.parts.env.now();
                 let seen = |barrier: &_| barriers.keys().any(|(seen, _)| seen == barrier);
                 self.jobs.begin(&plan, seen, &mut self.marking, app, now);
+            }
+            if self.status.broken.is_none() {
                 self.guarding.begin(&plan, self.jobs.captured(), app, now);
                 self.open(&plan).await;
             }
             self.publish();
             match self.wait().await {
                 Happened::Planned | Happened::Time => {}
-                Happened::Job(ended) => self.job_ended(ended),
+                Happened::Job(ended) => {
+                    self.job_ended(ended);
+                    self.begin_anew(&plan).await;
+                }
                 Happened::Asked(request) => self.marking.ask(request, self.parts.owner),
                 Happened::Guard(ended) => self.guarding.note(ended, self.parts.env.now()),
                 Happened::Captured(Ok(captured)) => self.take(&plan, captured).await,
@@ -142,10 +151,18 @@ impl AppActor {
         self.publish();
     }
 
+    /// Whether anything is to be done in the source: not beside a log that cannot be read, but for taking it up anew.
+    fn does_jobs(&self) -> bool {
+        self.status.broken.is_none() || self.jobs.is_anew()
+    }
+
     async fn wait(&mut self) -> Happened {
         let now = self.parts.env.now();
         let looks = self.room.missing.as_ref().map(|_| now + SPACE_EVERY);
-        let due = [self.retry.due(), self.jobs.due(), self.guarding.due(), looks].into_iter().flatten();
+        let jobs = self.jobs.due().filter(|_| self.does_jobs());
+        let others = [self.retry.due(), self.guarding.due(), looks].into_iter().flatten();
+        // Nothing is done in time beside a log that cannot be read.
+        let due = others.filter(|_| self.status.broken.is_none()).chain(jobs);
         let due = due.map(|at| at.saturating_sub(now)).min();
         let env = self.parts.env.clone();
         let sleep = async {
@@ -192,6 +209,61 @@ impl AppActor {
                 self.status.entering = Some(fault);
             }
         }
+    }
+
+    /// Begins to take the log up behind a gap that people have accepted. A log that is well but for some tables is read on,
+    /// and those are put into it again.
+    fn accept_gap(&mut self, plan: &AppPlan) {
+        let Some(gap) = plan.accepted.as_ref().filter(|gap| self.accepted.as_ref() != Some(gap)) else {
+            return;
+        };
+        self.accepted = Some(gap.clone());
+        let anew = match &self.status.broken {
+            Some(fault) if fault.class == FaultClass::Gap => true,
+            // Our own disk: there is no gap that could be accepted.
+            Some(_) => return,
+            None => false,
+        };
+        if anew {
+            self.marking.write_again();
+            self.capture = None;
+        }
+        self.jobs.enter_again(plan, gap.barrier, anew);
+    }
+
+    /// Notes in every journal that the log begins anew, behind what each has; only then is it read.
+    async fn begin_anew(&mut self, plan: &AppPlan) {
+        let (Some(start), Some(gap)) = (self.jobs.begun_anew(), self.accepted.clone()) else { return };
+        let place = |sink: &Sink| Place::decode(&sink.journal.with(|journal| journal.position())?);
+        let groups = plan.sinks.values().filter_map(place).map(|place| place.group);
+        self.group = groups.max().unwrap_or(0).max(self.group) + 1;
+        for sink in plan.sinks.values() {
+            let mut seen: BTreeMap<u64, Seq> =
+                place(sink).map(|place| place.seen.into_iter().collect()).unwrap_or_default();
+            let both_ways: Vec<u64> = sink.both_ways.values().map(|both| both.number).collect();
+            for (map, seq) in gap.seen.iter().filter(|(map, _)| both_ways.contains(map)) {
+                let known = seen.entry(*map).or_default();
+                *known = (*known).max(*seq);
+            }
+            let (seen, position) = (seen.into_iter().collect(), start.clone());
+            let place = Place { group: self.group, commit: false, seen, position }.encode();
+            let noted = sink.journal.with(|journal| {
+                journal.abandon_open()?;
+                journal.append_idle(place)
+            });
+            let durable = match noted {
+                Ok(()) => sync(&self.parts.env, sink).await,
+                Err(error) => Err(error),
+            };
+            match durable {
+                Ok(durable) => sink.journal.announce(durable),
+                Err(error) => return self.journal_failed(&error),
+            }
+        }
+        tracing::warn!(app = %self.parts.app, "the app's log is taken up behind a gap that was accepted");
+        self.start = Some(start);
+        self.status.broken = None;
+        self.retry = Retry::default();
     }
 
     /// Opens the log where the journal stands that is furthest behind.
@@ -341,7 +413,7 @@ impl AppActor {
                 let place = Place { group: self.group, commit, seen, position: end.clone() };
                 sink.journal.with(|journal| journal.append_idle(place.encode()))?;
             }
-            let durable = sync(&*env, sink).await?;
+            let durable = sync(&env, sink).await?;
             FailPoint::JournalSynced.pass();
             for barrier in &routed.barriers {
                 let Some(seq) = sink.journal.with(|journal| journal.barrier(*barrier)) else { continue };
@@ -423,6 +495,7 @@ impl AppActor {
         }
         self.status.looked = self.jobs.captured().is_some();
         self.status.missing.clone_from(self.jobs.missing());
+        self.status.retained = self.jobs.retained();
         self.status.guards = self.guarding.standing().to_vec();
         self.status.bypassed = self.guarding.bypasses.seen();
         self.status.guard_fault = self.guarding.fault().cloned();
@@ -453,8 +526,18 @@ fn names_others(fragments: &[Fragment], plan: &AppPlan) -> bool {
     })
 }
 
-async fn sync(env: &dyn Env, sink: &Sink) -> Result<Seq, JournalError> {
+async fn sync(env: &Arc<dyn Env>, sink: &Sink) -> Result<Seq, JournalError> {
     let ticket = sink.journal.with(|journal| journal.sync_ticket());
-    let synced = blocking(env, move || ticket.sync()).await;
+    let (needed, clock) = (ticket.needed, env.clone());
+    // Measured where it is done: waiting for a thread is not the disk's.
+    let work = move || {
+        let began = clock.now();
+        let synced = ticket.sync();
+        (synced, clock.now().saturating_sub(began))
+    };
+    let (synced, took) = blocking(&**env, work).await;
+    if needed {
+        sink.journal.syncs.note(took);
+    }
     sink.journal.with(|journal| journal.synced(synced)).map(|durable| durable.seq)
 }

@@ -83,6 +83,11 @@ impl Marking {
         Some(asked.seqs.keys().copied().collect())
     }
 
+    /// What was written does not come back: the log is another one.
+    pub(super) fn write_again(&mut self) {
+        self.written.clear();
+    }
+
     /// They are in the log.
     pub(super) fn written(&mut self, barriers: &[BarrierId]) {
         self.written.extend(barriers.first());

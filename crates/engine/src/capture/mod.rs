@@ -43,8 +43,22 @@ pub(crate) struct AppPlan {
     pub(crate) watched: Vec<Watch>,
     /// It is not to be read: a map that it feeds is full.
     pub(crate) held: bool,
+    /// The gap that people have accepted last, if any.
+    pub(crate) accepted: Option<Arc<AcceptedGap>>,
     /// The engine shuts down.
     pub(crate) shutdown: bool,
+}
+
+/// A gap in an app's log that people have accepted: what lies in it is not known, and the log is taken up behind it.
+///
+/// It is asked for once and kept nowhere: whatever comes between leaves the gap as it was, to be accepted again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AcceptedGap {
+    /// Says in the log where it goes on, and tells one gap from the next.
+    pub(crate) barrier: BarrierId,
+    /// For two-way maps, by number: how far the opposite flow had written when it was accepted. Its echoes may lie in the
+    /// gap, and whoever changes a record behind the gap had them in sight.
+    pub(crate) seen: Vec<(u64, Seq)>,
 }
 
 /// Where the changes of some tables go.
@@ -80,6 +94,8 @@ pub(crate) struct AppStatus {
     pub(crate) captured: BTreeSet<TableName>,
     /// Tables that have left capture, though nobody has taken them out.
     pub(crate) missing: BTreeSet<TableName>,
+    /// Bytes of its log that the app keeps for us, as of the last look; `None` if it cannot say.
+    pub(crate) retained: Option<u64>,
     /// What the app refuses now on our behalf.
     pub(crate) guards: Vec<Guard>,
     /// Why a guard does not stand that should, or stands that should not.

@@ -22,9 +22,27 @@ pub(super) struct Jobs {
     look_soon: bool,
     /// Tables that were in capture and are not any more, though nobody has taken them out.
     missing: BTreeSet<TableName>,
+    /// Bytes of its log that the source kept for us at the last look.
+    retained: Option<u64>,
     /// Barriers that were written into the log.
     written: BTreeSet<BarrierId>,
+    /// Tables that are put into capture once more, behind a gap.
+    again: Option<Again>,
     retry: Retry,
+}
+
+/// Tables are put into capture once more.
+struct Again {
+    /// What is written into the log for each of them.
+    barrier: BarrierId,
+    /// The log itself is taken up anew: everything of ours leaves the app first.
+    anew: bool,
+    /// It has left.
+    left: bool,
+    /// The tables that are still to come.
+    tables: BTreeSet<TableName>,
+    /// Where the first of them began.
+    start: Option<Position>,
 }
 
 /// How often the source is asked whether its tables are still in capture. A table that was dropped, made anew or renamed
@@ -50,7 +68,7 @@ enum Job {
 }
 
 enum Done {
-    Looked(Vec<TableName>),
+    Looked(Vec<TableName>, Option<u64>),
     Entered(Position),
     Left,
     Marked,
@@ -85,7 +103,7 @@ impl Jobs {
                 },
             };
             let done = match &job {
-                Job::Look(_) => source.captured().await.map(Done::Looked),
+                Job::Look(_) => look(&mut *source).await,
                 Job::Enter(barrier, tables) => source.enter(tables, *barrier).await.map(Done::Entered),
                 Job::Leave(tables) => source.leave(tables).await.map(|()| Done::Left),
                 Job::Mark(barriers) => source.mark(barriers).await.map(|()| Done::Marked),
@@ -102,6 +120,13 @@ impl Jobs {
         now: Duration,
     ) -> Option<Job> {
         let Some(captured) = &self.captured else { return Some(Job::Look(expected(plan))) };
+        if let Some(again) = &self.again {
+            let first = || again.tables.first().cloned();
+            return match again.anew && !again.left {
+                true => Some(Job::Leave(captured.union(&again.tables).cloned().collect())),
+                false => first().map(|table| Job::Enter(again.barrier, vec![table])),
+            };
+        }
         let leaving: Vec<TableName> = captured.difference(&plan.tables()).cloned().collect();
         if !leaving.is_empty() {
             return Some(Job::Leave(leaving));
@@ -122,6 +147,33 @@ impl Jobs {
         self.looked_at + if self.look_soon { LOOK_AGAIN } else { LOOK_EVERY }
     }
 
+    /// Takes the log up anew, with all tables of the plan; what was written into it before does not come any more. Or,
+    /// where the log is well, takes in again what has left it.
+    pub(super) fn enter_again(&mut self, plan: &AppPlan, barrier: BarrierId, anew: bool) {
+        let mut tables = plan.tables();
+        if anew {
+            self.written.clear();
+            // It may be another app by now: it is asked once more what there is of ours.
+            self.captured = None;
+        } else {
+            tables.retain(|table| self.missing.contains(table));
+        }
+        self.retry = Retry::default();
+        let again = Again { barrier, anew, left: false, tables, start: None };
+        self.again = Some(again).filter(|again| !again.tables.is_empty());
+    }
+
+    /// Whether the log is being taken up anew.
+    pub(super) fn is_anew(&self) -> bool {
+        self.again.as_ref().is_some_and(|again| again.anew)
+    }
+
+    /// Where the log that was taken up anew begins, once all tables are in it.
+    pub(super) fn begun_anew(&mut self) -> Option<Position> {
+        let again = self.again.take_if(|again| again.anew && again.tables.is_empty())?;
+        again.start
+    }
+
     /// The log names a table that nobody wants.
     pub(super) fn look_soon(&mut self) {
         self.look_soon = true;
@@ -136,6 +188,11 @@ impl Jobs {
     /// Tables that have left capture, though nobody has taken them out: what was written to them since is unknown.
     pub(super) fn missing(&self) -> &BTreeSet<TableName> {
         &self.missing
+    }
+
+    /// Bytes of its log that the source keeps for us, as of the last look.
+    pub(super) fn retained(&self) -> Option<u64> {
+        self.retained
     }
 
     /// Waits for the job that is being done. Dropping the future leaves the job where it is.
@@ -155,13 +212,18 @@ impl Jobs {
         let done = match ended.done {
             Ok(done) => done,
             Err(fault) => {
+                // How much is kept by now nobody knows.
+                self.retained = None;
+                // A table that does not come back must not keep others from what they wait for.
+                self.again.take_if(|again| !again.anew && matches!(ended.job, Job::Enter(..)));
                 self.retry.failed(fault.clone(), now);
                 return Err(fault);
             }
         };
         self.retry = Retry::default();
         match (done, ended.job) {
-            (Done::Looked(tables), job) => {
+            (Done::Looked(tables, retained), job) => {
+                self.retained = retained;
                 let captured: BTreeSet<TableName> = tables.into_iter().collect();
                 if let Job::Look(expected) = job {
                     self.missing.extend(expected.difference(&captured).cloned());
@@ -169,11 +231,21 @@ impl Jobs {
                 self.captured = Some(captured);
             }
             (Done::Entered(start), Job::Enter(barrier, tables)) => {
+                self.captured.get_or_insert_default().extend(tables.iter().cloned());
+                if let Some(again) = self.again.as_mut().filter(|again| again.barrier == barrier) {
+                    again.tables.retain(|table| !tables.contains(table));
+                    self.missing.retain(|table| !tables.contains(table));
+                    again.start.get_or_insert(start);
+                    self.again.take_if(|again| !again.anew && again.tables.is_empty());
+                    return Ok(None);
+                }
                 self.written.insert(barrier);
-                self.captured.get_or_insert_default().extend(tables);
                 return Ok(Some(start));
             }
             (Done::Left, Job::Leave(tables)) => {
+                if let Some(again) = &mut self.again {
+                    again.left |= again.tables.iter().all(|table| tables.contains(table));
+                }
                 let captured = self.captured.get_or_insert_default();
                 captured.retain(|table| !tables.contains(table));
             }
@@ -197,6 +269,17 @@ impl Jobs {
     pub(super) fn due(&self) -> Option<Duration> {
         let looks = self.captured.as_ref().filter(|captured| !captured.is_empty() && !self.line.is_busy());
         self.retry.due().or(looks.map(|_| self.look_due()))
+    }
+}
+
+/// Asks which tables are in capture, and along with that how much the source keeps for us. One that may not say how much
+/// is captured all the same.
+async fn look(source: &mut dyn Source) -> Result<Done, Fault> {
+    let tables = source.captured().await?;
+    match source.retained().await {
+        Ok(retained) => Ok(Done::Looked(tables, retained)),
+        Err(fault) if fault.class.breaks_connection() => Err(fault),
+        Err(_) => Ok(Done::Looked(tables, None)),
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) enum Kind {
         places: Vec<Seq>,
         /// The last of their numbers in the list.
         through: u64,
+        /// If they are only to be there for others to refer to: the places of columns that are left empty for now.
+        without: Arc<[usize]>,
     },
 }
 
@@ -59,15 +61,23 @@ pub(super) enum Next {
     /// A chunk behind this key. The number is given back with it.
     Chunk(u64, Option<IntegrationKey>),
     /// These records.
-    Named(u64, Vec<Again>, Last),
+    Named(u64, Vec<Again>, Round),
     /// Nothing, until something changes.
     Wait,
     /// Nothing any more.
     End,
 }
 
-/// Whether records are looked at for the last time: what is refused then is an error.
-pub(super) type Last = bool;
+/// In what way records are looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Round {
+    /// As often as it gets some of them through.
+    Again,
+    /// Without what they refer to in a circle, once, when they may be waiting for each other.
+    Bare,
+    /// What is refused now is an error.
+    Last,
+}
 
 /// See the module.
 pub(crate) struct Desk {
@@ -102,11 +112,23 @@ struct Inner {
     resumed: (u64, Duration),
     /// So many rounds in a row came to nothing.
     stuck_rounds: u32,
+    /// The places of columns by which its records refer to each other, or to those of maps that refer to its own.
+    circular: Arc<[usize]>,
+    /// The round that is on is the one without them.
+    is_bare: bool,
+    /// There was one since this start.
+    was_bare: bool,
 }
 
 impl Desk {
-    /// Goes on where an initial sync was.
-    pub(crate) fn new(record: CopyRecord, store: Arc<dyn Store>, now: Duration) -> Self {
+    /// Goes on where an initial sync was. `circular`: the places of columns by which records refer to each other in a
+    /// circle.
+    pub(crate) fn new(
+        record: CopyRecord,
+        circular: Vec<usize>,
+        store: Arc<dyn Store>,
+        now: Duration,
+    ) -> Self {
         let inner = Inner {
             read: record.through.clone(),
             read_all: record.stage != CopyStage::Chunks,
@@ -117,6 +139,9 @@ impl Desk {
             again_after: 0,
             again_before: None,
             stuck_rounds: 0,
+            circular: circular.into(),
+            is_bare: false,
+            was_bare: false,
             generation: 0,
             settled: 0,
             closed: false,
@@ -202,7 +227,11 @@ impl Desk {
             return Ok(Next::Wait);
         }
         let flow = inner.record.flow;
-        let last = inner.record.stage == CopyStage::Last;
+        let round = match (inner.record.stage, inner.is_bare) {
+            (CopyStage::Last, _) => Round::Last,
+            (_, true) => Round::Bare,
+            (_, false) => Round::Again,
+        };
         let page = self.store.again(flow, inner.again_after, AGAIN_AT_ONCE)?;
         if inner.again_before.is_none() {
             inner.again_before = Some(self.store.again_count(flow)?);
@@ -210,7 +239,15 @@ impl Desk {
         if page.is_empty() {
             return Ok(Next::Wait);
         }
-        Ok(Next::Named(inner.generation, page, last))
+        Ok(Next::Named(inner.generation, page, round))
+    }
+
+    /// The columns that a round leaves empty.
+    pub(super) fn left_empty(&self, round: Round) -> Arc<[usize]> {
+        match round {
+            Round::Bare => self.inner().circular.clone(),
+            Round::Again | Round::Last => Arc::default(),
+        }
     }
 
     /// Whether nothing is left to be looked at again, and an initial sync is about to end.
@@ -261,12 +298,27 @@ impl Desk {
                 record.stage = CopyStage::Ended;
                 record.ended_at.get_or_insert(now);
             }
+            // They are there now, as far as they can be: all of them once more, as they are.
+            _ if inner.is_bare => {
+                inner.is_bare = false;
+                inner.stuck_rounds = 0;
+            }
             // None of them got through, not even while changes came that they may have waited for: the next round is the
-            // last. Many are not tried for ever: it is not a change to come that they lack.
+            // last. Many are not tried for ever: it is not a change to come that they lack. But they may lack each other:
+            // then each is made first without what it refers to. Those of other maps do so at the same time, or after
+            // that, and are given the rounds for it.
             _ if stuck && !others_move => {
                 inner.stuck_rounds += 1;
-                if inner.stuck_rounds >= STUCK_ROUNDS || left > STUCK_RECORDS {
-                    record.stage = CopyStage::Last;
+                let many = left > STUCK_RECORDS && !inner.was_bare;
+                match inner.stuck_rounds >= STUCK_ROUNDS || many {
+                    true if record.stage == CopyStage::Again
+                        && !inner.circular.is_empty()
+                        && !inner.was_bare =>
+                    {
+                        (inner.is_bare, inner.was_bare, inner.stuck_rounds) = (true, true, 0);
+                    }
+                    true => record.stage = CopyStage::Last,
+                    false => {}
                 }
             }
             _ => inner.stuck_rounds = 0,
@@ -371,6 +423,14 @@ impl Desk {
 }
 
 impl Window {
+    /// The places of columns that are left empty for now.
+    pub(crate) fn left_empty(&self) -> &[usize] {
+        match &self.kind {
+            Kind::Named { without, .. } => without,
+            Kind::Chunk { .. } => &[],
+        }
+    }
+
     /// Rows, or records that were named.
     pub(crate) fn len(&self) -> usize {
         match &self.kind {

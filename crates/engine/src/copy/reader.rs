@@ -3,7 +3,7 @@
 //! Nothing is decided here: the desk says what is to be read next. A read that fails is tried again in a new window, for
 //! ever: an app that is away is no reason to begin anew.
 
-use super::desk::{Desk, Kind, Next, Window};
+use super::desk::{Desk, Kind, Next, Round, Window};
 use super::{CHUNK_BYTES, WAIT};
 use crate::capture::Marks;
 use crate::env::Env;
@@ -158,18 +158,19 @@ impl Reader {
                 let kind = Kind::Chunk { rows, next };
                 self.put(generation, (&low, &high, knew), kind, relation, unseen);
             }
-            Next::Named(generation, wanted, last) => {
+            Next::Named(generation, wanted, round) => {
                 let through = wanted.iter().map(|again| again.id).max().unwrap_or_default();
                 let keys: Vec<IntegrationKey> = wanted.into_iter().map(|again| again.key).collect();
                 let low = self.mark(1).await?;
                 let knew = self.knew();
                 let chunk = reads.records(&self.source_table(), &keys).await?;
                 // Each that may become an error needs a place of its own.
+                let last = round == Round::Last;
                 let high = self.mark(if last { keys.len() } else { 1 }).await?;
                 let Chunk { rows, relation, unseen, .. } = chunk;
                 let records = named(&self.spec, &relation, keys, rows);
                 let places = if last { high.clone() } else { Vec::new() };
-                let kind = Kind::Named { records, places, through };
+                let kind = Kind::Named { records, places, through, without: self.desk.left_empty(round) };
                 self.put(generation, (&low, &high, knew), kind, relation, unseen);
             }
             Next::Wait | Next::End => {}

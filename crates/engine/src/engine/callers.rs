@@ -9,6 +9,7 @@ use crate::env::blocking;
 use crate::request::Rejected;
 use std::io;
 use std::path::Path;
+use tandem_core::WallTime;
 
 /// The file of the data folder with the token of the engine's own user: readable by that user only, made anew at each
 /// start.
@@ -44,11 +45,17 @@ impl Engine {
         self.access.tokens.list()
     }
 
-    /// Takes a token back: from the answer on it opens nothing.
-    pub async fn revoke_token(&self, name: &str, actor: &str) -> Result<(), Rejected> {
+    /// Takes a token back: from the answer on it opens nothing. With `made`, only if it is the one that was made then: its
+    /// name may have been given to another one.
+    pub async fn revoke_token(
+        &self,
+        name: &str,
+        made: Option<WallTime>,
+        actor: &str,
+    ) -> Result<(), Rejected> {
         let (access, now) = (self.access.clone(), self.env.wall());
         let (name, actor) = (name.to_owned(), actor.to_owned());
-        blocking(&*self.env, move || access.tokens.revoke(&name, &actor, now)).await
+        blocking(&*self.env, move || access.tokens.revoke(&name, made, &actor, now)).await
     }
 
     /// Whose token that is.

@@ -1,7 +1,8 @@
 //! Values that are looked up through another map: what a check has to know of that map, and what a row that somebody
 //! tries would get.
 
-use super::{Checked, Engine, Missing, schema_of};
+use super::Engine;
+use super::checking::{Checked, Missing, schema_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::connect::{Connector, KeyedTable};

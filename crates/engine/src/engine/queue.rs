@@ -1,4 +1,5 @@
-//! Looking at what is queued: a page at a time, by key, by the beginning of a key, or one record in full.
+//! Looking at what is queued: a page at a time, by key, by the beginning of a key, by what happened and when, or one
+//! record in full.
 //!
 //! Nothing stands still meanwhile: changes are captured, and others are applied. A page is therefore named by the Seq
 //! that it begins behind, never by a count, and whoever follows `next` to its end sees every record once that is
@@ -12,9 +13,9 @@ use crate::journal::{JournalError, ReadLimit, Record as JournalRecord, Records};
 use crate::request::Rejected;
 use crate::supervisor::{Command, Located};
 use crate::view::{Page, QueuedRecord};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use tandem_core::map::{FlowSpec, Projected, Projection, Refusal};
-use tandem_core::{IntegrationKey, Kind, MapName, Seq, Value};
+use tandem_core::{IntegrationKey, Kind, MapName, OpKind, Seq, Trend, Value, WallTime};
 
 /// A page is full at so many bytes of records, whatever its limit.
 const PAGE_BYTES_MAX: u64 = 8 << 20;
@@ -25,11 +26,17 @@ pub(super) const LOOKED_AT_MAX: usize = 50_000;
 /// A search ends a page behind so many bytes of records, whatever it has found.
 pub(super) const LOOKED_AT_BYTES_MAX: u64 = 64 << 20;
 
-/// Which queued records to list.
+/// Which queued records to list: those that fit everything that is given.
 #[derive(Debug, Clone, Default)]
 pub struct QueueQuery {
-    /// Which of them.
+    /// Of which records.
     pub filter: QueueFilter,
+    /// Only what happened so.
+    pub op: Option<OpKind>,
+    /// Only what the source committed then or later, by its own clock.
+    pub since: Option<WallTime>,
+    /// Only what the source committed before, by its own clock.
+    pub until: Option<WallTime>,
     /// Only what comes after this Seq.
     pub after: Seq,
     /// At most so many.
@@ -48,6 +55,21 @@ pub enum QueueFilter {
     Prefix(String),
 }
 
+impl QueueQuery {
+    /// Whether each change of the records that are meant fits.
+    fn takes_every_change(&self) -> bool {
+        self.op.is_none() && self.since.is_none() && self.until.is_none()
+    }
+
+    /// Whether a change fits, whichever record it is of. Clocks of sources are set back, so that one change is too late or
+    /// too early says nothing of those behind it.
+    fn takes_change(&self, record: &JournalRecord) -> bool {
+        self.op.is_none_or(|op| record.change.op.kind() == op)
+            && self.since.is_none_or(|since| record.committed_at >= since)
+            && self.until.is_none_or(|until| record.committed_at < until)
+    }
+}
+
 /// A queued record, and what would be written if it were applied now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordInFull {
@@ -58,6 +80,11 @@ pub struct RecordInFull {
 }
 
 impl Engine {
+    /// How the queue of a map was over the last hours, since the engine started at the earliest.
+    pub async fn trend(&self, map: &MapName) -> Result<Trend, Rejected> {
+        self.ask(|reply| Command::Trend { map: map.clone(), reply }).await?
+    }
+
     /// Queued records of a map, oldest first.
     ///
     /// A page may have fewer items than its limit, or none, and a `next` all the same: a search looks at 50,000
@@ -118,9 +145,9 @@ fn merged(looks: Vec<Look>, limit: usize) -> Page<QueuedRecord> {
 fn look(at: &Located, query: &QueueQuery) -> Result<Look, JournalError> {
     let after = query.after.max(at.cursor);
     match &query.filter {
-        QueueFilter::All => list(at, after, query.limit),
-        QueueFilter::Key(parts) => by_key(at, parts, after, query.limit),
-        QueueFilter::Prefix(prefix) => by_prefix(at, prefix, after, query.limit),
+        QueueFilter::All if query.takes_every_change() => list(at, after, query.limit),
+        QueueFilter::Key(parts) => by_key(at, parts, after, query),
+        QueueFilter::All | QueueFilter::Prefix(_) => by_look(at, after, query),
     }
 }
 
@@ -134,28 +161,50 @@ fn list(at: &Located, after: Seq, limit: usize) -> Result<Look, JournalError> {
 }
 
 /// By the journal's index of keys.
-fn by_key(at: &Located, parts: &[String], after: Seq, limit: usize) -> Result<Look, JournalError> {
+fn by_key(at: &Located, parts: &[String], after: Seq, query: &QueueQuery) -> Result<Look, JournalError> {
     let records = records(at);
-    let mut found: BTreeMap<Seq, QueuedRecord> = BTreeMap::new();
-    for candidate in candidates(parts) {
-        for seq in records.find(at.flow, candidate.hash(), after, limit.saturating_add(1))? {
-            // Two keys may share a hash: only the key itself decides.
-            if let Some(record) = records.read(at.flow, seq)?
-                && at.spec.keys_of(&record.change).any(|key| key == candidate)
-            {
-                found.insert(seq, shown(record, &at.spec));
-            }
-        }
+    let candidates = candidates(parts);
+    // Of what is found not everything fits: then there is more to look at than what is wanted.
+    let wanted = query.limit.saturating_add(1);
+    let asked = if query.takes_every_change() { wanted } else { wanted.max(STRIDE) };
+    let (mut seqs, mut through) = (BTreeSet::new(), None);
+    for candidate in &candidates {
+        let found = records.find(at.flow, candidate.hash(), after, asked)?;
+        // Where one search has ended for now, the others are not to be ahead of it.
+        let ended = found.last().copied().filter(|_| found.len() >= asked);
+        through = through.into_iter().chain(ended).min();
+        seqs.extend(found);
     }
-    let more = found.len() > limit;
-    let items: Vec<_> = found.into_values().take(limit).collect();
-    let through = items.last().filter(|_| more).map(|record| record.seq);
+    let mut items: Vec<QueuedRecord> = Vec::new();
+    for seq in seqs.into_iter().filter(|seq| through.is_none_or(|through| *seq <= through)) {
+        let Some(record) = records.read(at.flow, seq)? else { continue };
+        // Two keys may share a hash: only the key itself decides.
+        if !query.takes_change(&record)
+            || !at.spec.keys_of(&record.change).any(|key| candidates.contains(&key))
+        {
+            continue;
+        }
+        if items.len() >= query.limit {
+            through = items.last().map(|record| record.seq);
+            break;
+        }
+        items.push(shown(record, &at.spec));
+    }
     Ok(Look { items, through })
 }
 
-/// By looking at one record after the other: the index knows keys only whole.
-fn by_prefix(at: &Located, prefix: &str, mut after: Seq, limit: usize) -> Result<Look, JournalError> {
+/// By looking at one record after the other: the index knows keys only whole, and nothing else.
+fn by_look(at: &Located, mut after: Seq, query: &QueueQuery) -> Result<Look, JournalError> {
     let records = records(at);
+    let fits = |record: &JournalRecord| {
+        query.takes_change(record)
+            && match &query.filter {
+                QueueFilter::Prefix(prefix) => {
+                    at.spec.keys_of(&record.change).any(|key| begins_with(&key, prefix))
+                }
+                QueueFilter::All | QueueFilter::Key(_) => true,
+            }
+    };
     let (mut items, mut kept_bytes) = (Vec::new(), 0);
     let (mut looked_at, mut looked_at_bytes) = (0, 0);
     loop {
@@ -164,11 +213,8 @@ fn by_prefix(at: &Located, prefix: &str, mut after: Seq, limit: usize) -> Result
         after = last.seq;
         looked_at += found.len();
         looked_at_bytes += bytes_of(&found);
-        for record in found {
-            if !at.spec.keys_of(&record.change).any(|key| begins_with(&key, prefix)) {
-                continue;
-            }
-            if items.len() >= limit {
+        for record in found.into_iter().filter(&fits) {
+            if items.len() >= query.limit {
                 let through = items.last().map(|record: &QueuedRecord| record.seq);
                 return Ok(Look { items, through });
             }
@@ -235,7 +281,7 @@ fn shown(record: JournalRecord, spec: &FlowSpec) -> QueuedRecord {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use tandem_core::{OpKind, Relation, TableName, WallTime};
+    use tandem_core::{Relation, TableName};
 
     fn look(seqs: &[u64], through: Option<u64>) -> Look {
         let record = |seq: &u64| QueuedRecord {

@@ -7,14 +7,16 @@
 use super::lookups::{self, Found};
 use super::{Engine, check_maps};
 use crate::request::Rejected;
+use std::collections::HashMap;
 use std::sync::Arc;
-use tandem_core::map::{FlowSpec, Projected, Projection, Refusal, TableMap};
+use tandem_core::map::{FlowSpec, Projected, Projection, Refusal, TableMap, given};
 use tandem_core::{Cell, Change, MapName, Op, Relation, RelationColumn, Row, Seq, Severity, Value};
 
 impl Engine {
     /// What a map makes of a new row of its source: of the left side with `to_right`, else of the right one; of the
-    /// only source that it has if that is not said. The row names its columns; one that it leaves out is missing. What
-    /// the destination would look up is asked of it, as far as it answers.
+    /// only source that it has if that is not said. The row names its columns; one that it leaves out is missing. Its
+    /// values become what the source's columns would have: in a column of floats `0.5` is a float. What the destination
+    /// would look up is asked of it, as far as it answers.
     pub async fn try_row(
         &self,
         map: &MapName,
@@ -34,6 +36,13 @@ impl Engine {
             0 => self.resolved(declared, to_right).await?,
             n => known.swap_remove(if both && n > 1 && !to_right { 1 } else { 0 }),
         };
+        let types: HashMap<&str, &str> =
+            spec.shape.source.iter().map(|(column, type_name)| (&**column, &**type_name)).collect();
+        let typed = |(name, value): (String, Value)| {
+            let value = types.get(&*name).map_or(value.clone(), |type_name| given(value, type_name));
+            (name, value)
+        };
+        let row: Vec<(String, Value)> = row.into_iter().map(typed).collect();
         let column = |name: &str| RelationColumn { name: name.into(), type_name: "".into(), identity: true };
         let columns = row.iter().map(|(name, _)| column(name)).collect();
         let relation = Arc::new(Relation { table: spec.source.clone(), columns });

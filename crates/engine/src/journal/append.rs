@@ -1,23 +1,20 @@
-//! The one who appends: changes to frames to bytes, segments rolled at transaction boundaries.
+//! The one who appends, and whom everybody else asks how far the log goes.
 
 use super::catalog::{Catalog, Shared};
-use super::entry::{CommitNote, GroupHead, put_barrier, put_change, put_group, put_relation};
-use super::format::{FRAME_HEADER, FRAME_MAX, FrameHeader, FrameKind};
-use super::index::{Noted, Route, SegmentIndex, routes};
+use super::format::FRAME_MAX;
+use super::frames::Draft;
+use super::index::SegmentIndex;
 use super::records::Records;
 use super::recover;
+use super::relations::RelationBook;
 use super::segment::{Sealed, scan};
 use super::sync::{Durable, Settled, Synced, Ticket};
 use super::turnover::Arrivals;
-use super::wire::{put_sized, put_zigzag};
 use super::{FlowId, FlowSpec, Holes, Identity, JournalError, Settings};
 use crate::disk::{Disk, DiskFile};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tandem_core::{BarrierId, Entry, Fragment, Position, Relation, Seq, Stamp, WallTime};
-
-/// So many relations are remembered by where they lie in memory, beside by what they are.
-const KNOWN_PLACES: usize = 4096;
 
 /// One stream's journal: the one who appends. See the [module](super).
 #[derive(Debug)]
@@ -33,11 +30,11 @@ pub struct Journal {
     pub(super) seed: u32,
     pub(super) flows: Vec<Arc<FlowSpec>>,
     pub(super) tail: Tail,
-    draft: Draft,
-    arrivals: Arrivals,
+    pub(super) draft: Draft,
+    pub(super) arrivals: Arrivals,
     pub(super) book: RelationBook,
     /// Barriers since the journal was opened: there is one for each map that was run.
-    barriers: HashMap<BarrierId, Seq>,
+    pub(super) barriers: HashMap<BarrierId, Seq>,
 }
 
 /// How far the log is written.
@@ -58,73 +55,6 @@ pub(super) struct Tail {
     pub open: Option<Seq>,
     /// How much of the file was known to be durable last.
     pub durable_len: u64,
-}
-
-/// What is gathered and not yet written.
-#[derive(Debug, Default)]
-struct Draft {
-    out: Vec<u8>,
-    /// Where the frame of whole transactions starts that is being filled, and its first Seq.
-    whole: Option<(usize, Seq, WallTime)>,
-    scratch: Vec<u8>,
-    /// Records that wait for the write.
-    noted: Vec<Noted>,
-    seek: Vec<(Seq, u64)>,
-    relations: Vec<u64>,
-    ids: Vec<u32>,
-}
-
-/// The numbers of relations in this segment.
-#[derive(Debug, Default)]
-pub(super) struct RelationBook {
-    by_place: HashMap<usize, (Arc<Relation>, u32)>,
-    by_value: HashMap<Arc<Relation>, u32>,
-    routes: Vec<Vec<Route>>,
-    /// How many of them stand before the transaction that is open.
-    settled: usize,
-}
-
-impl RelationBook {
-    /// Forgets the relations from a number on: their frames are no more.
-    fn forget_from(&mut self, number: usize) {
-        self.routes.truncate(number);
-        self.by_value.retain(|_, id| (*id as usize) < number);
-        self.by_place.retain(|_, (_, id)| (*id as usize) < number);
-    }
-
-    fn find(&mut self, relation: &Arc<Relation>) -> Option<u32> {
-        let place = Arc::as_ptr(relation) as usize;
-        if let Some((_, id)) = self.by_place.get(&place) {
-            return Some(*id);
-        }
-        let id = *self.by_value.get(relation)?;
-        self.remember(relation, id);
-        Some(id)
-    }
-
-    fn remember(&mut self, relation: &Arc<Relation>, id: u32) {
-        if self.by_place.len() >= KNOWN_PLACES {
-            self.by_place.clear();
-        }
-        // The entry keeps the relation alive, so that its place in memory names nothing else.
-        self.by_place.insert(Arc::as_ptr(relation) as usize, (Arc::clone(relation), id));
-    }
-
-    fn add(&mut self, relation: &Arc<Relation>, flows: &[Arc<FlowSpec>]) -> u32 {
-        let id = self.routes.len() as u32;
-        self.routes.push(routes(flows, relation));
-        self.by_value.insert(Arc::clone(relation), id);
-        self.remember(relation, id);
-        id
-    }
-
-    fn route_again(&mut self, flows: &[Arc<FlowSpec>]) {
-        for (relation, id) in &self.by_value {
-            if let Some(place) = self.routes.get_mut(*id as usize) {
-                *place = routes(flows, relation);
-            }
-        }
-    }
 }
 
 /// What recovery hands over.
@@ -150,12 +80,7 @@ impl Journal {
         let (file, path) = (Arc::clone(&active.file), Arc::clone(&active.path));
         let (number, base, header_len, seed) = (active.number, active.base, active.header_len, active.seed);
         let shared = Arc::new(Shared::new(disk, dir, identity, settings, catalog));
-        let mut book = RelationBook::default();
-        for (id, relation) in relations {
-            book.by_value.insert(relation, id);
-            let len = book.routes.len().max(id as usize + 1);
-            book.routes.resize_with(len, Vec::new);
-        }
+        let book = RelationBook::recovered(relations);
         let records = Records::new(Arc::clone(&shared));
         Ok(Self {
             shared,
@@ -270,11 +195,11 @@ impl Journal {
         let stamps = stamps.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         for ((fragment, size), stamps) in fragments.iter().zip(sizes).zip(stamps) {
             self.fragment(fragment, stamps, size, captured_at)?;
-            if self.draft.out.len() >= self.shared.settings.write_bytes() {
+            if self.draft.len() >= self.shared.settings.write_bytes() {
                 self.write()?;
             }
             if self.tail.open.is_none()
-                && self.tail.len + self.draft.out.len() as u64 >= self.shared.settings.segment_bytes
+                && self.tail.len + self.draft.len() as u64 >= self.shared.settings.segment_bytes
             {
                 self.roll()?;
             }
@@ -289,11 +214,7 @@ impl Journal {
         if self.tail.open.is_some() {
             return Err(JournalError::misuse("append idle", "a transaction is open"));
         }
-        self.close_whole();
-        let start = self.begin_frame();
-        put_sized(&mut self.draft.out, &position.0);
-        self.tail.position = Some(position);
-        self.end_frame(start, FrameKind::Idle, self.tail.next);
+        self.idle(position);
         self.write()
     }
 
@@ -354,6 +275,11 @@ impl Journal {
         Ok(self.durable_now())
     }
 
+    /// Whether a write or a sync has failed: nothing more becomes durable until it is opened again.
+    pub fn has_failed(&self) -> bool {
+        self.shared.health.has_failed()
+    }
+
     /// Appends nothing and returns when everything is durable: ticket, sync and note in one.
     pub fn sync(&mut self) -> Result<Durable, JournalError> {
         let ticket = self.sync_ticket();
@@ -395,245 +321,6 @@ impl Journal {
         let path = recover::mark_path(&self.shared.dir);
         self.shared.health.watch(written.map_err(|error| JournalError::io("write", &path, &error)))
     }
-
-    fn fragment(
-        &mut self,
-        fragment: &Fragment,
-        stamps: &[Option<Stamp>],
-        size: usize,
-        at: WallTime,
-    ) -> Result<(), JournalError> {
-        self.learn(fragment);
-        let frame_bytes = self.shared.settings.frame_bytes;
-        let commit =
-            fragment.commit.as_ref().map(|commit| Arc::new(CommitNote::of(commit, fragment.mark.as_ref())));
-        match commit {
-            Some(commit) if self.tail.open.is_none() && size <= frame_bytes => {
-                self.whole(fragment, stamps, commit, at);
-                if self.draft.whole.is_some_and(|(start, ..)| self.draft.out.len() - start >= frame_bytes) {
-                    self.close_whole();
-                }
-                Ok(())
-            }
-            None if fragment.entries.is_empty() => Ok(()),
-            commit => self.pieces(fragment, stamps, commit, at),
-        }
-    }
-
-    /// Sees to it that each relation of the fragment stands in this segment, and notes their numbers.
-    fn learn(&mut self, fragment: &Fragment) {
-        self.draft.ids.clear();
-        for entry in &fragment.entries {
-            let Entry::Change(change) = entry else { continue };
-            let id = match self.book.find(&change.relation) {
-                Some(id) => id,
-                None => {
-                    self.close_whole();
-                    let id = self.book.add(&change.relation, &self.flows);
-                    let start = self.begin_frame();
-                    put_relation(&mut self.draft.out, id, &change.relation);
-                    self.draft.relations.push(self.tail.len + start as u64);
-                    self.end_frame(start, FrameKind::Relation, self.tail.next);
-                    id
-                }
-            };
-            self.draft.ids.push(id);
-        }
-    }
-
-    /// A transaction that is small and whole goes into the frame of such.
-    fn whole(
-        &mut self,
-        fragment: &Fragment,
-        stamps: &[Option<Stamp>],
-        commit: Arc<CommitNote>,
-        at: WallTime,
-    ) {
-        let (_, _, frame_at) = match self.draft.whole {
-            Some(whole) => whole,
-            None => {
-                let whole = (self.begin_frame(), self.tail.next, at);
-                put_zigzag(&mut self.draft.out, at.0);
-                self.draft.whole = Some(whole);
-                whole
-            }
-        };
-        let first = self.tail.next;
-        let head = GroupHead {
-            entries: fragment.entries.len(),
-            transaction: first,
-            captured_at: at,
-            commit: Some(commit),
-        };
-        put_group(&mut self.draft.out, &head, first, frame_at);
-        let mut out = std::mem::take(&mut self.draft.out);
-        let mut ids = std::mem::take(&mut self.draft.ids).into_iter();
-        for stamped in stamped(fragment, stamps) {
-            self.entry(&mut out, stamped, &mut ids, at);
-        }
-        self.draft.out = out;
-        self.commit(head.commit);
-    }
-
-    /// A transaction that is large or still open goes out in frames of its own.
-    fn pieces(
-        &mut self,
-        fragment: &Fragment,
-        stamps: &[Option<Stamp>],
-        commit: Option<Arc<CommitNote>>,
-        at: WallTime,
-    ) -> Result<(), JournalError> {
-        self.close_whole();
-        let transaction = *self.tail.open.get_or_insert_with(|| {
-            self.book.settled = self.book.routes.len();
-            self.tail.next
-        });
-        let mut scratch = std::mem::take(&mut self.draft.scratch);
-        let mut ids = std::mem::take(&mut self.draft.ids).into_iter();
-        scratch.clear();
-        let mut head = GroupHead { entries: 0, transaction, captured_at: at, commit: None };
-        let mut first = self.tail.next;
-        let mut rest = fragment.entries.len();
-        for stamped in stamped(fragment, stamps) {
-            self.entry(&mut scratch, stamped, &mut ids, at);
-            head.entries += 1;
-            rest -= 1;
-            if scratch.len() >= self.shared.settings.frame_bytes && rest > 0 {
-                self.piece(&head, first, &scratch, FrameKind::Piece);
-                scratch.clear();
-                (head.entries, first) = (0, self.tail.next);
-                if self.draft.out.len() >= self.shared.settings.write_bytes() {
-                    self.write()?;
-                }
-            }
-        }
-        let kind = if commit.is_some() { FrameKind::Last } else { FrameKind::Piece };
-        head.commit = commit;
-        if head.commit.is_some() {
-            self.tail.open = None;
-            self.commit(head.commit.clone());
-        }
-        self.piece(&head, first, &scratch, kind);
-        self.draft.scratch = scratch;
-        Ok(())
-    }
-
-    fn piece(&mut self, head: &GroupHead, first: Seq, entries: &[u8], kind: FrameKind) {
-        let start = self.begin_frame();
-        put_zigzag(&mut self.draft.out, head.captured_at.0);
-        put_group(&mut self.draft.out, head, first, head.captured_at);
-        self.draft.out.extend_from_slice(entries);
-        self.end_frame(start, kind, first);
-    }
-
-    fn entry(
-        &mut self,
-        out: &mut Vec<u8>,
-        (entry, stamp): (&Entry, Option<Stamp>),
-        ids: &mut impl Iterator<Item = u32>,
-        at: WallTime,
-    ) {
-        let (seq, before) = (self.tail.next, out.len());
-        self.tail.next = seq.next();
-        match entry {
-            Entry::Barrier(barrier) => {
-                self.barriers.entry(*barrier).or_insert(seq);
-                put_barrier(out, *barrier);
-            }
-            Entry::Change(change) => {
-                let id = ids.next().expect("each change's relation was numbered before");
-                put_change(out, id, &change.op, stamp);
-                let bytes = out.len() - before;
-                let routes = self.book.routes.get(id as usize).into_iter().flatten();
-                let counted = routes.filter(|route| route.span.has(seq));
-                let known = self.draft.noted.len();
-                self.draft.noted.extend(counted.map(|route| route.note(seq, bytes, at, &change.op)));
-                self.arrivals.note(self.draft.noted.get(known..).unwrap_or_default());
-            }
-        }
-    }
-
-    fn commit(&mut self, commit: Option<Arc<CommitNote>>) {
-        if let Some(commit) = commit {
-            self.tail.position = Some(commit.position.clone());
-            self.tail.committed = Seq(self.tail.next.0 - 1);
-            self.arrivals.commit();
-        }
-    }
-
-    fn begin_frame(&mut self) -> usize {
-        let start = self.draft.out.len();
-        self.draft.out.resize(start + FRAME_HEADER, 0);
-        start
-    }
-
-    fn close_whole(&mut self) {
-        if let Some((start, first, _)) = self.draft.whole.take() {
-            self.end_frame(start, FrameKind::Whole, first);
-        }
-    }
-
-    /// Puts the header before a frame that starts at `start` of what is gathered.
-    fn end_frame(&mut self, start: usize, kind: FrameKind, first: Seq) {
-        let offset = self.tail.len + start as u64;
-        let payload = self.draft.out.get(start + FRAME_HEADER..).unwrap_or_default();
-        let header = FrameHeader {
-            kind,
-            len: u32::try_from(payload.len()).expect("sizes are checked before anything is encoded"),
-            crc: crc32c::crc32c(payload),
-            first,
-            count: (self.tail.next.0 - first.0) as u32,
-            settled: self.tail.durable_len,
-        };
-        let bytes = header.encode(self.seed, offset);
-        let place = self.draft.out.get_mut(start..start + FRAME_HEADER);
-        place.expect("room was made when the frame began").copy_from_slice(&bytes);
-        if kind.has_entries() {
-            self.draft.seek.push((first, offset));
-        }
-        if self.tail.open.is_none() {
-            self.tail.settled_len = self.tail.len + self.draft.out.len() as u64;
-        }
-    }
-
-    /// Writes what is gathered, and lets everybody know what of it is committed.
-    pub(super) fn write(&mut self) -> Result<(), JournalError> {
-        self.close_whole();
-        if self.draft.out.is_empty() {
-            return Ok(());
-        }
-        let (len, behind) = (self.draft.out.len(), self.tail.len + self.draft.out.len() as u64);
-        if behind > self.tail.filled {
-            // Large groups pay for a longer file with few syncs anyway, and would pay for the zeros, too.
-            let ahead = self.shared.settings.ahead_bytes;
-            let ahead = if len < ahead / 8 { ahead } else { 0 };
-            self.draft.out.resize(len + ahead, 0);
-            self.tail.filled = behind + ahead as u64;
-        }
-        let written = self.file.write_at(self.tail.len, &self.draft.out);
-        let written = written.map_err(|error| JournalError::io("append to", &self.path, &error));
-        self.shared.health.watch(written)?;
-        self.tail.len = behind;
-        self.draft.out.clear();
-        self.draft.out.shrink_to(4 * self.shared.settings.write_bytes());
-        let mut catalog = self.shared.change();
-        catalog.head = self.tail.committed;
-        self.arrivals.tell(&mut catalog.turnover);
-        catalog.active.len = self.tail.len;
-        let index = &mut catalog.active.index;
-        self.draft.seek.drain(..).for_each(|(first, offset)| index.note_frame(first, offset));
-        index.relations.append(&mut self.draft.relations);
-        self.draft.noted.drain(..).for_each(|noted| index.note(&noted));
-        Ok(())
-    }
-}
-
-/// The entries of a fragment, each with its stamp.
-fn stamped<'a>(
-    fragment: &'a Fragment,
-    stamps: &'a [Option<Stamp>],
-) -> impl Iterator<Item = (&'a Entry, Option<Stamp>)> {
-    fragment.entries.iter().zip(stamps.iter().copied().chain(std::iter::repeat(None)))
 }
 
 /// How much a fragment takes, about; or that a part of it is too much.

@@ -1,9 +1,10 @@
 //! From one segment to the next.
 
-use super::append::{Journal, RelationBook};
+use super::append::Journal;
 use super::catalog::{Active, Tally};
 use super::format::{SegmentHeader, seed};
 use super::index::SegmentIndex;
+use super::relations::RelationBook;
 use super::segment::{Place, Sealed, write_sidecar};
 use super::sidecar::{self, Extent};
 use super::sync::Settled;

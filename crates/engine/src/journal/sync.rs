@@ -3,6 +3,7 @@
 use super::JournalError;
 use super::catalog::Shared;
 use crate::disk::DiskFile;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_core::{Position, Seq};
 
@@ -11,11 +12,15 @@ use tandem_core::{Position, Seq};
 /// Its lock is held during a sync. Two syncs of one file at the same time could otherwise share one error out of
 /// the kernel, of which one would be told, and the other would claim success over the hole.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<Option<String>>);
+pub(crate) struct Health {
+    first: Mutex<Option<String>>,
+    /// The same for those who only look, and must not wait for a sync.
+    failed: AtomicBool,
+}
 
 impl Health {
     pub(crate) fn check(&self, operation: &str) -> Result<(), JournalError> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.first.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
             Some(first) => Err(JournalError::poisoned(operation, first)),
         }
@@ -23,8 +28,9 @@ impl Health {
 
     /// Notes an error, after which nothing goes on.
     pub(crate) fn poison(&self, error: JournalError) -> JournalError {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| error.to_string());
+        self.failed.store(true, Ordering::Relaxed);
         error
     }
 
@@ -34,15 +40,21 @@ impl Health {
     }
 
     pub(crate) fn sync(&self, file: &dyn DiskFile, path: &str) -> Result<(), JournalError> {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = &*first {
             return Err(JournalError::poisoned("sync", first));
         }
         file.sync().map_err(|error| {
             let error = JournalError::io("sync", path, &error);
             *first = Some(error.to_string());
+            self.failed.store(true, Ordering::Relaxed);
             error
         })
+    }
+
+    /// Whether there was an error.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 }
 

@@ -7,10 +7,12 @@
 //! differ, the watermark is right.
 
 mod copies;
+mod map;
 #[cfg(any(test, feature = "simulation"))]
 pub mod memory;
 mod set_aside;
 pub(crate) mod sqlite;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -19,22 +21,19 @@ use crate::view::{ActivityEntry, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tandem_core::lifecycle::{MapState, QueueFate, Window};
-use tandem_core::map::{FlowSpec, TableMap};
 use tandem_core::rules::{Rule, RuleState};
-use tandem_core::{
-    AppName, BarrierId, Epoch, IntegrationKey, JournalId, KeyHash, LaneId, MapName, RateCap, Seq, StreamName,
-    WallTime,
-};
+use tandem_core::{AppName, Epoch, IntegrationKey, JournalId, KeyHash, MapName, Seq, StreamName};
 
 pub use crate::access::{AnswerRecord, TokenRecord};
 pub use crate::journal::{FlowId, Holes};
 pub use crate::two_way::{Conflict, Correction};
 pub use copies::{Again, CopyCounts, CopyRecord, CopyStage, Refresh};
+pub use map::{Armed, FlowRecord, MapRecord, Mismatch, MismatchKind, RetryRecord, Skipped};
 pub use set_aside::{
     Awaiting, Cause, ErrorId, ErrorPick, ErrorQuery, ErrorStatus, KeptChange, NoErrorId, SetAside,
     StatusCounts,
 };
+pub use stream::{LaneRecord, Resting, Stay, StreamRecord};
 
 /// The store failed. Nothing of what was to be saved was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -350,128 +349,6 @@ pub struct EngineRecord {
     pub leaving: BTreeSet<AppName>,
 }
 
-/// A map, its state, and its flows while it has any.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapRecord {
-    /// What was declared.
-    pub map: TableMap,
-    /// Its state.
-    pub state: MapState,
-    /// Its flows; empty while it is not running.
-    pub flows: Vec<FlowRecord>,
-    /// Since when its source refuses all writes because its queue was full. Taken off when a person has resumed it
-    /// and it has caught up, or skipped or stopped it; never by a rule.
-    #[serde(default)]
-    pub blocked: Option<WallTime>,
-    /// Queues that it has skipped and that are not gone yet.
-    #[serde(default)]
-    pub skipped: Vec<Skipped>,
-    /// Its errors that are being tried again, at most one retry for each of its streams.
-    #[serde(default)]
-    pub retries: Vec<RetryRecord>,
-    /// The cap on its catch-up, until it is live or a person says otherwise: a restart, or a rule that pauses and
-    /// resumes it meanwhile, changes nothing about it.
-    #[serde(default)]
-    pub rate: Option<RateCap>,
-    /// When the pause that a person asked for is planned to end.
-    #[serde(default)]
-    pub window: Option<Window>,
-    /// What of its tables no longer fits it, until it is resumed or stopped.
-    #[serde(default)]
-    pub mismatch: Option<Mismatch>,
-}
-
-/// Why the tables of a map no longer fit it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mismatch {
-    /// What has changed, as people are told.
-    pub reason: String,
-    /// What mends it.
-    pub fix: Option<String>,
-}
-
-impl MapRecord {
-    /// A map that was never run.
-    pub fn new(map: TableMap, now: WallTime) -> Self {
-        let (flows, skipped, retries) = Default::default();
-        let state = MapState::new(now);
-        Self { map, state, flows, blocked: None, skipped, retries, rate: None, window: None, mismatch: None }
-    }
-
-    /// Its flows in a stream under which errors are noted: the one that goes on, and those whose queues it skipped.
-    pub fn family(&self, stream: &StreamName) -> Vec<FlowId> {
-        self.every_flow().filter(|flow| flow.stream == *stream).map(|flow| flow.flow).collect()
-    }
-
-    /// Its flows that go on, and those whose queues it skipped and that are not gone yet.
-    pub fn every_flow(&self) -> impl Iterator<Item = &FlowRecord> {
-        self.flows.iter().chain(self.skipped.iter().map(|skipped| &skipped.flow))
-    }
-
-    /// The queues that it has skipped and that are kept.
-    pub fn preserved(&self) -> impl Iterator<Item = &Skipped> {
-        self.skipped.iter().filter(|skipped| skipped.is_preserved())
-    }
-
-    /// The flow behind whose queue another goes on, if it has skipped one.
-    pub fn skipped_before(&self, flow: FlowId) -> Option<FlowId> {
-        self.skipped.iter().find(|skipped| skipped.next == flow).map(|skipped| skipped.flow.flow)
-    }
-}
-
-/// A queue that was skipped: the flow that has it is closed, and another goes on behind it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// The flow.
-    pub flow: FlowRecord,
-    /// Its last Seq.
-    pub until: Seq,
-    /// The flow that goes on.
-    pub next: FlowId,
-    /// What becomes of the queue.
-    pub fate: QueueFate,
-    /// Who asked.
-    pub actor: String,
-    /// Why, in their words.
-    pub reason: String,
-    /// Set once it is known how far the flow was applied: what is left of it is then beyond its start.
-    #[serde(default)]
-    pub settled: bool,
-}
-
-impl Skipped {
-    /// Whether its records are errors, and not to be dropped.
-    pub fn is_preserved(&self) -> bool {
-        self.fate == QueueFate::Preserve
-    }
-}
-
-/// Errors that are being tried again, in source order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetryRecord {
-    /// Its number: that of a flow, since it is in a lane like one.
-    pub retry: FlowId,
-    /// The stream of the errors.
-    pub stream: StreamName,
-    /// The queues that were preserved and are part of it, whole.
-    pub kept: Vec<FlowId>,
-    /// Nothing beyond this is part of it.
-    pub until: Seq,
-    /// How many errors were to be tried again when it began.
-    pub errors: u64,
-    /// When it began.
-    pub since: WallTime,
-    /// Who asked.
-    pub actor: String,
-    /// Why, in their words.
-    pub reason: String,
-    /// The most records a second.
-    #[serde(default)]
-    pub rate: Option<RateCap>,
-    /// It is to end, whatever is left.
-    pub cancelled: bool,
-}
-
 /// A rule as it was declared, whether a person has switched it, and what was seen under it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRecord {
@@ -507,106 +384,4 @@ impl RuleRecord {
         self.declared = rule;
         self
     }
-}
-
-/// A flow of a map that was run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowRecord {
-    /// Its number; never given again.
-    pub flow: FlowId,
-    /// Its stream.
-    pub stream: StreamName,
-    /// What it does.
-    pub spec: FlowSpec,
-    /// The barrier behind which it begins.
-    pub barrier: BarrierId,
-    /// Where that is in the journal, once it was seen.
-    pub start: Option<Seq>,
-    /// What was dropped of it.
-    #[serde(default)]
-    pub holes: Holes,
-    /// The guard against deletes that stands for it.
-    #[serde(default)]
-    pub armed: Option<Armed>,
-    /// Records up to here were captured before the map was resolved last: they may have any shape that the table had,
-    /// and those that cannot be bound any more are set aside. Beyond it a shape that does not fit holds the map.
-    #[serde(default)]
-    pub shaped_at: Seq,
-}
-
-/// That a guard was armed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Armed {
-    /// Whatever it refuses and was committed before it stood lies at or before this Seq of the journal.
-    pub behind: Seq,
-    /// Since when the map was held for which it was armed: by this one arming is told from another.
-    pub since: WallTime,
-}
-
-/// A stream: its lanes, and its flows that are in none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamRecord {
-    /// Which.
-    pub stream: StreamName,
-    /// The folder of its journal: a stream that ended and begins again begins in another.
-    pub dir: String,
-    /// Its lanes. The first is the live lane.
-    pub lanes: Vec<LaneRecord>,
-    /// The next lane's number.
-    pub next_lane: u64,
-    /// The epoch of its connections to the destination: rises each time that they are made anew, so that a
-    /// transaction of an older connection can no longer commit.
-    pub epoch: Epoch,
-    /// Flows that are in no lane, and how far they were applied.
-    pub resting: Vec<Resting>,
-    /// Where flows were before, oldest first: should the destination lose its last transactions, this tells which
-    /// of them each flow loses. Reaches as far back as the journal does.
-    pub trail: Vec<Stay>,
-    /// It has ended, and its watermarks are still at the destination, which did not answer. Kept so that a stream of
-    /// that name that begins anew goes on from its numbers: what was left must not fence it, nor speak for it.
-    #[serde(default)]
-    pub left: bool,
-}
-
-/// A lane: who is in it, and how far it is known to be applied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneRecord {
-    /// Its number.
-    pub lane: LaneId,
-    /// Known to be settled up to here; the watermark may say more.
-    pub cursor: Seq,
-    /// The watermark known to be committed; `None` if none was.
-    pub marked: Option<Seq>,
-    /// Its members, each with the Seq up to which it had been applied when it joined.
-    pub members: Vec<(FlowId, Seq)>,
-}
-
-/// A flow that is in no lane.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resting {
-    /// Which.
-    pub flow: FlowId,
-    /// Applied up to here.
-    pub cursor: Seq,
-    /// Set if it left its lane while the outcome of a COMMIT was unknown: the lane's watermark tells, and until
-    /// it was read the cursor may be too low.
-    pub unsettled: bool,
-    /// If so: nothing beyond this can have taken effect. `None` if that is not known.
-    #[serde(default)]
-    pub tried: Option<Seq>,
-}
-
-/// That a flow was in a lane, and has left it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stay {
-    /// Which flow.
-    pub flow: FlowId,
-    /// In which lane.
-    pub lane: LaneId,
-    /// Applied up to here when it came.
-    pub from: Seq,
-    /// Applied up to here when it left.
-    pub to: Seq,
-    /// The lane's watermark when it left; `None` if none was committed by then.
-    pub marked: Option<Seq>,
 }

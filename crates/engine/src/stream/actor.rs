@@ -20,6 +20,7 @@ use super::journal::JournalHandle;
 use super::lane::{LaneContext, LaneEnd, LaneRun, Orders, Progress, Terms};
 use super::plan::{ByClass, Opening, StreamPlan, StreamStatus};
 use super::trial::Trial;
+use crate::durations::Durations;
 use crate::env::Env;
 use crate::retry::Retry;
 use crate::store::{FlowId, Record, Store, StoreError, StreamRecord};
@@ -57,6 +58,8 @@ pub(crate) struct StreamParts {
     pub(crate) pulse: Duration,
     /// How much of the journal is kept although it is applied, for a destination that steps back.
     pub(crate) keep_applied_bytes: u64,
+    /// Where it notes how long the destination takes.
+    pub(crate) applies: Arc<Durations>,
 }
 
 /// See the module.
@@ -103,6 +106,8 @@ struct Lane {
     stalled: bool,
     /// It stands where the live lane stood.
     met: bool,
+    /// So many runs in a row ended because the journal did not know a flow of theirs.
+    unknown: u32,
 }
 
 struct Run {
@@ -145,6 +150,7 @@ impl StreamActor {
             env: parts.env.clone(),
             store: parts.store.clone(),
             journal: parts.journal.clone(),
+            applies: parts.applies.clone(),
         });
         let (ended, endings) = mpsc::channel(16);
         Self {
@@ -276,6 +282,7 @@ impl StreamActor {
             blocked_at: Seq::ZERO,
             stalled: false,
             met: false,
+            unknown: 0,
         })
     }
 

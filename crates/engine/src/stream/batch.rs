@@ -2,12 +2,13 @@
 
 use super::outcome::Became;
 use super::plan::FlowPlan;
+use crate::failpoint::Mistake;
 use crate::journal::{Piece, PieceEnd, Record};
 use crate::store::{FlowId, SetAside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::map::{FlowSpec, Misfit, Pointer, Projected, Projection, Refusal, misfit};
-use tandem_core::{Change, Fault, FaultClass, IntegrationKey, Position, Relation, Seq, WallTime, Write};
+use tandem_core::{Change, Fault, FaultClass, IntegrationKey, Op, Position, Relation, Seq, WallTime, Write};
 
 /// How many relations a member keeps its projections of: tables change their shape rarely, but each journal segment
 /// describes them anew.
@@ -73,7 +74,7 @@ impl Member {
         self.pointers.iter().filter_map(|pointer| Some((&*pointer.flow, pointer.by.key_in(change)?)))
     }
 
-    /// Why a record must not be projected: its table has another shape than the flow was resolved for. One that was
+    /// Why a record must not be projected: its table has another shape than the flow was resolved for, or was truncated. One that was
     /// captured before the map was resolved may have any shape, and is refused by itself if it cannot be bound; so may
     /// one that is tried again.
     fn unfit(&mut self, record: &Record) -> Option<Unfit> {
@@ -81,7 +82,21 @@ impl Member {
             return None;
         }
         let flow = self.flow.clone();
+        if matches!(record.change.op, Op::Truncate) && flow.copy.is_none() {
+            let (spec, refusal) = (&flow.spec, Refusal::Truncated);
+            let fix = format!(
+                "tandem map resume {0} leaves the destination's records as they are; then tandem map verify {0} \
+                 --repair with the side of the source deletes those that the source no longer has",
+                spec.map
+            );
+            let fault = Fault::new(FaultClass::Schema, format!("read {}", spec.source), refusal.to_string());
+            let fault = fault.code(TABLE_TRUNCATED).table(spec.source.to_string()).fix(fix);
+            return Some(Unfit { flow: flow.flow, fault });
+        }
         let misfit = self.bound(&record.change.relation)?.misfit.as_ref()?;
+        if Mistake::OverlookShapes.is_made() {
+            return None;
+        }
         let spec = &flow.spec;
         let fault = Fault::new(FaultClass::Schema, format!("read {}", spec.source), misfit.to_string());
         let fault = fault.code(SHAPE_CHANGED).table(spec.source.to_string()).fix(misfit.fix());
@@ -90,6 +105,10 @@ impl Member {
 
     /// What a record asks for.
     pub(super) fn project(&mut self, record: &Record) -> Result<Projected, Refusal> {
+        // Whatever shape the table had: nothing of it could be tried again.
+        if matches!(record.change.op, Op::Truncate) {
+            return Err(Refusal::Truncated);
+        }
         match self.bound(&record.change.relation).map(|bound| &bound.projection) {
             Some(Ok(projection)) => projection.project(&record.change, record.seq, record.transaction),
             Some(Err(refusal)) => Err(refusal.clone()),
@@ -98,7 +117,9 @@ impl Member {
     }
 
     fn bound(&mut self, relation: &Arc<Relation>) -> Option<&Bound> {
-        let found = self.projections.iter().position(|known| Arc::ptr_eq(&known.relation, relation));
+        let is_known =
+            |known: &Bound| Arc::ptr_eq(&known.relation, relation) || Mistake::ForgetShapes.is_made();
+        let found = self.projections.iter().position(is_known);
         let place = found.unwrap_or_else(|| {
             if self.projections.len() >= PROJECTIONS_KEPT_MAX {
                 drop(self.projections.remove(0));
@@ -114,6 +135,14 @@ impl Member {
 
 /// The code of a fault that says that records have another shape than their flow was resolved for.
 pub(crate) const SHAPE_CHANGED: &str = "shape_changed";
+
+/// The code of a fault that says that the source's table was truncated.
+pub(crate) const TABLE_TRUNCATED: &str = "table_truncated";
+
+/// Whether a fault is that of a record that must not be projected.
+pub(super) fn is_unfit(fault: &Fault) -> bool {
+    matches!(fault.code.as_deref(), Some(SHAPE_CHANGED | TABLE_TRUNCATED))
+}
 
 /// The fault of a record that asks for nothing that could be written.
 pub(super) fn unprojectable(refusal: &Refusal, spec: &FlowSpec) -> Fault {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tandem_core::connect::{Advance, Copied, Plan};
 use tandem_core::map::{FlowSpec, Projected};
 use tandem_core::{
-    Cell, Change, Fault, FaultClass, IntegrationKey, KeyHash, Op, Position, Relation, Row, Seq, Write,
+    Cell, Change, Fault, FaultClass, IntegrationKey, KeyHash, Op, Position, Relation, Row, Seq, Value, Write,
     WriteOp,
 };
 
@@ -142,9 +142,15 @@ impl LaneRun {
         let outcome = self.write_items(flow, desk, window, written).await?;
         self.set_note(&self.note(NoteKind::Journal));
         FailPoint::ChunkUnsaved.pass();
-        let Outcome { copied, refused, mut through, errors, superseded } = outcome;
+        let Outcome { mut copied, refused, mut through, errors, mut superseded } = outcome;
         through.extend(overtaken);
         let is_chunk = matches!(window.kind, Kind::Chunk { .. });
+        // What was written without what it refers to is not done yet.
+        let is_bare = !window.left_empty().is_empty();
+        if is_bare {
+            copied = Copied::default();
+            superseded.clear();
+        }
         let moved = if is_chunk { taken as u64 } else { through.len() as u64 };
         let mut records = Vec::new();
         let failed = errors.len() as u64;
@@ -153,7 +159,7 @@ impl LaneRun {
             if !again.is_empty() {
                 records.push(Record::Again { flow, keys: again });
             }
-        } else if !through.is_empty() {
+        } else if !through.is_empty() && !is_bare {
             records.push(Record::NotAgain { flow, keys: through });
         }
         records.extend(superseded);
@@ -277,7 +283,8 @@ impl LaneRun {
     ) -> Result<Outcome, LaneEnd> {
         let mut outcome = Outcome::default();
         let last = matches!(&window.kind, Kind::Named { places, .. } if !places.is_empty());
-        let rows = self.project_items(flow, window, items, last, &mut outcome);
+        let mut rows = self.project_items(flow, window, items, last, &mut outcome);
+        rows.writes.iter_mut().for_each(|write| leave_empty(write, window.left_empty()));
         outcome.superseded = self.pointless(flow, &rows.filtered)?;
         if rows.writes.is_empty() && outcome.errors.is_empty() {
             return Ok(outcome);
@@ -482,6 +489,16 @@ struct Outcome {
     through: Vec<IntegrationKey>,
     errors: Vec<Record>,
     superseded: Vec<Record>,
+}
+
+/// A record for others to refer to, before it refers to them itself.
+fn leave_empty(write: &mut Write, places: &[usize]) {
+    let WriteOp::Upsert(values) = &mut write.op else { return };
+    for place in places {
+        if let Some(value) = values.get_mut(*place) {
+            *value = Value::Null;
+        }
+    }
 }
 
 /// A record that is not there, as the log names one that went.

@@ -3,7 +3,9 @@
 //! The lock is held for one short step at a time (an append, a count, the making of a reader) and never over an
 //! await. Reading goes on without it, and so does the fsync: both work on what the step handed out.
 
+use crate::durations::Durations;
 use crate::journal::Journal;
+use crate::two_way::KnownChanges;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use tandem_core::Seq;
@@ -15,12 +17,16 @@ pub(crate) struct JournalHandle {
     durable: watch::Sender<Seq>,
     /// For two-way maps, by their numbers: how far what was applied has come back as an echo, durably noted.
     echoed: Mutex<BTreeMap<u64, Seq>>,
+    known: Mutex<KnownChanges>,
+    /// How long groups of transactions took to become durable.
+    pub(crate) syncs: Durations,
 }
 
 impl JournalHandle {
     pub(crate) fn new(journal: Journal) -> Self {
         let durable = watch::Sender::new(journal.durable());
-        Self { journal: Mutex::new(journal), durable, echoed: Mutex::default() }
+        let (journal, echoed) = (Mutex::new(journal), Mutex::default());
+        Self { journal, durable, echoed, known: Mutex::default(), syncs: Durations::default() }
     }
 
     /// One step with the journal.
@@ -37,6 +43,11 @@ impl JournalHandle {
     /// How far what was applied of a two-way map has come back as an echo; nothing, as long as nobody has looked.
     pub(crate) fn echoed(&self, map: u64) -> Seq {
         self.echoed.lock().unwrap_or_else(PoisonError::into_inner).get(&map).copied().unwrap_or_default()
+    }
+
+    /// One step with what is known of its changes.
+    pub(crate) fn known<T>(&self, step: impl FnOnce(&mut KnownChanges) -> T) -> T {
+        step(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What was applied has come back up to these Seqs, and that is durable.

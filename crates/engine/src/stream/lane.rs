@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::plan::ByClass;
 use super::putting_off::{Changes, Needed, Relative};
 use super::trial::Trial;
+use crate::durations::Durations;
 use crate::env::Env;
 use crate::failpoint::FailPoint;
 use crate::journal::{JournalError, Piece, PieceEnd};
@@ -39,6 +40,8 @@ pub(crate) struct LaneContext {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) store: Arc<dyn Store>,
     pub(super) journal: Arc<JournalHandle>,
+    /// How long the destination takes for what it is given at once.
+    pub(super) applies: Arc<Durations>,
 }
 
 /// What a run is told while it goes on.
@@ -441,7 +444,9 @@ impl LaneRun {
             FailPoint::CommitUnsent.pass();
             FailPoint::CommitInFlight.pass_soon();
         }
+        let asked = self.context.env.now();
         let applied = apply.apply(Part { begin, writes, plan, commit }).await;
+        self.context.applies.note(self.context.env.now().saturating_sub(asked));
         if to.is_some() && applied.is_ok() {
             FailPoint::CommitUnnoted.pass();
         }

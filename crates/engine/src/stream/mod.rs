@@ -38,7 +38,7 @@ mod settle;
 mod trial;
 
 pub(crate) use actor::{StreamActor, StreamParts};
-pub(crate) use batch::{Batch, SHAPE_CHANGED};
+pub(crate) use batch::{Batch, SHAPE_CHANGED, TABLE_TRUNCATED};
 pub(crate) use journal::JournalHandle;
 pub(crate) use lane::{LaneEnd, LaneRun};
 pub(crate) use outcome::{Became, Outcomes};

@@ -6,6 +6,7 @@
 
 use super::outcome::Outcomes;
 use crate::copy::Desk;
+use crate::failpoint::Mistake;
 use crate::journal::Turnover;
 use crate::store::{FlowId, StreamRecord};
 use crate::two_way::BothWays;
@@ -95,6 +96,9 @@ impl FlowPlan {
 
     /// The target of a flow's writes.
     pub(crate) fn target(spec: &FlowSpec) -> Arc<Target> {
+        if Mistake::ForgetLookups.is_made() {
+            return Arc::new(Target { lookups: Vec::new(), ..(*Projection::target(spec)).clone() });
+        }
         Projection::target(spec)
     }
 }
@@ -179,6 +183,13 @@ impl ByClass {
     /// What another has counted counts here as well.
     pub(crate) fn add_all(&mut self, other: &ByClass) {
         other.0.iter().for_each(|(class, times)| self.add(*class, *times));
+    }
+
+    /// These and others, by class.
+    pub(crate) fn and(&self, other: &ByClass) -> BTreeMap<FaultClass, u64> {
+        let mut both = self.clone();
+        both.add_all(other);
+        both.0
     }
 
     /// How often it failed in all.

@@ -3,22 +3,25 @@
 use super::Supervisor;
 use super::backing::only_holds;
 use crate::failpoint::FailPoint;
-use crate::store::{FlowRecord, MapRecord, Record, StoreError};
+use crate::store::{MapRecord, Record, StoreError};
 use crate::stream::Place;
-use crate::view::ActivityEntry;
+use crate::view::{ActivityEntry, MapTally};
+use tandem_core::MapName;
 use tandem_core::lifecycle::{Event, Hold, HoldNote, Phase, duties, step};
-use tandem_core::{Fault, FaultClass, MapName};
 
 impl Supervisor {
     /// Takes in every report. States that change are saved together, and the plans follow.
     pub(super) fn absorb(&mut self) -> Result<(), StoreError> {
         let mut records = Vec::new();
         let mut changed: Vec<MapRecord> = Vec::new();
+        let mut tallied: Vec<(MapName, MapTally)> = Vec::new();
         for name in self.maps.keys().cloned().collect::<Vec<_>>() {
             let Some(record) = self.maps.get(&name).cloned() else { continue };
             let mut next = record.clone();
             self.absorb_barriers(&mut next);
-            records.extend(self.finish_skips(&mut next));
+            let (skipped, discarded) = self.finish_skips(&mut next);
+            records.extend(skipped);
+            let mut tally = MapTally { discarded, ..MapTally::default() };
             for event in self.facts(&name, &next) {
                 let Ok(state) = step(&next.state, event.clone(), self.now()) else { continue };
                 if state == next.state {
@@ -35,6 +38,7 @@ impl Supervisor {
                         let view = self.initial_sync_view(&next);
                         entry.detail = view.map(|view| view.to_string()).unwrap_or_default();
                     }
+                    Event::Hold(..) => tally.gaps += 1,
                     _ => {}
                 }
                 tracing::info!(map = %name, from = %next.state.phase, to = %state.phase, "state changed");
@@ -47,6 +51,9 @@ impl Supervisor {
                 }
                 records.push(Record::Activity(entry));
                 next.state = state;
+            }
+            if tally != MapTally::default() {
+                tallied.push((name.clone(), tally));
             }
             if next != record {
                 records.push(Record::Map(Box::new(next.clone())));
@@ -72,6 +79,11 @@ impl Supervisor {
                 FailPoint::SkipUnsaved.pass();
             }
             self.save(&records)?;
+            for (map, MapTally { gaps, discarded, .. }) in tallied {
+                let tally = self.tally(&map);
+                tally.gaps += gaps;
+                tally.discarded += discarded;
+            }
             if skipped {
                 FailPoint::SkipSaved.pass();
             }
@@ -152,31 +164,6 @@ impl Supervisor {
             facts.push(Event::CaughtUp);
         }
         facts
-    }
-
-    /// A gap that stands in a map's way.
-    pub(super) fn gap(&self, record: &MapRecord) -> Option<Fault> {
-        let is_gap = |fault: &Fault| matches!(fault.class, FaultClass::Gap | FaultClass::Fenced);
-        record.flows.iter().find_map(|flow| {
-            let app =
-                self.apps.get(&flow.stream.source).and_then(|handle| handle.status.borrow().broken.clone());
-            let stream =
-                self.streams.get(&flow.stream).and_then(|handle| handle.status.borrow().broken.clone());
-            app.filter(is_gap).or(stream.filter(is_gap)).or_else(|| self.left_capture(flow))
-        })
-    }
-
-    /// That the table of a flow has left capture by itself.
-    fn left_capture(&self, flow: &FlowRecord) -> Option<Fault> {
-        let table = &flow.spec.source;
-        let status = self.apps.get(&flow.stream.source)?.status.borrow();
-        let message = format!(
-            "the table {table} that was captured is not there any more: it was dropped, made anew, or renamed; what was \
-             written to it since is not known"
-        );
-        let fault =
-            || Fault::new(FaultClass::Gap, "look for the captured tables", message).table(table.to_string());
-        (flow.start.is_some() && status.missing.contains(table)).then(fault)
     }
 
     /// Removes what has ended. Returns whether anything had.

@@ -67,6 +67,7 @@ impl Supervisor {
         let mut blockers = self.parents_not_live(request, &along);
         blockers.extend(self.not_as_expected(request));
         blockers.extend(self.errors_left(request));
+        blockers.extend(self.run_into_gaps(request));
         let mut next: BTreeMap<MapName, MapState> = BTreeMap::new();
         for (name, event) in events {
             let Some(record) = self.maps.get(&name) else { continue };
@@ -77,6 +78,7 @@ impl Supervisor {
                 next.insert(name, before.clone());
                 continue;
             }
+            let Some(event) = after_lift(event, &record.state, before) else { continue };
             match step(before, event, self.now()) {
                 Ok(state) if !own && state == record.state => {}
                 Ok(state) => drop(next.insert(name, state)),
@@ -107,7 +109,7 @@ impl Supervisor {
         let cap = request.rate.map(|per_second| RateCap { per_second, asked_at: self.now() });
         let mut records = Vec::new();
         let mut changed = Vec::new();
-        let (mut uncopied, mut copies) = (Vec::new(), Vec::new());
+        let (mut uncopied, mut copies, mut discarded) = (Vec::new(), Vec::new(), Vec::new());
         for (mut record, state) in next {
             let name = record.map.name.clone();
             let action = meant(request, &record);
@@ -132,6 +134,7 @@ impl Supervisor {
                 } else {
                     let (queued, bytes) = self.queued(&record);
                     let errors = self.error_stats(&record).total();
+                    discarded.push((name.clone(), queued));
                     entry.detail = format!("{queued} queued records ({bytes} bytes) were not applied");
                     if errors > 0 {
                         entry.detail += &format!(", nor {errors} errors");
@@ -174,10 +177,11 @@ impl Supervisor {
             if let Some(cap) = record.rate.filter(|_| state.phase == Phase::Resuming) {
                 entry.detail = said(&entry.detail, &format!("at most {} records a second", cap.per_second));
             }
-            if action != Action::Pause {
+            record.state = state;
+            // One that goes along with its parent may be held for its own tables, too, and still is.
+            if action != Action::Pause && record.state.holds.is_empty() {
                 record.mismatch = None;
             }
-            record.state = state;
             if !record.state.holds.contains_key(&Hold::User) {
                 record.window = None;
             } else if request.action == Action::Pause && request.maps.contains(&name) {
@@ -210,6 +214,7 @@ impl Supervisor {
             _ => {}
         }
         self.engine = engine;
+        discarded.into_iter().for_each(|(map, records)| self.tally(&map).discarded += records);
         uncopied.into_iter().for_each(|flow| self.copies.forget(flow));
         copies.into_iter().for_each(|copy| self.copies.begin(copy));
         let maps = changed.iter().map(|record| (record.map.name.clone(), record.state.phase)).collect();
@@ -379,6 +384,24 @@ fn in_order(events: Vec<(MapName, Event)>) -> Vec<(MapName, Event)> {
     let (lifts, rest): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|(_, event)| matches!(event, Event::Lift(_)));
     lifts.into_iter().chain(rest).collect()
+}
+
+/// What is left to ask of a map that the same request let go already, because only parents that are resumed with it
+/// held it: it catches up by that, and one that is to be live at once skips from there.
+fn after_lift(event: Event, was: &MapState, now: &MapState) -> Option<Event> {
+    if was.phase != Phase::Paused || now.phase != Phase::Resuming {
+        return Some(event);
+    }
+    match event {
+        Event::Act(Action::Resume(ResumeMode::CatchUp)) => None,
+        Event::Act(Action::Resume(ResumeMode::SkipPreserve)) => {
+            Some(Event::Act(Action::Skip(QueueFate::Preserve)))
+        }
+        Event::Act(Action::Resume(ResumeMode::SkipDiscard)) => {
+            Some(Event::Act(Action::Skip(QueueFate::Discard)))
+        }
+        other => Some(other),
+    }
 }
 
 /// The cap on a map's catch-up once a request is done that asks for `asked`. Maps that go along have that of those who

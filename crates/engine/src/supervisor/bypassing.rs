@@ -41,7 +41,7 @@ impl Supervisor {
             return Ok(());
         }
         let (mut next, now) = (record.clone(), self.world.env.now());
-        let (mut entries, mut told) = (Vec::new(), Vec::new());
+        let (mut entries, mut told, mut bypassed) = (Vec::new(), Vec::new(), 0);
         for flow in &mut next.flows {
             let key = (name.clone(), flow.stream.clone());
             let status = self.apps.get(&flow.stream.source).map(|app| app.status.borrow());
@@ -72,6 +72,7 @@ impl Supervisor {
                 "{count} deletes of {}, {from} up to {}, are queued; among them may be a TRUNCATE or changes of a key",
                 flow.stream, seen.last
             );
+            bypassed += count;
             tracing::warn!(map = %name, stream = %flow.stream, count, "deletes got past a guard");
             entries.push(Record::Activity(entry));
             told.push((key, seen));
@@ -81,6 +82,7 @@ impl Supervisor {
         }
         entries.push(Record::Map(Box::new(next.clone())));
         self.save(&entries)?;
+        self.tally(name).bypassed += bypassed;
         self.maps.insert(name.clone(), next);
         for (key, seen) in told {
             let Bypassed { count, last, .. } = seen;

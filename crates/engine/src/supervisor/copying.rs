@@ -19,6 +19,7 @@ use crate::view::{InitialSyncView, RetryView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tandem_core::lifecycle::{Action, Initializing, Phase};
+use tandem_core::map::Direction;
 use tandem_core::two_way::SideName;
 use tandem_core::{Change, MapName, Rate};
 
@@ -133,7 +134,7 @@ impl Supervisor {
             if !self.copies.desks.contains_key(&flow)
                 && let Some(record) = self.copies.saved.get(&flow).cloned()
             {
-                let desk = Desk::new(record, self.world.store.clone(), now);
+                let desk = Desk::new(record, self.circular(flow), self.world.store.clone(), now);
                 self.copies.desks.insert(flow, Arc::new(desk));
             }
         }
@@ -350,6 +351,25 @@ impl Supervisor {
             }
         };
         self.dependents.ancestors(name).iter().any(is_behind)
+    }
+
+    /// The places of columns by which records of a flow refer to each other, or to those of maps that depend on its own as
+    /// well as it on them. None of a map that goes both ways: what is left empty would come back as a change.
+    fn circular(&self, flow: FlowId) -> Vec<usize> {
+        let of_flow = |record: &&MapRecord| record.flows.iter().any(|one| one.flow == flow);
+        let Some(record) = self.maps.values().find(of_flow) else { return Vec::new() };
+        let Some(flow) = record.flows.iter().find(|one| one.flow == flow) else { return Vec::new() };
+        if record.map.direction == Direction::Both {
+            return Vec::new();
+        }
+        let (above, below) =
+            (self.dependents.ancestors(&record.map.name), self.dependents.dependents(&record.map.name));
+        let mut together: Vec<&FlowRecord> = vec![flow];
+        for name in above.intersection(&below) {
+            let others = self.maps.get(name).into_iter().flat_map(|record| &record.flows);
+            together.extend(others.filter(|other| other.stream == flow.stream));
+        }
+        flow.spec.places_referring(|table| together.iter().any(|one| one.spec.destination.is_same(table)))
     }
 
     /// Whether all that a map depends on is copied. Maps that depend on each other do not wait for each other.

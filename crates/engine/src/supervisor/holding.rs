@@ -8,7 +8,7 @@ use super::Supervisor;
 use crate::store::{MapRecord, Record, StoreError};
 use std::collections::BTreeMap;
 use tandem_core::MapName;
-use tandem_core::lifecycle::{Event, Hold, HoldNote, step};
+use tandem_core::lifecycle::{Event, Hold, HoldNote, MapState, Phase, step};
 
 /// Maps that are about to change, with what is saved along with them.
 #[derive(Default)]
@@ -73,6 +73,36 @@ impl Supervisor {
             let event = Event::Lift(Hold::Parent(map.clone()));
             self.change(changes, &other, event, &Told { detail: &along, ..*told }, |_| {});
         }
+    }
+
+    /// Lets go what is held for the sake of a map that is live again without having been resumed: it was stopped and run
+    /// anew, it was held only in name while it was copied, or the one that is held no longer depends on it.
+    pub(super) fn let_go_of_the_live(&mut self) -> Result<(), StoreError> {
+        let held = self.maps.iter().flat_map(|(map, record)| {
+            let parents = record.state.holds.keys().filter_map(|hold| match hold {
+                Hold::Parent(parent) => Some(parent),
+                Hold::User | Hold::Rule(_) | Hold::Limit | Hold::System(_) => None,
+            });
+            parents.map(move |parent| (map.clone(), parent.clone()))
+        });
+        let over: Vec<(MapName, MapName)> =
+            held.filter(|(map, parent)| !self.holds_up(parent, map)).collect();
+        let mut changes = Changes::default();
+        for (map, parent) in over {
+            let (reason, detail) = (format!("{parent} is live"), format!("goes along with {parent}"));
+            let told = Told { event: "map.resume", actor: "tandem", reason: &reason, detail: &detail };
+            self.lift(&mut changes, &map, Hold::Parent(parent), &told);
+        }
+        self.carry_out(changes)
+    }
+
+    /// Whether a map must still wait for one that it was held for.
+    fn holds_up(&self, parent: &MapName, map: &MapName) -> bool {
+        let is_live = |state: &MapState| {
+            matches!(state.phase, Phase::Running | Phase::Resuming) && state.holds.is_empty()
+        };
+        let live = self.maps.get(parent).is_some_and(|parent| is_live(&parent.state));
+        !live && self.dependents.dependents(parent).contains(map)
     }
 
     /// Saves what is to change, and makes it so. Nothing is changed if it cannot be saved.

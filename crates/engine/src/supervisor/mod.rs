@@ -6,12 +6,14 @@
 //! if it has come through the plan that it is an answer to.
 
 mod absorb;
+mod accepting;
 mod act;
 mod awaiting;
 mod backing;
 mod bypassing;
 mod copying;
 mod dropping;
+mod gaps;
 mod holding;
 mod leaving;
 mod limiting;
@@ -26,6 +28,8 @@ mod ruling;
 mod shapes;
 mod skip;
 mod snapshot;
+mod tallying;
+mod trending;
 mod verifying;
 mod windows;
 
@@ -34,19 +38,22 @@ pub(crate) use locating::{Located, LocatedKept};
 pub(crate) use verifying::{Repair, Way, Ways};
 pub(crate) use windows::Stuck;
 
-use crate::capture::{AppActor, AppParts, AppPlan, AppStatus, Marks};
+use crate::capture::{AcceptedGap, AppActor, AppParts, AppPlan, AppStatus, Marks};
 use crate::copy::CHUNK_ROWS;
 use crate::disk::Disk;
+use crate::durations::Durations;
 use crate::env::Env;
 use crate::journal::{Identity, Journal, JournalError, Settings as JournalSettings};
 use crate::reload::{Change, Reload};
-use crate::request::{Accepted, ErrorRequest, ErrorsTaken, LeftBehind, Planned, Rejected, Request};
+use crate::request::{
+    Accepted, ErrorRequest, ErrorsTaken, GapAccepted, LeftBehind, Planned, Rejected, Request,
+};
 use crate::store::{
     EngineRecord, FlowId, MapRecord, Mismatch, Record, Saved, SetAside, Store, StoreError, StreamRecord,
 };
 use crate::stream::{JournalHandle, StreamActor, StreamParts, StreamPlan, StreamStatus};
 use crate::telling::{Tell, Telling};
-use crate::view::{ActivityEntry, Condition, ConditionKind, RuleView, Snapshot};
+use crate::view::{ActivityEntry, Condition, ConditionKind, MapTally, RuleView, Snapshot};
 use copying::Copies;
 use holding::Changes;
 use limiting::Watched;
@@ -59,7 +66,7 @@ use std::time::Duration;
 use tandem_core::connect::{Connector, Owner};
 use tandem_core::limits::Limits;
 use tandem_core::rules::Rule;
-use tandem_core::{AppName, Dependents, Fault, MapName, Seq, StreamName, WallTime};
+use tandem_core::{AppName, Dependents, Fault, MapName, Seq, StreamName, Trend, WallTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// What an engine can be tuned with. The defaults are for production.
@@ -111,6 +118,10 @@ pub(crate) enum Command {
         maps: Vec<MapName>,
         stuck: Stuck,
     },
+    Trend {
+        map: MapName,
+        reply: oneshot::Sender<Result<Trend, Rejected>>,
+    },
     Locate {
         map: MapName,
         reply: oneshot::Sender<Result<Vec<Located>, Rejected>>,
@@ -154,6 +165,10 @@ pub(crate) enum Command {
     Reload {
         reload: Reload,
         reply: oneshot::Sender<Result<Vec<Change>, Rejected>>,
+    },
+    AcceptGap {
+        asked: GapAccepted,
+        reply: oneshot::Sender<Result<Accepted, Rejected>>,
     },
     Shutdown {
         reply: oneshot::Sender<()>,
@@ -201,6 +216,9 @@ pub(crate) struct Supervisor {
     /// Apps that are not read now.
     held: backing::HeldSources,
     bypasses_told: BTreeMap<(MapName, StreamName), bypassing::Told>,
+    /// What happened to maps since the engine started.
+    tallies: BTreeMap<MapName, MapTally>,
+    trends: BTreeMap<MapName, Trend>,
     resuming: BTreeMap<MapName, Watching>,
     /// Maps that could not be resumed when their windows were over.
     stuck: BTreeMap<MapName, Stuck>,
@@ -219,12 +237,16 @@ struct StreamHandle {
     dir: String,
     plan: watch::Sender<Arc<StreamPlan>>,
     status: watch::Receiver<StreamStatus>,
+    /// How long its destination takes.
+    applies: Arc<Durations>,
 }
 
 struct AppHandle {
     plan: watch::Sender<Arc<AppPlan>>,
     status: watch::Receiver<AppStatus>,
     marks: Marks,
+    /// The gap that people have accepted last.
+    accepted: Option<Arc<AcceptedGap>>,
 }
 
 impl Supervisor {
@@ -263,6 +285,8 @@ impl Supervisor {
             watched: BTreeMap::new(),
             held: backing::HeldSources::new(),
             bypasses_told: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            trends: BTreeMap::new(),
             resuming: BTreeMap::new(),
             stuck: BTreeMap::new(),
             looks: BTreeMap::new(),
@@ -306,41 +330,37 @@ impl Supervisor {
             };
             match command {
                 Some(Command::Act { request, prepared, reply }) => {
-                    // Whoever asked may be gone; what was recorded is done all the same.
                     let answer = self.act(request, prepared);
-                    // Who asks sees what was done when the answer is there.
-                    self.show();
-                    let _ = reply.send(answer);
+                    self.answer(reply, answer);
                 }
                 Some(Command::Errors { request, adopted, reply }) => {
                     let answer = self.take_errors(&request, adopted);
-                    // Whoever looks when they have the answer sees what it says.
-                    self.show();
-                    let _ = reply.send(answer);
+                    self.answer(reply, answer);
                 }
                 Some(Command::ResumeAfterWindow { request, prepared, reply }) => {
                     let answer = self.resume_after_window(request, prepared);
-                    self.show();
-                    let _ = reply.send(answer);
+                    self.answer(reply, answer);
                 }
                 Some(Command::GiveUp { request, sql, reply }) => {
                     let answer = self.give_up(&request, &sql);
-                    self.show();
-                    let _ = reply.send(answer);
+                    self.answer(reply, answer);
                 }
                 Some(Command::WindowStuck { maps, stuck }) => self.window_stuck(maps, &stuck),
                 Some(Command::NoteMismatch { mismatches, reply }) => {
                     self.note_mismatches(mismatches);
-                    self.show();
-                    let _ = reply.send(());
+                    self.answer(reply, ());
                 }
                 Some(Command::Plan { request, reply }) => drop(reply.send(self.plan(&request))),
                 Some(Command::SwitchRule { rule, enabled, actor, reason, reply }) => {
                     let answer = self.switch_rule(&rule, enabled, &actor, &reason);
-                    self.show();
-                    let _ = reply.send(answer);
+                    self.answer(reply, answer);
+                }
+                Some(Command::AcceptGap { asked, reply }) => {
+                    let answer = self.accept_gap(&asked);
+                    self.answer(reply, answer);
                 }
                 Some(Command::Reload { reload, reply }) => drop(reply.send(self.reload(reload))),
+                Some(Command::Trend { map, reply }) => drop(reply.send(self.trend(&map))),
                 Some(Command::Locate { map, reply }) => drop(reply.send(self.locate(&map))),
                 Some(Command::Ways { map, reply }) => drop(reply.send(self.ways(&map))),
                 Some(Command::Repair { repair, reply }) => drop(reply.send(self.take_repair(repair))),
@@ -362,6 +382,9 @@ impl Supervisor {
             }
             if let Err(error) = self.follow_shapes() {
                 tracing::error!("that a table has changed could not be saved: {error}");
+            }
+            if let Err(error) = self.let_go_of_the_live() {
+                tracing::error!("that a map is live again could not be saved: {error}");
             }
             self.work_on_copies();
             if let Err(error) = self.work_on_refreshes() {
@@ -390,6 +413,13 @@ impl Supervisor {
             }
             self.show();
         }
+    }
+
+    /// Answers a command that may have changed something: whoever looks when they have the answer sees what it says.
+    fn answer<T>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.show();
+        // Whoever asked may be gone; what was recorded is done all the same.
+        let _ = reply.send(answer);
     }
 
     /// Brings streams, apps and their plans in line with the states.
@@ -433,6 +463,7 @@ impl Supervisor {
                 guards: guards.get(app).cloned().unwrap_or_default(),
                 watched: watched.get(app).cloned().unwrap_or_default(),
                 held: held.contains_key(app),
+                accepted: handle.accepted.clone(),
                 shutdown: false,
             }));
         }
@@ -473,6 +504,7 @@ impl Supervisor {
         let dir = record.dir.clone();
         let (plan, planned) = watch::channel(Arc::new(StreamPlan::default()));
         let (status, statuses) = watch::channel(StreamStatus::default());
+        let applies = Arc::<Durations>::default();
         let actor = StreamActor::new(StreamParts {
             env: self.world.env.clone(),
             store: self.world.store.clone(),
@@ -485,9 +517,10 @@ impl Supervisor {
             bell: self.bell.clone(),
             pulse: self.world.tuning.pulse,
             keep_applied_bytes: self.world.tuning.keep_applied_bytes,
+            applies: applies.clone(),
         });
         // The first plan is sent before the actor looks: an empty one would end it.
-        self.streams.insert(stream.clone(), StreamHandle { journal, dir, plan, status: statuses });
+        self.streams.insert(stream.clone(), StreamHandle { journal, dir, plan, status: statuses, applies });
         self.world.env.spawn("stream", Box::pin(actor.run_planned()));
         Ok(())
     }
@@ -509,7 +542,7 @@ impl Supervisor {
             bell: self.bell.clone(),
             marks: asked,
         });
-        self.apps.insert(app.clone(), AppHandle { plan, status: statuses, marks });
+        self.apps.insert(app.clone(), AppHandle { plan, status: statuses, marks, accepted: None });
         self.world.env.spawn("app", Box::pin(actor.run_planned()));
     }
 

@@ -85,6 +85,7 @@ impl Supervisor {
         let maps = &self.maps;
         self.conditions.retain(|(map, _), _| maps.contains_key(map));
         self.bypasses_told.retain(|(map, _), _| maps.contains_key(map));
+        self.tallies.retain(|map, _| maps.contains_key(map));
         self.asked.retain(|map, _| maps.contains_key(map));
         self.watched.retain(|map, _| maps.contains_key(map));
         self.resuming.retain(|map, _| maps.contains_key(map));

@@ -94,7 +94,7 @@ impl Supervisor {
             RetryView {
                 errors: retry.errors,
                 left: self.error_stats(record).retrying,
-                refused: status.as_ref().map_or(0, |status| status.refused.total()),
+                refused: status.as_ref().map_or(0, |status| status.outcomes.set_aside),
                 since: retry.since,
                 actor: retry.actor.clone(),
                 cancelled: retry.cancelled,
@@ -441,8 +441,7 @@ impl Supervisor {
         let still = if waiting > 0 { format!("; {waiting} wait for other maps") } else { String::new() };
         entry.detail = format!(
             "{how}of {} errors, {} were refused again; {open} are open{still}",
-            ended.errors,
-            status.refused.total()
+            ended.errors, status.outcomes.set_aside
         );
         tracing::info!(map = %name, errors = ended.errors, open, "a retry has ended");
         records.push(Record::Activity(entry));
@@ -450,6 +449,7 @@ impl Supervisor {
         FailPoint::RetryUnsaved.pass();
         self.save(&records)?;
         FailPoint::RetrySaved.pass();
+        self.tally(name).add_retry(&status);
         self.turns.remove(&retry);
         self.replace(record);
         Ok(())

@@ -40,6 +40,8 @@ pub(super) struct Ruling {
     counted: BTreeMap<FlowId, Counted>,
     /// What the activity log knows of how apps are reached.
     noted: BTreeMap<MapName, (Reach, Reach)>,
+    /// How often each rule fired since the engine started, once for each map.
+    fired: BTreeMap<Arc<str>, u64>,
     looked_at: Option<Duration>,
 }
 
@@ -80,6 +82,7 @@ impl Ruling {
     /// Goes on with other rules. What was counted of maps, and which apps answer, holds for them as well.
     pub(super) fn redeclare(&mut self, declared: &[Rule], saved: &BTreeMap<Arc<str>, RuleRecord>) {
         self.rules = Self::new(declared, saved).rules;
+        self.fired.retain(|name, _| declared.iter().any(|rule| rule.name == *name));
         self.looked_at = None;
     }
 
@@ -106,8 +109,11 @@ impl Supervisor {
         let mut outcome = self.note_reaches(&mut ruling, &facts);
         for ruled in &mut ruling.rules {
             match self.follow(ruled, &facts) {
-                Ok(false) => {}
-                Ok(true) => facts = self.map_facts(&ruling.reaches),
+                Ok(None) => {}
+                Ok(Some(fired)) => {
+                    *ruling.fired.entry(ruled.rule.name.clone()).or_default() += fired;
+                    facts = self.map_facts(&ruling.reaches);
+                }
                 Err(error) => outcome = Err(error),
             }
         }
@@ -178,13 +184,18 @@ impl Supervisor {
         RuleView {
             rule: ruled.rule.clone(),
             maps: maps.into_values().collect(),
+            fired: self.ruling.fired.get(&ruled.rule.name).copied().unwrap_or_default(),
             told: tally.told,
             untold: tally.dropped,
         }
     }
 
-    /// Asks a rule what is to be done, and does it. Returns whether there was anything.
-    fn follow(&mut self, ruled: &mut Ruled, facts: &BTreeMap<MapName, MapFacts>) -> Result<bool, StoreError> {
+    /// Asks a rule what is to be done, and does it. Returns for how many maps it fired, if there was anything to do.
+    fn follow(
+        &mut self,
+        ruled: &mut Ruled,
+        facts: &BTreeMap<MapName, MapFacts>,
+    ) -> Result<Option<u64>, StoreError> {
         let now = self.world.env.now();
         let mut next = ruled.record.clone();
         let effects = next.state.tick(&ruled.rule, facts, self.now());
@@ -195,11 +206,12 @@ impl Supervisor {
                 ruled.saved.clone_from(&ruled.record);
                 ruled.saved_at = now;
             }
-            return Ok(false);
+            return Ok(None);
         }
         let mut changes = Changes::default();
         changes.along(Record::Rule(Box::new(next.clone())));
         let mut notices = Vec::new();
+        let fired = effects.iter().map(fired_for).sum();
         for effect in &effects {
             if let RuleEffect::Stop { map, why } = effect {
                 self.stop_by_rule(&ruled.rule, map, &why.to_string());
@@ -214,7 +226,7 @@ impl Supervisor {
         ruled.record = next;
         ruled.saved_at = now;
         notices.iter().for_each(|notice| self.telling.send(notice));
-        Ok(true)
+        Ok(Some(fired))
     }
 
     /// Stops a map, with its queue preserved. A map that cannot be stopped is one that is stopped already: a crash behind
@@ -362,6 +374,18 @@ impl Supervisor {
         }
         ruling.noted.retain(|map, _| facts.contains_key(map));
         if records.is_empty() { Ok(()) } else { self.save(&records).map(drop) }
+    }
+}
+
+/// For how many maps an effect is that a rule fires. Whoever is told of a pause or a stop is told of what is counted
+/// already.
+fn fired_for(effect: &RuleEffect) -> u64 {
+    match effect {
+        RuleEffect::Hold { .. } | RuleEffect::Stop { .. } => 1,
+        RuleEffect::Notify(Notice { news: News::Fired(RuleAction::Nothing, fired), .. }) => {
+            fired.len() as u64
+        }
+        RuleEffect::Notify(_) | RuleEffect::Resume { .. } | RuleEffect::Withdraw { .. } => 0,
     }
 }
 

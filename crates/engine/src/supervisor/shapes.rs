@@ -9,6 +9,10 @@
 //! A destination may also take another type for a column without a word, and refuse records one by one: so it is looked at
 //! when records are set aside, now and then.
 //!
+//! A TRUNCATE holds the map, too, in front of it: whether the destination's records are to go with the source's is not for
+//! us to say, and what comes behind it may clash with what is left there. Resumed, the map leaves them where they are and
+//! notes an error; a repair deletes them. While the table is copied anyway it only is the error.
+//!
 //! What the log says is enough to hold a map if the source cannot be asked. A table that is missing is given a moment:
 //! people make tables anew in two steps. What the look cannot explain (a trigger that fails, a function that is
 //! missing) stays a matter of the lane, which is `Stalled`.
@@ -16,8 +20,8 @@
 use super::Supervisor;
 use super::holding::{Changes, Told};
 use crate::engine::{Checked, check_maps};
-use crate::store::{MapRecord, Mismatch, Record, StoreError};
-use crate::stream::SHAPE_CHANGED;
+use crate::store::{MapRecord, Mismatch, MismatchKind, Record, StoreError};
+use crate::stream::{SHAPE_CHANGED, TABLE_TRUNCATED};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tandem_core::lifecycle::{Hold, duties};
@@ -74,7 +78,7 @@ impl Mismatch {
             let fix = own.iter().find_map(|finding| finding.fix.clone());
             let fix = fix.or_else(|| Some("edit the map or undo the change, then resume it".to_owned()));
             if !own.is_empty() {
-                mismatches.insert(map.clone(), Mismatch { reason, fix });
+                mismatches.insert(map.clone(), Mismatch { kind: MismatchKind::Shape, reason, fix });
             }
         }
         mismatches
@@ -94,6 +98,11 @@ impl Supervisor {
         self.refusals.retain(|map, _| maps.contains_key(map));
         let now = self.world.env.now();
         for (map, fault) in troubled {
+            if is_truncation(&fault) {
+                let (kind, reason) = (MismatchKind::Truncated, fault.to_string());
+                self.hold_mismatched(&map, Mismatch { kind, reason, fix: fault.fix })?;
+                continue;
+            }
             let look = self.looks.entry(map.clone()).or_insert(Look { since: now, due: now, answer: None });
             match look.answer.as_mut().map(oneshot::Receiver::try_recv) {
                 None if look.due <= now => self.look_at(&map),
@@ -124,7 +133,7 @@ impl Supervisor {
         });
         // What the log says is certain; what a destination says has to be looked at.
         let mut faults: Vec<Fault> = faults.collect();
-        faults.sort_by_key(|fault| !is_of_source(fault));
+        faults.sort_by_key(|fault| !(is_of_source(fault) || is_truncation(fault)));
         faults.into_iter().next().or_else(|| self.refuses(record))
     }
 
@@ -192,7 +201,11 @@ impl Supervisor {
     fn hold_mismatched(&mut self, map: &MapName, mismatch: Mismatch) -> Result<(), StoreError> {
         let mut changes = Changes::default();
         let reason = mismatch.reason.clone();
-        let told = Told { event: "schema.changed", actor: "tandem", reason: &reason, detail: "" };
+        let event = match mismatch.kind {
+            MismatchKind::Shape => "schema.changed",
+            MismatchKind::Truncated => "source.truncated",
+        };
+        let told = Told { event, actor: "tandem", reason: &reason, detail: "" };
         let hold = Hold::System(HOLD.into());
         self.hold(&mut changes, map, hold, &told, |record| record.mismatch = Some(mismatch));
         self.carry_out(changes)
@@ -258,9 +271,14 @@ fn is_of_source(fault: &Fault) -> bool {
     fault.code.as_deref() == Some(SHAPE_CHANGED)
 }
 
+/// Whether a lane stands in front of a TRUNCATE.
+fn is_truncation(fault: &Fault) -> bool {
+    fault.code.as_deref() == Some(TABLE_TRUNCATED)
+}
+
 /// What follows from a look at both tables of a map whose lane has met `fault`, for so long now.
 fn judge(record: &MapRecord, fault: &Fault, mut checked: Checked, lasted: Duration) -> Outcome {
-    let by_log = || Mismatch { reason: fault.to_string(), fix: fault.fix.clone() };
+    let by_log = || Mismatch { kind: MismatchKind::Shape, reason: fault.to_string(), fix: fault.fix.clone() };
     if !checked.faults.is_empty() {
         return if is_of_source(fault) { Outcome::Hold(by_log()) } else { Outcome::Unknown };
     }

@@ -67,11 +67,12 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Brings what was left behind nearer to its end, as soon as nobody applies it any more.
-    pub(super) fn finish_skips(&mut self, record: &mut MapRecord) -> Vec<Record> {
+    /// Brings what was left behind nearer to its end, as soon as nobody applies it any more. Returns what is to be saved,
+    /// and how many records are discarded with it.
+    pub(super) fn finish_skips(&mut self, record: &mut MapRecord) -> (Vec<Record>, u64) {
         let asked = self.asked.get(&record.map.name).copied().unwrap_or(0);
         let name = record.map.name.clone();
-        let (mut saved, mut left) = (Vec::new(), Vec::new());
+        let (mut saved, mut left, mut discarded) = (Vec::new(), Vec::new(), 0);
         for mut skipped in std::mem::take(&mut record.skipped) {
             let Some(handle) = self.streams.get(&skipped.flow.stream) else {
                 left.push(skipped);
@@ -91,7 +92,8 @@ impl Supervisor {
                 skipped.settled = true;
                 skipped.flow.start = skipped.flow.start.max(Some(status.cursor));
                 if skipped.fate == QueueFate::Preserve {
-                    saved.extend(self.told("queue.preserved", &skipped, status.cursor, &name));
+                    let told = self.told("queue.preserved", &skipped, status.cursor, &name);
+                    saved.extend(told.map(|(entry, _)| entry));
                 }
             }
             // What is being tried again is brought to its end first.
@@ -99,8 +101,9 @@ impl Supervisor {
             let goes_on = record.flows.iter().find(|flow| flow.stream == skipped.flow.stream);
             let ends = match skipped.fate {
                 QueueFate::Discard => match self.told("queue.discarded", &skipped, status.cursor, &name) {
-                    Some(told) => {
-                        saved.push(told);
+                    Some((entry, records)) => {
+                        saved.push(entry);
+                        discarded += records;
                         true
                     }
                     None => false,
@@ -114,7 +117,7 @@ impl Supervisor {
             }
         }
         record.skipped = left;
-        saved
+        (saved, discarded)
     }
 
     /// Whether nothing is left of a preserved queue, and nobody will say that something is after all.
@@ -135,8 +138,9 @@ impl Supervisor {
         is_sure
     }
 
-    /// What the activity log says of a queue that was left behind: exactly what of it was not applied.
-    fn told(&self, event: &str, skipped: &Skipped, cursor: Seq, name: &MapName) -> Option<Record> {
+    /// What the activity log says of a queue that was left behind: exactly what of it was not applied, and how many
+    /// records that is.
+    fn told(&self, event: &str, skipped: &Skipped, cursor: Seq, name: &MapName) -> Option<(Record, u64)> {
         let handle = self.streams.get(&skipped.flow.stream)?;
         let flow = skipped.flow.flow;
         let counts = handle.journal.with(|journal| journal.queued(flow, cursor));
@@ -156,7 +160,7 @@ impl Supervisor {
             counts.bytes, skipped.flow.stream, skipped.until
         );
         tracing::info!(map = %name, stream = %skipped.flow.stream, records, beyond = %cursor, until = %skipped.until, "{event}");
-        Some(Record::Activity(entry))
+        Some((Record::Activity(entry), records))
     }
 
     /// Maps whose queue is not what the person saw who asked.

@@ -1,17 +1,21 @@
 //! What the engine shows: the states, with what streams and apps report beside them.
 
+use super::gaps::END_THE_OTHER;
 use super::limiting::{amount, span};
-use super::{Supervisor, plans};
-use crate::store::{FlowId, FlowRecord, MapRecord, Mismatch};
+use super::{StreamHandle, Supervisor, plans};
+use crate::capture::AppStatus;
+use crate::store::{FlowId, FlowRecord, MapRecord, Mismatch, MismatchKind};
 use crate::stream::{FlowStatus, Opening};
 use crate::two_way::map_number;
-use crate::view::{AppView, Condition, ConditionKind, FlowView, Ledger, MapView, QueueStats, Snapshot};
+use crate::view::{
+    AppView, Condition, ConditionKind, FlowView, Ledger, MapView, QueueStats, Snapshot, StreamView,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tandem_core::lifecycle::allowed;
 use tandem_core::limits::Level;
 use tandem_core::map::Direction;
-use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq};
+use tandem_core::{Fault, FaultClass, MapName, Refusal, Seq, StreamName};
 
 /// A condition before it is known since when it holds.
 pub(super) struct Fact {
@@ -51,6 +55,7 @@ impl Supervisor {
             let initial_sync = self.initial_sync_view(&record);
             let conditions = self.conditions(&record, errors.trouble(), unbalanced_fact(&flows));
             let name = record.map.name.clone();
+            let tally = self.tally_view(&record);
             maps.push(MapView {
                 allowed: allowed(&record.state),
                 dependents: self.dependents.dependents(&record.map.name).into_iter().collect(),
@@ -65,16 +70,20 @@ impl Supervisor {
                 retries,
                 conflicts: conflicts.get(&name).copied().unwrap_or_default(),
                 limits: self.watched.get(&name).and_then(|watched| watched.shown.clone()),
+                tally,
             });
         }
+        self.note_trends(&maps);
         let apps = self.world.apps.keys().map(|app| {
             let status = self.apps.get(app).map(|handle| handle.status.borrow().clone()).unwrap_or_default();
             let written = self.streams.iter().filter(|(stream, _)| stream.destination == *app);
             let apply = written.map(|(_, handle)| handle.status.borrow().fault.clone()).find(Option::is_some);
             let fault = status.broken.or(status.fault).or(status.entering).or(apply.flatten());
-            AppView { app: app.clone(), fault, capturing: status.capturing, guards: status.guards }
+            let AppStatus { capturing, guards, retained, .. } = status;
+            AppView { app: app.clone(), fault, capturing, guards, retained }
         });
-        let snapshot = Snapshot { maps, apps: apps.collect(), rules: self.rule_views() };
+        let (apps, rules, streams) = (apps.collect(), self.rule_views(), self.stream_views());
+        let snapshot = Snapshot { maps, apps, rules, streams };
         self.snapshots.send_if_modified(|shown| {
             let changed = **shown != snapshot;
             if changed {
@@ -82,6 +91,16 @@ impl Supervisor {
             }
             changed
         });
+    }
+
+    fn stream_views(&self) -> Vec<StreamView> {
+        let view = |(stream, handle): (&StreamName, &StreamHandle)| StreamView {
+            stream: stream.clone(),
+            applies: handle.applies.seen(),
+            syncs: handle.journal.syncs.seen(),
+            disk_failed: handle.journal.with(|journal| journal.has_failed()),
+        };
+        self.streams.iter().map(view).collect()
     }
 
     pub(super) fn flow_view(&self, flow: &FlowRecord) -> FlowView {
@@ -96,6 +115,7 @@ impl Supervisor {
             filtered: 0,
             settled: 0,
             ledger: None,
+            failures: BTreeMap::new(),
         };
         let Some(handle) = self.streams.get(&flow.stream) else { return view };
         if let Some(status) = handle.status.borrow().flows.get(&flow.flow) {
@@ -103,6 +123,7 @@ impl Supervisor {
             view.applied = status.outcomes.applied;
             view.filtered = status.outcomes.filtered;
             view.settled = status.outcomes.settled();
+            view.failures = status.refused.and(&status.attempts);
             view.ledger = status.opening.and_then(|opening| handle.ledger(flow.flow, status, &opening));
         }
         view.head_seq = handle.journal.with(|journal| journal.durable()).max(view.applied_seq);
@@ -241,11 +262,7 @@ impl Supervisor {
                 disk = disk.or(status.broken.clone().filter(internal));
             }
         }
-        let gap = self.gap(record).map(|fault| {
-            let fact = Fact::trouble(ConditionKind::GapDetected, &fault);
-            // What mends a gap is the same whatever made it, unless the app knows better.
-            Fact { fix: fact.fix.or_else(|| Some(gap_fix(&record.map.name, fault.class))), ..fact }
-        });
+        let gap = self.gap(record).map(|fault| Fact::trouble(ConditionKind::GapDetected, &fault));
         let disk = disk.map(|fault| Fact::trouble(ConditionKind::DiskFailed, &fault));
         let stalled = stalled.map(|fault| Fact::trouble(ConditionKind::Stalled, &fault));
         let source = Fact::connected(ConditionKind::SourceConnected, source);
@@ -257,8 +274,12 @@ impl Supervisor {
 
 /// What of its tables no longer fits a map.
 fn mismatch_fact(record: &MapRecord) -> Option<Fact> {
-    let Mismatch { reason, fix } = record.mismatch.clone()?;
-    Some(Fact { kind: ConditionKind::SchemaMatches, status: false, reason, fix })
+    let Mismatch { kind, reason, fix } = record.mismatch.clone()?;
+    let (kind, status) = match kind {
+        MismatchKind::Shape => (ConditionKind::SchemaMatches, false),
+        MismatchKind::Truncated => (ConditionKind::SourceTruncated, true),
+    };
+    Some(Fact { kind, status, reason, fix })
 }
 
 /// Books that do not balance.
@@ -272,20 +293,7 @@ fn unbalanced_fact(flows: &[FlowView]) -> Option<Fact> {
     Some(Fact { kind: ConditionKind::Unbalanced, status: true, reason, fix: Some(fix.to_owned()) })
 }
 
-/// What mends it that another engine is at work, if the app says nothing better.
-const END_THE_OTHER: &str = "end the other engine that works on this app, then start this one again";
-
-fn gap_fix(map: &MapName, class: FaultClass) -> String {
-    match class {
-        FaultClass::Fenced => END_THE_OTHER.to_owned(),
-        _ => format!(
-            "tandem map stop {map} --queue discard --yes, bring the destination up to date by other means, then \
-             tandem map run {map} --no-initial-sync"
-        ),
-    }
-}
-
-impl super::StreamHandle {
+impl StreamHandle {
     fn queued(&self, flow: FlowId, after: Seq) -> QueueStats {
         // A count that cannot be had now is shown as nothing; the condition that says why stands beside it.
         let counts = self.journal.with(|journal| journal.queued(flow, after)).unwrap_or_default();

@@ -15,11 +15,13 @@
 //! journal keeps what has not come back as an echo, and what a change of the other side may still be judged against
 //! ([`Half::needed_from`]); and nothing is remembered of keys in flight that could be lost.
 
+mod known;
 mod note;
 mod restore;
 mod rivals;
 mod screen;
 
+pub(crate) use known::{Known, KnownChanges};
 pub(crate) use note::{Note, NoteKind, map_number};
 pub use restore::Correction;
 pub(crate) use restore::{Echo, is_overtaken, overwritten, put_off};
@@ -27,13 +29,13 @@ pub use rivals::Conflict;
 pub(crate) use screen::{Origin, Screen, Tables};
 
 use crate::failpoint::Mistake;
-use crate::journal::{ReadLimit, Record};
+use crate::journal::{ReadLimit, Record, Records};
 use crate::store::{FlowId, Store, Unreadable};
 use crate::stream::{Family, JournalHandle};
 use std::sync::Arc;
 use tandem_core::map::FlowSpec;
 use tandem_core::two_way::{ConflictPolicy, SideEffects, SideName, Version};
-use tandem_core::{IntegrationKey, Mark, Seq, Stamp, StreamName, Target, WallTime};
+use tandem_core::{Change, IntegrationKey, Mark, Seq, Stamp, StreamName, Target, WallTime};
 
 /// So many versions of one record are looked up at once.
 const LOOKED_UP_AT_ONCE: usize = 1_000;
@@ -95,16 +97,16 @@ impl Half {
         Version { side: self.side, seq, stamp }
     }
 
-    /// The versions of a record that its side has made beyond a Seq and before another, oldest first, each with
-    /// the journal's record; also those that are not durable yet, for a log that is read again gives the same. The key
-    /// is as this side has it. What a person has deleted or discarded is none.
+    /// The versions of a record that its side has made beyond a Seq and before another, oldest first, each with the
+    /// flow that has it; also those that are not durable yet, for a log that is read again gives the same. The key is as
+    /// this side has it. What a person has deleted or discarded is none.
     pub(crate) fn versions(
         &self,
         store: &dyn Store,
         key: &IntegrationKey,
         beyond: Seq,
         before: Seq,
-    ) -> Result<Vec<(Version, Record)>, Unreadable> {
+    ) -> Result<Vec<(Version, FlowId)>, Unreadable> {
         let records = self.journal.with(|journal| journal.records().clone());
         let hash = key.hash();
         let mut found = Vec::new();
@@ -113,10 +115,10 @@ impl Half {
             loop {
                 let seqs = records.find(flow, hash, after, LOOKED_UP_AT_ONCE)?;
                 for seq in seqs.iter().filter(|seq| **seq < before) {
-                    let Some(record) = records.read_committed(flow, *seq)? else { continue };
-                    let same = self.spec.keys_of(&record.change).any(|other| other.is_same(key));
+                    let Some(known) = self.known(&records, flow, *seq)? else { continue };
+                    let same = known.keys.iter().any(|other| other.is_same(key));
                     if same && !self.is_given_up(store, flow, *seq)? {
-                        found.push((self.version(&record), record));
+                        found.push((self.version_of(*seq, known.stamp, known.committed_at), flow));
                     }
                 }
                 match seqs.last() {
@@ -127,6 +129,25 @@ impl Half {
         }
         found.sort_by_key(|(version, _)| version.seq);
         Ok(found)
+    }
+
+    /// What is known of a committed change.
+    fn known(&self, records: &Records, flow: FlowId, seq: Seq) -> Result<Option<Arc<Known>>, Unreadable> {
+        if let Some(known) = self.journal.known(|changes| changes.get(flow, seq)) {
+            return Ok(Some(known));
+        }
+        let Some(record) = records.read_committed(flow, seq)? else { return Ok(None) };
+        let keys = self.spec.keys_of(&record.change).collect();
+        let Record { stamp, committed_at, .. } = record;
+        let known = Arc::new(Known { stamp, committed_at, keys });
+        self.journal.known(|changes| changes.put(flow, seq, known.clone()));
+        Ok(Some(known))
+    }
+
+    /// A version's change, as it was journaled.
+    pub(super) fn change(&self, flow: FlowId, seq: Seq) -> Result<Option<Change>, Unreadable> {
+        let records = self.journal.with(|journal| journal.records().clone());
+        Ok(records.read_committed(flow, seq)?.map(|record| record.change))
     }
 
     /// Whether a person has given a change up.

@@ -95,12 +95,12 @@ pub(crate) fn overwritten(store: &dyn Store, echoes: &[Echo]) -> Result<Vec<Corr
     for echo in echoes {
         let both = &echo.both;
         let versions = both.own.versions(store, &echo.key, echo.brought.knew(), echo.before)?;
-        let last = versions.into_iter().next_back().map(|(version, record)| (version, record.change));
-        let Some((version, change)) = last else { continue };
+        let Some((version, flow)) = versions.into_iter().next_back() else { continue };
         // It came behind what is written here, and in sight of it.
         if echo.brought.was_known_to(&version) {
             continue;
         }
+        let Some(change) = both.own.change(flow, version.seq)? else { continue };
         if content(&change, &echo.key, both) == echo.content {
             continue;
         }
@@ -145,11 +145,12 @@ pub(crate) fn is_overtaken(
     if !both.other.versions(store, &both.other_key(key), knew, all)?.is_empty() {
         return Ok(true);
     }
-    let Some((version, record)) = both.own.versions(store, key, Seq::ZERO, all)?.pop() else {
+    let Some((version, flow)) = both.own.versions(store, key, Seq::ZERO, all)?.pop() else {
         return Ok(false);
     };
+    let Some(change) = both.own.change(flow, version.seq)? else { return Ok(false) };
     let read = row.map_or(Content::Gone, |(relation, row)| Content::of_row(relation, row, both));
-    Ok(content(&record.change, key, both) != read && is_winner(store, &version, key, both)?)
+    Ok(content(&change, key, both) != read && is_winner(store, &version, key, both)?)
 }
 
 /// The records that the other side has changed, and that this side has refused as long as it is being copied: the other

@@ -5,7 +5,7 @@ use crate::failpoint::Mistake;
 use crate::store::{FlowId, Record, SetAside, Unreadable};
 use crate::stream::{Batch, Became, LaneEnd, LaneRun};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tandem_core::two_way::{ConflictPolicy, Outcome, Rival, SideName, Version, judge};
 use tandem_core::{Fault, FaultClass, IntegrationKey, MapName, Seq, WallTime, WriteOp};
 
@@ -114,9 +114,10 @@ impl LaneRun {
         let version = both.own.version(record);
         let own_keys: Vec<IntegrationKey> = both.own.spec.keys_of(&record.change).collect();
         let (mut rivals, mut aside): (Vec<Rival>, Vec<(FlowId, Seq)>) = Default::default();
+        let mut versions: BTreeMap<Seq, Version> = BTreeMap::new();
         for key in &own_keys {
             for (rival, of) in self.rivals(&version, &both.other_key(key), both)? {
-                if rivals.iter().all(|known| known.version.seq != rival.version.seq) {
+                if versions.insert(rival.version.seq, rival.version).is_none() {
                     aside.extend(of.map(|flow| (flow, rival.version.seq)));
                     rivals.push(rival);
                 }
@@ -141,15 +142,13 @@ impl LaneRun {
                 SideName::Left => (mine, theirs),
                 SideName::Right => (theirs, mine),
             };
-            let rival = rivals.iter().find(|rival| rival.version.seq == *seq);
-            let wins = rival.and_then(|rival| version.beats(&rival.version, policy));
+            let wins = versions.get(seq).and_then(|rival| version.beats(rival, policy));
             let winner = wins.map(|wins| if wins { version.side } else { both.other.side });
             let key = key.clone().unwrap_or_default();
             Conflict { map: both.own.spec.map.clone(), left, right, key, policy, winner, at: now }
         };
         let is_beaten = |(_, seq): &(FlowId, Seq)| {
-            let mut same = rivals.iter().filter(|rival| rival.version.seq == *seq);
-            same.any(|rival| version.beats(&rival.version, policy) == Some(true))
+            versions.get(seq).is_some_and(|rival| version.beats(rival, policy) == Some(true))
         };
         aside.retain(|rival| verdict.outcome == Outcome::Write && is_beaten(rival));
         Ok(Judged {
@@ -170,8 +169,8 @@ impl LaneRun {
     ) -> Result<Vec<(Rival, Option<FlowId>)>, Unreadable> {
         let store = &*self.context.store;
         let mut rivals = Vec::new();
-        for (version, record) in both.other.versions(store, key, version.stamp.knew, Seq(u64::MAX))? {
-            let noted = if store.any_touched() { store.error_at(record.flow, record.seq)? } else { None };
+        for (version, flow) in both.other.versions(store, key, version.stamp.knew, Seq(u64::MAX))? {
+            let noted = if store.any_touched() { store.error_at(flow, version.seq)? } else { None };
             let aside = noted.filter(|error| error.status.is_unresolved()).map(|error| error.flow);
             rivals.push((Rival { version, set_aside: false }, aside));
         }
@@ -210,9 +209,9 @@ impl LaneRun {
                 both.other.versions(store, &both.other_key(key), version.stamp.knew, Seq(u64::MAX))?;
             let winner =
                 rivals.into_iter().find(|(rival, _)| rival.beats(&version, both.policy) == Some(true));
-            if let Some((_, by)) = winner {
+            if let Some((version, flow)) = winner {
                 let errors = vec![(error.flow, error.seq)];
-                beaten.push(Record::Superseded { errors, by: (by.flow, by.seq) });
+                beaten.push(Record::Superseded { errors, by: (flow, version.seq) });
             }
         }
         Ok(beaten)

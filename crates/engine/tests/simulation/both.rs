@@ -257,7 +257,7 @@ impl Both {
         let side = if self.random.chance(500) { SideName::Left } else { SideName::Right };
         let repair = self.random.chance(500).then_some(side);
         let (actor, reason) = ("somebody".to_owned(), String::new());
-        let request = VerifyRequest { map: MAP.into(), repair, limit: 100, actor, reason };
+        let request = VerifyRequest { map: MAP.into(), repair, seen: None, limit: 100, actor, reason };
         // It may be refused: the map may be in any state.
         self.executor.spawn(Box::pin(async move { drop(engine.verify(request).await) }));
     }

@@ -268,18 +268,23 @@ fn waiting(world: &World, map: &str) -> u64 {
     })
 }
 
+/// Two customers are there, and the order of the first; orders are paused, then the order and its customer are deleted.
+fn delete_a_customer_whose_orders_are_paused(world: &mut World) {
+    account(world, 1, 7);
+    account(world, 2, 8);
+    order(world, 1, 1);
+    world.until("they are there", |world| is_there(world, "orders", 1));
+    world.pause("orders");
+    world.until_phase("orders", Phase::Paused);
+    delete(world, "orders", 1);
+    delete(world, "customers", 1);
+}
+
 /// While the orders were paused for a weekend, one customer was deleted, and the live sync of all customers stood.
 #[test]
 fn a_parents_delete_holds_up_its_record_and_not_its_map() {
     check(|world| {
-        account(world, 1, 7);
-        account(world, 2, 8);
-        order(world, 1, 1);
-        world.until("they are there", |world| is_there(world, "orders", 1));
-        world.pause("orders");
-        world.until_phase("orders", Phase::Paused);
-        delete(world, "orders", 1);
-        delete(world, "customers", 1);
+        delete_a_customer_whose_orders_are_paused(world);
         account(world, 3, 9);
         world.until("a new customer is there", |world| is_there(world, "customers", 3));
         assert!(is_there(world, "customers", 1), "seed {}: the order still needs it", world.seed);
@@ -315,14 +320,7 @@ fn a_parents_delete_holds_up_its_record_and_not_its_map() {
 #[test]
 fn what_refers_to_a_record_whose_delete_was_put_off_waits_behind_it() {
     check(|world| {
-        account(world, 1, 7);
-        account(world, 2, 8);
-        order(world, 1, 1);
-        world.until("they are there", |world| is_there(world, "orders", 1));
-        world.pause("orders");
-        world.until_phase("orders", Phase::Paused);
-        delete(world, "orders", 1);
-        delete(world, "customers", 1);
+        delete_a_customer_whose_orders_are_paused(world);
         let number = vec![("id", Value::Int(1))];
         world
             .left

@@ -11,6 +11,7 @@ mod executor;
 mod found;
 mod oracle;
 mod paced;
+mod reshaped;
 mod told;
 mod verify;
 mod windows;
@@ -89,9 +90,12 @@ fn schedule(seed: u64, tracing: bool) {
 }
 
 /// How many schedules a plain test run goes through.
-const SCHEDULES: u64 = 20_000;
+const SCHEDULES: u64 = 15_000;
 /// The same, of maps that go both ways.
 const BOTH_SCHEDULES: u64 = 10_000;
+
+/// The same, of tables that change under their maps.
+const RESHAPED_SCHEDULES: u64 = 1_500;
 
 /// Tells what happens.
 fn tell() {
@@ -140,8 +144,9 @@ fn every_schedule_ends_equal_with_nothing_lost_doubled_or_out_of_order() {
 fn every_mistake_is_found() {
     let one_way = (Mistake::OF_ONE_WAY, "every_schedule_ends");
     let both_ways = (Mistake::OF_BOTH_WAYS, "every_schedule_of_a_two_way");
+    let shapes = (Mistake::OF_SHAPES, "every_schedule_of_tables");
     let mut overlooked = Vec::new();
-    for (mistakes, schedules) in [one_way, both_ways] {
+    for (mistakes, schedules) in [one_way, both_ways, shapes] {
         for mistake in mistakes {
             let mut simulation = Command::new(std::env::current_exe().unwrap());
             simulation.arg(schedules).env("TANDEM_MISTAKE", mistake.name()).env("TANDEM_SCHEDULES", "3000");
@@ -160,4 +165,9 @@ fn every_mistake_is_found() {
 #[test]
 fn every_schedule_of_a_two_way_map_ends_equal_with_every_conflict_noted() {
     every(both::schedule, BOTH_SCHEDULES);
+}
+
+#[test]
+fn every_schedule_of_tables_that_change_ends_equal_with_every_value_in_its_column() {
+    every(reshaped::schedule, RESHAPED_SCHEDULES);
 }

@@ -54,7 +54,7 @@ fn understand(
         }
     }
     reaches_only_own(engine, who, &asked)?;
-    asked.actor = Some(who.actor(asked.actor.as_deref()));
+    asked.actor = Some(who.signs(&asked.reason, asked.actor.as_deref())?);
     asked.into_engine().map_err(Refusal::bad_request)
 }
 

@@ -6,7 +6,7 @@ use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
 use crate::sight::Sight;
 use crate::wire::{
-    CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, Page, RecordError, RecordErrorInFull, TEXT_MAX,
+    CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, Page, RecordError, RecordErrorInFull,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -154,9 +154,7 @@ fn understand(who: &Who, verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Re
             "say which errors: 'ids', or a filter ('class', 'key', 'transaction'), or 'all'; one of the three",
         ));
     }
-    if asked.reason.len() > TEXT_MAX || asked.actor.as_ref().is_some_and(|actor| actor.len() > TEXT_MAX) {
-        return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
-    }
+    let actor = who.signs(&asked.reason, asked.actor.as_deref())?;
     if verb != ErrorVerb::Retry && (asked.refresh || asked.rate.is_some()) {
         return Err(Refusal::bad_request("'refresh' and 'rate' belong to a retry"));
     }
@@ -179,7 +177,7 @@ fn understand(who: &Who, verb: ErrorVerb, map: &str, asked: ErrorsRequest) -> Re
         kept,
         refresh: asked.refresh,
         rate: asked.rate,
-        actor: who.actor(asked.actor.as_deref()),
+        actor,
         reason: asked.reason,
         expected: asked.expected,
     })

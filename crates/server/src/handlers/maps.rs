@@ -5,7 +5,7 @@ use crate::gate::Who;
 use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
 use crate::sight::Sight;
-use crate::wire::{Map, Page, Tried, TryRequest, value};
+use crate::wire::{Map, MapHistory, Mapping, Page, Tried, TryRequest, value};
 use axum::Json;
 use axum::extract::{Path, State};
 use schemars::JsonSchema;
@@ -55,6 +55,28 @@ pub(crate) async fn show(
     Path(map): Path<String>,
 ) -> Result<Json<Map>, Refusal> {
     find(&engine, &map).map(Json)
+}
+
+/// `GET /maps/{map}/mapping`: what the map does with a record, as it was declared. A resource of its own, for it is as
+/// large as the config makes it, while the map itself is sent whenever something of it changes.
+pub(crate) async fn mapping(
+    State(engine): State<Engine>,
+    who: Who,
+    Path(map): Path<String>,
+) -> Result<Json<Mapping>, Refusal> {
+    let snapshot = engine.snapshot();
+    let found = snapshot.maps.iter().find(|view| view.map.name.as_str() == map);
+    let view = found.ok_or_else(|| Refusal::unknown_map(&map))?;
+    Ok(Json(Sight::of(&who, &engine, &map).mapping(Mapping::from(&view.map))))
+}
+
+/// `GET /maps/{map}/history`
+pub(crate) async fn history(
+    State(engine): State<Engine>,
+    Path(map): Path<String>,
+) -> Result<Json<MapHistory>, Refusal> {
+    let trend = engine.trend(&MapName::from(map)).await?;
+    Ok(Json(MapHistory::from(&trend)))
 }
 
 /// `GET /maps/{map}/wait`: answers with the map when it is in the state that is waited for.

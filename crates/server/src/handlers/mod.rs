@@ -12,6 +12,7 @@ pub(crate) mod metrics;
 pub(crate) mod queue;
 pub(crate) mod reload;
 pub(crate) mod rules;
+pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod tokens;
 pub(crate) mod verify;

@@ -5,12 +5,13 @@ use crate::gate::Who;
 use crate::input::{Asked, number, page_size};
 use crate::problem::Refusal;
 use crate::sight::Sight;
-use crate::wire::{Page, QueueStats, QueuedRecord, QueuedRecordInFull};
+use crate::wire::{Page, QueueStats, QueuedRecord, QueuedRecordInFull, name_of};
 use axum::Json;
 use axum::extract::{Path, State};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tandem_core::{MapName, Seq};
+use tandem_core::{MapName, OpKind, Seq, WallTime};
 use tandem_engine::{Engine, QueueFilter, QueueQuery};
 
 /// The query of `GET /maps/{map}/queue`.
@@ -19,14 +20,19 @@ use tandem_engine::{Engine, QueueFilter, QueueQuery};
 pub(crate) struct Query {
     key: Option<String>,
     prefix: Option<String>,
+    #[schemars(extend("enum" = OpKind::ALL.map(name_of)))]
+    op: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
     after: Option<String>,
     #[schemars(range(min = 1, max = 500))]
     limit: Option<usize>,
 }
 
 /// `GET /maps/{map}/queue`: oldest first; with `key` the changes of one record, with `prefix` those of records whose key
-/// begins so (its first column, as text). A page may have fewer items than its limit, or none, and not be the last:
-/// with `prefix`, a request looks at 50,000 records at most. `next` is null behind the last page only.
+/// begins so (its first column, as text); with `op` what happened so, with `since` and `until` what the source committed from
+/// then on and before then. A page may have fewer items than its limit, or none, and not be the last: a request that
+/// searches otherwise than by `key` looks at 50,000 records at most. `next` is null behind the last page only.
 pub(crate) async fn list(
     State(engine): State<Engine>,
     who: Who,
@@ -48,8 +54,13 @@ pub(crate) async fn list(
             ));
         }
     };
+    let op = asked.op.as_deref().map(op).transpose()?;
+    let moment = |at: Timestamp| WallTime(at.as_microsecond());
     let query = QueueQuery {
         filter,
+        op,
+        since: asked.since.map(moment),
+        until: asked.until.map(moment),
         after: Seq(number("after", asked.after.as_deref())?.unwrap_or(0)),
         limit: page_size(asked.limit)?,
     };
@@ -82,6 +93,13 @@ pub(crate) async fn stats(
     Path(map): Path<String>,
 ) -> Result<Json<QueueStats>, Refusal> {
     find(&engine, &map).map(|map| Json(map.queue))
+}
+
+fn op(name: &str) -> Result<OpKind, Refusal> {
+    OpKind::ALL.into_iter().find(|op| name_of(*op) == name).ok_or_else(|| {
+        let names = OpKind::ALL.map(name_of).join(", ");
+        Refusal::bad_request(format!("there is no op '{name}'; there are {names}"))
+    })
 }
 
 /// The parts of a key as a person writes them: one column is taken whole, several stand between `|`. A value

@@ -3,7 +3,7 @@
 use crate::gate::Who;
 use crate::input::{Asked, Body, page_size};
 use crate::problem::Refusal;
-use crate::wire::{Page, Rule, RuleTest, SwitchRequest, TEXT_MAX};
+use crate::wire::{Page, Rule, RuleTest, SwitchRequest};
 use axum::Json;
 use axum::extract::{Path, State};
 use jiff::Timestamp;
@@ -88,10 +88,7 @@ async fn switch(
     Body(asked): Body<SwitchRequest>,
     enabled: bool,
 ) -> Result<Json<Rule>, Refusal> {
-    let actor = who.actor(asked.actor.as_deref());
-    if asked.reason.len() > TEXT_MAX || actor.len() > TEXT_MAX {
-        return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
-    }
+    let actor = who.signs(&asked.reason, asked.actor.as_deref())?;
     let view = engine.switch_rule(&rule, enabled, &actor, &asked.reason).await?;
     Ok(Json(Rule::from(&view)))
 }

@@ -4,7 +4,6 @@ use crate::gate::{Gate, Pass};
 use crate::input::Body;
 use crate::openapi::describe::{Output, Signature};
 use crate::problem::Refusal;
-use crate::session::{cookie, no_cookie, shown};
 use crate::wire::{Session, SignIn};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -20,7 +19,7 @@ pub(crate) async fn begin(
     Body(asked): Body<SignIn>,
 ) -> Result<(AppendHeaders<Cookie>, Json<Session>), Refusal> {
     let begun = gate.sign_in(&headers, asked.token.trim()).await?;
-    let set = cookie(&headers, &begun.secret).map(|value| (header::SET_COOKIE, value));
+    let set = gate.cookie(&headers, &begun.secret).map(|value| (header::SET_COOKIE, value));
     Ok((AppendHeaders(set), Json(Session::new(&begun.session.caller, Some(&begun.session.csrf)))))
 }
 
@@ -32,17 +31,18 @@ pub(crate) async fn show(pass: Pass) -> Json<Session> {
 /// `DELETE /session`: signs out.
 pub(crate) async fn end(
     State(engine): State<Engine>,
+    Extension(gate): Extension<Gate>,
     pass: Pass,
     headers: HeaderMap,
 ) -> Result<SignedOut, Refusal> {
-    let Some(secret) = shown(&headers).filter(|_| pass.csrf.is_some()) else {
+    let Some(secret) = gate.shown(&headers).filter(|_| pass.csrf.is_some()) else {
         let detail = "the request shows a token, which has no session that could be ended";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "session_unknown", "There is no session", detail)
             .fix("tandem token revoke NAME takes a token back"));
     };
     // One that has ended meanwhile is what was asked for.
     let _ = engine.sign_out(secret).await;
-    Ok(SignedOut(no_cookie(&headers).map(|value| (header::SET_COOKIE, value))))
+    Ok(SignedOut(gate.no_cookie(&headers).map(|value| (header::SET_COOKIE, value))))
 }
 
 type Cookie = Option<(HeaderName, HeaderValue)>;

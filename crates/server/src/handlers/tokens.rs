@@ -5,16 +5,14 @@ use crate::gate::{Door, Who};
 use crate::input::{Asked, Body, page_size};
 use crate::once::Secretive;
 use crate::problem::Refusal;
-use crate::wire::{
-    Access, Page, RevokeRequest, RouteAccess, TEXT_MAX, Token, TokenCreated, TokenRequest, token_maps,
-};
+use crate::wire::{Access, Page, RevokeRequest, RouteAccess, Token, TokenCreated, TokenRequest, token_maps};
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_core::{Role, Scope};
+use tandem_core::{Role, Scope, WallTime};
 use tandem_engine::{Engine, NewToken};
 
 /// The query of `GET /tokens`.
@@ -59,7 +57,7 @@ pub(crate) async fn create(
             role,
             maps: maps.unwrap_or_default(),
             expires_in: asked.expires_seconds.map(Duration::from_secs),
-            actor: actor(&who, asked.actor.as_deref())?,
+            actor: who.signs("", asked.actor.as_deref())?,
         })
         .await?;
     let created = TokenCreated { token: token.into(), secret: secret.reveal().to_owned() };
@@ -73,7 +71,8 @@ pub(crate) async fn revoke(
     Path(token): Path<String>,
     Body(asked): Body<RevokeRequest>,
 ) -> Result<Json<RevokeRequest>, Refusal> {
-    engine.revoke_token(&token, &actor(&who, asked.actor.as_deref())?).await?;
+    let made = asked.created_at.map(|at| WallTime(at.as_microsecond()));
+    engine.revoke_token(&token, made, &who.signs("", asked.actor.as_deref())?).await?;
     Ok(Json(RevokeRequest::default()))
 }
 
@@ -91,11 +90,4 @@ pub(crate) async fn access(Who(caller): Who, Extension(doors): Extension<Arc<[Do
         maps: token_maps(&caller.maps),
         routes: doors.iter().map(route).collect(),
     })
-}
-
-fn actor(who: &Who, said: Option<&str>) -> Result<String, Refusal> {
-    if said.is_some_and(|said| said.len() > TEXT_MAX) {
-        return Err(Refusal::bad_request(format!("'actor' has at most {TEXT_MAX} bytes")));
-    }
-    Ok(who.actor(said))
 }

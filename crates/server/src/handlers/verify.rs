@@ -5,11 +5,12 @@ use crate::gate::Who;
 use crate::input::{Asked, Body};
 use crate::problem::Refusal;
 use crate::sight::Sight;
-use crate::wire::{TEXT_MAX, Verification, VerifyRequest};
+use crate::wire::{Verification, VerifyRequest};
 use axum::Json;
 use axum::extract::{Path, State};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tandem_core::WallTime;
 use tandem_core::two_way::SideName;
 use tandem_engine::{DIFFERENCES_MAX, Engine};
 
@@ -41,18 +42,20 @@ pub(crate) async fn start(
             return Err(Refusal::bad_request(said));
         }
     };
+    if asked.seen.is_some() && repair.is_none() {
+        return Err(Refusal::bad_request("'seen' belongs to a repair"));
+    }
     let limit = asked.limit.unwrap_or(LIMIT);
     if limit > DIFFERENCES_MAX {
         return Err(Refusal::bad_request(format!("limit is {limit}; it is 0 to {DIFFERENCES_MAX}")));
     }
-    if asked.reason.len() > TEXT_MAX || asked.actor.as_ref().is_some_and(|actor| actor.len() > TEXT_MAX) {
-        return Err(Refusal::bad_request(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes")));
-    }
+    let actor = who.signs(&asked.reason, asked.actor.as_deref())?;
     let request = tandem_engine::VerifyRequest {
         map: map.into(),
         repair,
+        seen: asked.seen.map(|began| WallTime(began.as_microsecond())),
         limit,
-        actor: who.actor(asked.actor.as_deref()),
+        actor,
         reason: asked.reason,
     };
     let sight = Sight::of(&who, &engine, request.map.as_str());

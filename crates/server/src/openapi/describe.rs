@@ -3,7 +3,7 @@
 //! does not say so cannot be in a handler's signature.
 
 use crate::gate::{Door, Gate, Pass, Who};
-use crate::input::{Asked, Body};
+use crate::input::{Asked, Body, IfMatch, Tagged};
 use crate::once::Secretive;
 use crate::problem::Refusal;
 use axum::extract::{Extension, Path, State};
@@ -22,6 +22,10 @@ pub(crate) struct Signature {
     pub(crate) query: Option<Value>,
     /// The schema of its body, and whether it may be left out.
     pub(crate) body: Option<(Value, bool)>,
+    /// Headers that it reads, with what they mean and what they look like.
+    pub(crate) reads: Vec<(&'static str, &'static str, &'static str)>,
+    /// Headers of its answer, with what they mean.
+    pub(crate) tells: Vec<(&'static str, &'static str)>,
     /// The status of its answer, and its content with the schema, if there is any.
     pub(crate) answers: Vec<(u16, Option<(&'static str, Value)>)>,
 }
@@ -40,6 +44,8 @@ impl Input for Extension<Gate> {}
 impl Input for Extension<Arc<[Door]>> {}
 impl Input for Extension<crate::events::Events> {}
 impl Input for Extension<super::Document> {}
+impl Input for Extension<crate::requests::Requests> {}
+impl Input for Extension<crate::handlers::server::ShownIdentity> {}
 impl Input for Option<Extension<crate::handlers::reload::Reloads>> {}
 /// The names in a path stand in the path.
 impl<T> Input for Path<T> {}
@@ -55,6 +61,13 @@ impl<T: JsonSchema> Input for Body<T> {
         let whole = T::json_schema(schemas).to_value();
         let needs = whole.get("required").and_then(Value::as_array).is_some_and(|names| !names.is_empty());
         signature.body = Some((schemas.subschema_for::<T>().to_value(), needs));
+    }
+}
+
+impl Input for IfMatch {
+    fn describe(signature: &mut Signature, _: &mut SchemaGenerator) {
+        let means = "The ETag of what was shown: if it is something else by now, nothing is done, and the answer is 412.";
+        signature.reads.push(("If-Match", means, IfMatch::PATTERN));
     }
 }
 
@@ -86,6 +99,14 @@ impl<T: Output> Output for (Extension<Secretive>, T) {
 
 impl<H, T: Output> Output for (AppendHeaders<H>, T) {
     fn describe(signature: &mut Signature, schemas: &mut SchemaGenerator) {
+        T::describe(signature, schemas);
+    }
+}
+
+impl<T: Output> Output for Tagged<T> {
+    fn describe(signature: &mut Signature, schemas: &mut SchemaGenerator) {
+        let means = "Of what only would be done: stands for what is shown, and is sent as If-Match with what is to be done.";
+        signature.tells.push(("ETag", means));
         T::describe(signature, schemas);
     }
 }

@@ -96,8 +96,8 @@ impl Description {
             "summary": summary,
             "x-role": needs.map_or("none", |(role, _)| role.name()),
             "x-maps": needs.map_or("none", |(_, reach)| reach.name()),
-            "parameters": parameters(path, signature.query, acts(method, needs)),
-            "responses": self.responses(&signature.answers),
+            "parameters": parameters(path, &signature, acts(method, needs)),
+            "responses": self.responses(&signature),
             "security": if needs.is_some() { json!([{ "token": [] }, { "session": [] }]) } else { json!([]) },
         });
         if let (Some((schema, needed)), Some(fields)) = (signature.body, operation.as_object_mut()) {
@@ -107,17 +107,24 @@ impl Description {
         operation
     }
 
-    fn responses(&self, answers: &[(u16, Option<(&'static str, Value)>)]) -> Value {
+    fn responses(&self, signature: &Signature) -> Value {
         let problem = json!({
             "description": "A problem: its code says which, its fix what to do.",
             "content": { "application/problem+json": { "schema": self.problem } },
         });
         let mut responses = Object::new();
-        for (status, content) in answers {
+        for (status, content) in &signature.answers {
             let mut response =
                 json!({ "description": if *status < 300 { "It was done." } else { "It is not well." } });
             if let (Some((kind, schema)), Some(fields)) = (content, response.as_object_mut()) {
                 fields.insert("content".to_owned(), json!({ *kind: { "schema": schema } }));
+            }
+            if let (false, Some(fields)) = (signature.tells.is_empty(), response.as_object_mut()) {
+                let told = signature.tells.iter().map(|(name, means)| {
+                    let header = json!({ "description": means, "schema": { "type": "string" } });
+                    ((*name).to_owned(), header)
+                });
+                fields.insert("headers".to_owned(), Value::Object(told.collect()));
             }
             responses.insert(status.to_string(), response);
         }
@@ -147,8 +154,8 @@ impl Description {
                     "session": {
                         "type": "apiKey",
                         "in": "cookie",
-                        "name": crate::session::COOKIE,
-                        "description": "For browsers. What changes something also shows the csrf_token of GET /api/v1/session, in \
+                        "name": format!("{}7070", crate::session::COOKIE),
+                        "description": "For browsers. The name ends with the port that is asked; over TLS it begins with __Host-. What changes something also shows the csrf_token of GET /api/v1/session, in \
                                         X-CSRF-Token, and comes from a page of this server.",
                     },
                 },
@@ -163,7 +170,7 @@ fn acts(method: &str, needs: Option<(Role, Reach)>) -> bool {
     method == "POST" && needs.is_some_and(|(role, _)| role > Role::Viewer)
 }
 
-fn parameters(path: &str, query: Option<Value>, acts: bool) -> Vec<Value> {
+fn parameters(path: &str, signature: &Signature, acts: bool) -> Vec<Value> {
     let named = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = named
         .map(|name| {
@@ -171,7 +178,7 @@ fn parameters(path: &str, query: Option<Value>, acts: bool) -> Vec<Value> {
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
         .collect();
-    let query = query.unwrap_or_default();
+    let query = signature.query.clone().unwrap_or_default();
     let needed = query.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     for (name, schema) in query.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let required = needed.iter().any(|needed| needed == name);
@@ -183,6 +190,12 @@ fn parameters(path: &str, query: Option<Value>, acts: bool) -> Vec<Value> {
             fields.insert("description".to_owned(), description);
         }
         parameters.push(parameter);
+    }
+    for (name, means, pattern) in &signature.reads {
+        let schema = json!({ "type": "string", "pattern": pattern });
+        parameters.push(
+            json!({ "name": name, "in": "header", "required": false, "description": means, "schema": schema }),
+        );
     }
     if acts {
         parameters.push(json!({

@@ -303,9 +303,6 @@ impl ActionRequest {
             return Err("'maps' is empty: name at least one map".to_owned());
         }
         let actor = self.actor.unwrap_or_else(|| "api".to_owned());
-        if self.reason.len() > TEXT_MAX || actor.len() > TEXT_MAX {
-            return Err(format!("'reason' and 'actor' have at most {TEXT_MAX} bytes"));
-        }
         let maps = self.maps.into_iter().map(MapName::from).collect();
         Ok(tandem_engine::Request {
             as_declared: as_declared && matches!(action, Action::Run { .. }),

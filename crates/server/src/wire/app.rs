@@ -40,6 +40,19 @@ pub struct Release {
     pub sql: String,
 }
 
+/// The body of `POST /apps/{app}/accept-gap`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GapRequest {
+    /// Why, in the words of who asks.
+    #[schemars(length(max = 1000))]
+    pub reason: String,
+    /// Whom the caller acts for: the activity log has the token's name and this behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
+    pub actor: Option<String>,
+}
+
 /// Trouble with an app.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {

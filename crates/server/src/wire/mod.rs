@@ -7,12 +7,15 @@ mod app;
 mod conflict;
 mod error;
 mod finding;
+mod history;
 mod image;
 mod map;
+mod mapping;
 mod problem;
 mod queue;
 mod reload;
 mod rule;
+mod server;
 mod session;
 mod token;
 pub(crate) mod value;
@@ -24,18 +27,22 @@ pub use action::{
     SkipRequest, StopRequest,
 };
 pub use activity::Activity;
-pub use app::{App, Guard, Readiness, Release};
+pub use app::{App, GapRequest, Guard, Readiness, Release};
 pub use conflict::Conflict;
 pub use error::{CancelRequest, ErrorCause, ErrorsRequest, ErrorsTaken, RecordError, RecordErrorInFull};
 pub use finding::Finding;
+pub use history::{HistoryPoint, HistorySteps, MapHistory};
 pub use image::{Image, LookedUp, Tried, TryRequest, Unwritable};
 pub use map::{
     CatchUp, Column, Condition, ErrorStats, Flow, Hold, InitialSync, Map, MapLimits, Retry, Side, Window,
 };
+pub use mapping::{ColumnWay, Lookup, MappedColumn, Mapping, MappingStep, Origin, TwoWay, ValuePair};
 pub use problem::{Blocker, Problem};
+pub(crate) use queue::name_of;
 pub use queue::{QueueStats, QueuedRecord, QueuedRecordInFull};
 pub use reload::{ConfigChange, ReloadRequest, Reloaded};
 pub use rule::{Firing, Rule, RuleOnMap, RuleTest, SwitchRequest};
+pub use server::Server;
 pub use session::{Session, SignIn};
 pub(crate) use token::names as token_maps;
 pub use token::{Access, RevokeRequest, RouteAccess, Token, TokenCreated, TokenRequest};

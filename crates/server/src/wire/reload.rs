@@ -29,9 +29,9 @@ pub struct Reloaded {
 /// One difference between what is declared and what was.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigChange {
-    /// What it is about: `map`, `limits`, `rule`, `app`, `notify`.
+    /// What it is about: `map`, `limits`, `rule`, `app`, `notify`, `tls`.
     pub subject: String,
-    /// Of which map, rule, app or target.
+    /// Of which map, rule, app or target; `server` of `tls`.
     pub name: String,
     /// `added`, `removed` or `edited`.
     pub change: String,

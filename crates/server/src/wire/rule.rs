@@ -90,17 +90,15 @@ pub struct Firing {
 impl From<&tandem_engine::RuleView> for Rule {
     fn from(view: &tandem_engine::RuleView) -> Self {
         let rule = &view.rule;
-        let (action, resumes_per_hour) = match rule.then.action {
-            RuleAction::Nothing => ("none", None),
-            RuleAction::Pause(ResumeBy::Hand) => ("pause", None),
-            RuleAction::Pause(ResumeBy::Rule { per_hour }) => ("pause", Some(per_hour)),
-            RuleAction::Stop => ("stop", None),
+        let resumes_per_hour = match rule.then.action {
+            RuleAction::Pause(ResumeBy::Rule { per_hour }) => Some(per_hour),
+            RuleAction::Nothing | RuleAction::Pause(ResumeBy::Hand) | RuleAction::Stop => None,
         };
         Self {
             name: rule.name.to_string(),
             enabled: rule.enabled,
             when: rule.when.to_string(),
-            action: action.to_owned(),
+            action: rule.then.action.name().to_owned(),
             resumes_per_hour,
             notify: rule.then.notify.iter().map(ToString::to_string).collect(),
             watches: match &rule.maps {

@@ -61,6 +61,9 @@ pub struct TokenCreated {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RevokeRequest {
+    /// Only the token that was made then: if its name stands for another one by now, nothing is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
     /// Whom the caller acts for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]

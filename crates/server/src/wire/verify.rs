@@ -17,6 +17,10 @@ pub struct VerifyRequest {
     /// `left` or `right`: make the other side equal to this one. Nothing is changed without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<String>,
+    /// Of a repair: only of the records that differed in the map's last comparison, which is the one that began then
+    /// (`started_at`). If it is another one by now, or does not list each of them, nothing is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Timestamp>,
     /// How many differences are kept to be shown: 100 unless it is said, at most 1000. All are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

@@ -42,6 +42,9 @@ pub(crate) enum AppVerb {
     Resume(ResumeApp),
     /// End every map of an app
     Stop(StopApp),
+    /// Go on behind a gap in an app's log: what was changed within it is not known, and its maps stay paused until they
+    /// are resumed
+    AcceptGap(OneApp),
 }
 
 #[derive(Debug, clap::Args)]
@@ -278,10 +281,14 @@ pub(crate) struct Verify {
     /// End the one that goes on, begin none.
     #[arg(long, conflicts_with = "repair")]
     pub(crate) cancel: bool,
+    /// Repair only the records that differed in the last comparison, the one that began then ('started_at'); if it is
+    /// another one by now, or does not list each of them, do nothing.
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "repair")]
+    pub(crate) seen: Option<Timestamp>,
     /// Why, for the activity log.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
-    /// Do not ask before a repair.
+    /// Do not ask before a repair, and repair whatever differs by then.
     #[arg(long)]
     pub(crate) yes: bool,
 }

@@ -1,6 +1,7 @@
 //! The shape of the files, as they are read before anything is understood. Unknown keys are errors; keys that
 //! a later version will know are told apart, so that the message says so.
 
+use super::METRICS;
 use super::column::RawColumn;
 use super::fault::{ConfigError, ConfigErrors, Source};
 use super::later::{LATER, Later};
@@ -11,6 +12,7 @@ use super::place::Spanned;
 use super::rule::RawRule;
 use super::schema::{Direction, Name, names};
 use super::secret::mask;
+use super::tls::RawTls;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,15 +50,17 @@ pub(crate) struct RawFile {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawServer {
-    /// Where the API listens: an address of this machine with a port.
+    /// Where the API listens: an address with a port. Without tls it is one of this machine alone, such as 127.0.0.1:7070.
     #[schemars(extend("default" = super::LISTEN_DEFAULT))]
     pub(crate) listen: Option<Spanned<String>>,
     /// The folder for journals and store; relative to the folder of this file.
     #[schemars(extend("default" = super::DATA_DIR_DEFAULT))]
     pub(crate) data_dir: Option<String>,
-    #[serde(default)]
-    #[schemars(skip)]
-    tls: Later,
+    /// Who may read the figures at /metrics: whoever has a token, or everybody who reaches the server.
+    #[schemars(extend("enum" = names(&METRICS), "default" = "token"))]
+    pub(crate) metrics: Option<Spanned<String>>,
+    /// The certificate with which it is reached over a network. Without one it listens on this machine only.
+    pub(crate) tls: Option<Spanned<RawTls>>,
     #[serde(default)]
     #[schemars(skip)]
     keep_applied: Later,
@@ -188,7 +192,8 @@ fn explain(source: &Source, why: &toml::de::Error) -> ConfigError {
 fn plain(message: &str) -> String {
     let words = [
         ("missing field", "missing key"),
-        ("struct RawServer", "a table with listen, data_dir"),
+        ("struct RawServer", "a table with listen, data_dir, metrics, tls"),
+        ("struct RawTls", "{ certificate, key }"),
         ("struct RawApp", "a table with url"),
         ("struct RawMap", "a map"),
         ("struct RawSide", "{ app, table, key }"),
@@ -222,11 +227,7 @@ fn plain(message: &str) -> String {
 pub(crate) fn refuse_later(raw: &RawFile, source: &Source, errors: &mut Vec<ConfigError>) {
     let mut all = vec![("defaults", &raw.defaults)];
     if let Some(server) = &raw.server {
-        all.extend([
-            ("tls", &server.tls),
-            ("keep_applied", &server.keep_applied),
-            ("disk_floor", &server.disk_floor),
-        ]);
+        all.extend([("keep_applied", &server.keep_applied), ("disk_floor", &server.disk_floor)]);
     }
     refuse(all, source, errors);
 }

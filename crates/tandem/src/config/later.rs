@@ -6,7 +6,7 @@ use toml::Spanned;
 
 /// The keys that are of a later version wherever they stand. `direction` is not among them: a map has one.
 pub(crate) const LATER: &[&str] =
-    &["defaults", "tls", "keep_applied", "disk_floor", "group", "whole_transaction_rows"];
+    &["defaults", "keep_applied", "disk_floor", "group", "whole_transaction_rows"];
 
 /// Where a key of a later version stands, if it does.
 #[derive(Default)]

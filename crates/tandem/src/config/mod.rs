@@ -18,16 +18,19 @@ mod scalar;
 mod schedule;
 pub(crate) mod schema;
 mod secret;
+mod tls;
 
 pub(crate) use fault::{ConfigError, ConfigErrors};
 pub(crate) use notify::Channel;
 pub(crate) use secret::AppUrl;
+pub(crate) use tls::Tls;
 
 use fault::Source;
 use file::{RawFile, RawMap};
 use place::Spanned;
 use scalar::Reader;
 use secret::Secrets;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,11 +38,14 @@ use tandem_core::limits::{LimitSettings, Limits};
 use tandem_core::map::TableMap;
 use tandem_core::rules::Rule;
 use tandem_core::{AppName, MapName};
+use tandem_server::MetricsAccess;
 
 /// Where the server listens when nobody says so.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
 /// Where the data folder is when nobody says so.
 const DATA_DIR_DEFAULT: &str = "tandem-data";
+/// Who may read the figures.
+const METRICS: [(&str, MetricsAccess); 2] = [("token", MetricsAccess::Token), ("open", MetricsAccess::Open)];
 /// The most bytes of one config file, and the most maps: beyond that something else was given by mistake.
 const FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const MAPS_MAX: usize = 10_000;
@@ -49,10 +55,16 @@ const APP_NAME_MAX: usize = 40;
 /// What a config says, understood.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Where the server listens; always this machine.
+    /// Where the server listens; without TLS always this machine.
     pub(crate) listen: SocketAddr,
+    /// What it shows to whoever connects.
+    pub(crate) tls: Option<Tls>,
+    /// Stands for everything that was read, the certificate included: another one if any of it is different.
+    pub(crate) version: String,
     /// Where journals and store live.
     pub(crate) data_dir: PathBuf,
+    /// Who may read the figures.
+    pub(crate) metrics: MetricsAccess,
     /// The folder that relative paths start from.
     pub(crate) base: PathBuf,
     /// The apps.
@@ -78,14 +90,20 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     };
     let mut errors = Vec::new();
     let source = Source::new(path, read(path)?);
+    let mut version = Sha256::new();
+    version.update(source.text());
     let raw: RawFile = file::parse(&source)?;
     file::refuse_later(&raw, &source, &mut errors);
 
+    let tls = raw.server.as_ref().and_then(|server| server.tls.as_ref());
     let listen = raw.server.as_ref().and_then(|server| server.listen.as_ref());
-    let listen = listen_address(listen, &source, &mut errors);
+    let listen = listen_address(listen, tls.is_some(), &source, &mut errors);
     let data_dir = raw.server.as_ref().and_then(|server| server.data_dir.as_deref());
     let data_dir = base.join(data_dir.unwrap_or(DATA_DIR_DEFAULT));
     let secrets = Secrets::new(&base);
+    let tls = tls.and_then(|tls| {
+        tls::understand(tls.get_ref(), &secrets, &mut Reader { source: &source, errors: &mut errors })
+    });
     let mut apps = BTreeMap::new();
     for (name, app) in &raw.apps {
         if let Err(why) = check_name(name.get_ref(), APP_NAME_MAX) {
@@ -103,6 +121,8 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let mut beside: Vec<(Source, Vec<Spanned<RawMap>>)> = Vec::new();
     for path in map_files(&base.join("maps"))? {
         let source = Source::new(&path, read(&path)?);
+        version.update(format!("\n{}\n", path.display()));
+        version.update(source.text());
         match file::parse_maps(&source) {
             Ok(found) => beside.push((source, found)),
             Err(found) => errors.extend(found.0),
@@ -128,6 +148,8 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
             hold_source.insert(AppName::from(name.get_ref().as_str()));
         }
     }
+    let metrics = raw.server.as_ref().and_then(|server| server.metrics.as_ref());
+    let metrics = metrics.and_then(|given| reader.word("metrics", given, &METRICS)).unwrap_or_default();
     let notify = notify::understand(&raw.notify, &secrets, &mut reader);
     let targets: Vec<String> = raw.notify.keys().map(|name| name.get_ref().clone()).collect();
     let names: BTreeSet<MapName> = maps.iter().map(|map| map.name.clone()).collect();
@@ -135,7 +157,29 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     if !errors.is_empty() {
         return Err(ConfigErrors(errors));
     }
-    Ok(Config { listen, data_dir, base, apps, maps, limits, hold_source, rules, notify })
+    if let Some(tls) = &tls {
+        version.update(tls.certificate());
+    }
+    let version = hex(&version.finalize());
+    Ok(Config {
+        listen,
+        tls,
+        version,
+        data_dir,
+        metrics,
+        base,
+        apps,
+        maps,
+        limits,
+        hold_source,
+        rules,
+        notify,
+    })
+}
+
+/// Bytes as digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The limits of every map: what it says itself, over what is said for all, over the profile that is the default.
@@ -162,7 +206,9 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
     let refuse = |why: String, fix: &str| ConfigErrors(vec![ConfigError::of_file(path, why).with_fix(fix)]);
     let unreadable = |why: std::io::Error| {
         let fix = match why.kind() {
-            std::io::ErrorKind::NotFound => "write it there, or name another with -c",
+            std::io::ErrorKind::NotFound => {
+                "write it there (the README begins with one), or name another with -c; tandem demo shows Tandem at work without any"
+            }
             std::io::ErrorKind::PermissionDenied => "let the user that runs tandem read it",
             _ => "name a file of text with -c",
         };
@@ -199,15 +245,16 @@ fn map_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
     Ok(files)
 }
 
-/// There is no TLS yet, and tokens must not cross a network in the open, so only this machine may be listened on.
+/// Tokens and records must not cross a network in the open, so without TLS only this machine may be listened on.
 fn listen_address(
     given: Option<&Spanned<String>>,
+    has_tls: bool,
     source: &Source,
     errors: &mut Vec<ConfigError>,
 ) -> SocketAddr {
     let fallback = || LISTEN_DEFAULT.parse().expect("the default is an address");
     let Some(given) = given else { return fallback() };
-    match parse_listen(given.get_ref()) {
+    match parse_listen(given.get_ref(), has_tls) {
         Ok(address) => address,
         Err((why, fix)) => {
             errors.push(source.error(given.span(), why).with_fix(fix));
@@ -216,14 +263,15 @@ fn listen_address(
     }
 }
 
-/// An address on this machine, or why it is none and what to write.
-pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, (String, &'static str)> {
+/// An address to listen on, without TLS one of this machine; or why it is none and what to write.
+pub(crate) fn parse_listen(text: &str, has_tls: bool) -> Result<SocketAddr, (String, &'static str)> {
     let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     match numeric.as_deref().unwrap_or(text).parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(address) if has_tls || address.ip().is_loopback() => Ok(address),
         Ok(_) => Err((
-            format!("listen = \"{text}\": this version has no TLS, so it listens on this machine only"),
-            "write listen = \"127.0.0.1:7070\", and reach it from elsewhere through a tunnel such as ssh -L",
+            format!("listen = \"{text}\": without TLS the server listens on this machine only"),
+            "write tls = { certificate = \"file:…\", key = \"file:…\" } below it; or listen = \"127.0.0.1:7070\", and reach it from \
+             elsewhere through a tunnel such as ssh -L",
         )),
         Err(_) => Err((
             format!("listen = \"{text}\" is no address with a port"),

@@ -114,6 +114,8 @@ const PERIOD: &str = r"[^-]*[0-9].*";
 forms! {
     /// Name of an app, a map, a rule or a target.
     Name = { "type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": 100 };
+    /// A file by its path.
+    FileReference = { "type": "string", "pattern": "^file:.", "examples": ["file:/etc/tandem/tls/server.pem"] };
     /// Which way records go.
     Direction = { "type": "string", "enum": names(&super::column::DIRECTIONS) };
     /// A class of errors.

@@ -3,7 +3,10 @@
 //! nowhere: not in logs, not in errors, not in `Debug`.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The most bytes of a file that holds a secret or certificates.
@@ -152,6 +155,28 @@ impl Secrets {
         Ok(bytes)
     }
 
+    /// As [`Self::bytes`], of a file that nobody may read but its owner and its group. An error is why, and what mends it.
+    pub(crate) fn private_bytes(&self, path: &str) -> Result<Vec<u8>, (String, String)> {
+        let full = self.base.join(path);
+        let fix = || "name a file that the user that runs tandem may read".to_owned();
+        let unreadable = |why: std::io::Error| (why.to_string(), fix());
+        let file = File::open(&full).map_err(unreadable)?;
+        // Of the file that is open: another one may take its place meanwhile.
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+        if mode & 0o007 != 0 {
+            return Err((
+                format!("everybody on this machine may use it (its mode is {mode:03o})"),
+                format!("chmod 640 {}: only its owner and its group, tandem among them", full.display()),
+            ));
+        }
+        let mut bytes = Vec::new();
+        file.take(SECRET_MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() > SECRET_MAX_BYTES {
+            return Err((format!("it has more than {SECRET_MAX_BYTES} bytes"), fix()));
+        }
+        Ok(bytes)
+    }
+
     fn file(&self, path: &str) -> Result<String, Refused> {
         let refuse = |why: String| Refused {
             why: format!("the secret in {} cannot be read: {why}", self.base.join(path).display()),
@@ -220,6 +245,10 @@ fn is_reference(text: &str) -> bool {
 /// A text in which the password of an address and what is given as a secret, if there is any, are masked.
 /// References stay readable.
 pub(crate) fn mask(text: &str) -> String {
+    // Whoever puts a key itself where its file belongs has put all of it there.
+    if let Some((lead, _)) = text.split_once("PRIVATE KEY") {
+        return format!("{lead}PRIVATE KEY***");
+    }
     let part = |range: Range<usize>| text.get(range).unwrap_or("");
     match password(text) {
         Some(place) if !is_reference(part(place.clone())) => {
@@ -299,6 +328,7 @@ mod tests {
             ("secret = \"${file:/run/secrets/hook}\" }", "secret = \"${file:/run/secrets/hook}\" }"),
             ("secret = hunter2", "secret = ***"),
             ("[notify.secret]", "[notify.secret]"),
+            ("key = \"-----BEGIN PRIVATE KEY-----\\nMIIEhunter2", "key = \"-----BEGIN PRIVATE KEY***"),
         ] {
             assert_eq!(mask(line), shown);
         }

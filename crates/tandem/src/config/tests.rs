@@ -108,7 +108,7 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
         "tandem.toml:3:1: unknown key 'data_folder'
   3 | data_folder = \"x\"
     | ^^^^^^^^^^^
-  fix: the keys here are listen, data_dir",
+  fix: the keys here are listen, data_dir, metrics, tls",
     );
     refused(
         &format!("{APPS}{}", map("a", "delets = \"queue\"")),
@@ -124,6 +124,29 @@ fn an_unknown_key_is_refused_with_its_line_and_column() {
     | ^^^^^^^^
   fix: the keys here are url, when_full",
     );
+}
+
+#[test]
+fn another_machine_is_answered_over_tls_only_and_a_certificate_is_a_file() {
+    refused(
+        "[server]\nlisten = \"0.0.0.0:7070\"\n",
+        "tandem.toml:2:10: listen = \"0.0.0.0:7070\": without TLS the server listens on this machine only
+  2 | listen = \"0.0.0.0:7070\"
+    |          ^^^^^^^^^^^^^^
+  fix: write tls = { certificate = \"file:…\", key = \"file:…\" } below it; or listen = \"127.0.0.1:7070\", and reach it from elsewhere through a tunnel such as ssh -L",
+    );
+    let tls = |certificate: &str, key: &str| {
+        let files = format!("certificate = \"{certificate}\", key = \"{key}\"");
+        read_config(&format!("[server]\nlisten = \"0.0.0.0:7070\"\ntls = {{ {files} }}\n")).unwrap_err()
+    };
+    let seen = tls("file:server.pem", "-----BEGIN PRIVATE KEY-----hunter2");
+    assert!(seen.contains("tandem.toml:3:23: the certificate in server.pem cannot be read"), "{seen}");
+    assert!(seen.contains("the key is named by its file") && !seen.contains("hunter2"), "{seen}");
+    assert!(!seen.contains("without TLS"), "one thing is wrong, and not another because of it: {seen}");
+    let seen = read_config("[server]\ntls = { certificate = \"file:a\" }\n").unwrap_err();
+    assert!(seen.contains("missing key 'key'"), "{seen}");
+    let seen = read_config("[server]\ntls = true\n").unwrap_err();
+    assert!(seen.contains("expected { certificate, key }"), "{seen}");
 }
 
 #[test]
@@ -241,6 +264,21 @@ fn a_secret_that_is_not_there_is_named() {
         read_config("[apps.erp]\nurl = \"postgres://t:${TANDEM_TEST_NO_SUCH}@erp/erp\"\n").unwrap_err();
     assert!(seen.contains("the environment variable TANDEM_TEST_NO_SUCH is not set"), "{seen}");
     assert!(seen.contains("fix: export TANDEM_TEST_NO_SUCH"), "{seen}");
+}
+
+#[test]
+fn figures_need_a_token_unless_the_config_says_that_they_are_open() {
+    let access = |server: &str| read_config(&format!("[server]\n{server}\n")).map(|config| config.metrics);
+    assert_eq!(access(""), Ok(MetricsAccess::Token));
+    assert_eq!(access("metrics = \"token\""), Ok(MetricsAccess::Token));
+    assert_eq!(access("metrics = \"open\""), Ok(MetricsAccess::Open));
+    refused(
+        "[server]\nmetrics = \"public\"\n",
+        "tandem.toml:2:11: there is no metrics \"public\"
+  2 | metrics = \"public\"
+    |           ^^^^^^^^
+  fix: write one of \"token\", \"open\"",
+    );
 }
 
 #[test]

@@ -25,8 +25,11 @@ pub(crate) async fn bundle(desk: &Desk<'_>, asked: Asked) -> Outcome {
     add("version", json!(env!("CARGO_PKG_VERSION")));
     add("system", json!({ "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "kernel": kernel() }));
     add("server", json!(client.address()));
+    add("served_by", part(client.server().await));
     add("config", declared(&asked.config));
-    add("maps", part(client.maps(None, Some(PAGE_MAX)).await));
+    let maps = client.maps(None, Some(PAGE_MAX)).await;
+    let unasked = maps.as_ref().err().map(ToString::to_string);
+    add("maps", part(maps));
     add("apps", part(client.apps().await));
     add("rules", part(client.rules().await));
     add("errors", part(client.error_causes(None).await));
@@ -38,6 +41,9 @@ pub(crate) async fn bundle(desk: &Desk<'_>, asked: Asked) -> Outcome {
     let text = serde_json::to_string_pretty(&Value::Object(bundle))
         .map_err(|why| Failure::new(Exit::Failed, format!("the bundle cannot be written: {why}")))?;
     write(&asked.file, &text)?;
+    if let Some(why) = unasked {
+        desk.output.say(&format!("what only the server knows is missing in it: {why}"));
+    }
     desk.output.data(&json!({ "file": asked.file, "bytes": text.len() }), |_| {
         format!("{} is written: look through it before you send it", asked.file.display())
     });

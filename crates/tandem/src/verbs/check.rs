@@ -6,6 +6,7 @@ use crate::args::Check as Asked;
 use crate::failure::Exit;
 use crate::output::Output;
 use crate::{config, connectors};
+use jiff::Timestamp;
 use tandem_server::wire::{Finding, Page};
 
 pub(crate) async fn check(asked: Asked, output: &Output) -> Outcome {
@@ -14,7 +15,9 @@ pub(crate) async fn check(asked: Asked, output: &Output) -> Outcome {
     // Nobody is told anything yet; an address that could not work is refused now all the same.
     connectors::notifiers(&config)?;
     let found = tandem_engine::check(&apps, &config.maps).await;
-    let findings: Vec<Finding> = found.into_iter().map(Finding::from).collect();
+    let validity = config.tls.as_ref().and_then(|tls| tls.identity.validity());
+    let of_server = validity.and_then(|validity| validity.finding(Timestamp::now()));
+    let findings: Vec<Finding> = found.into_iter().chain(of_server).map(Finding::from).collect();
     let errors = findings.iter().filter(|finding| finding.severity == "error").count();
     let warnings = findings.len() - errors;
     let page = Page { items: findings, next: None };

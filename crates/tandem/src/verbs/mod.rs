@@ -17,12 +17,13 @@ mod rule;
 mod schema;
 mod serve;
 mod token;
+mod top;
 mod version;
 
 use crate::args::{
     AppVerb, Args, ConflictVerb, ErrorVerb, GuardVerb, MapVerb, QueueVerb, RuleVerb, TokenVerb, Verb,
 };
-use crate::credentials::token_for;
+use crate::credentials::{authority, token_for};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use tandem_server::Client;
@@ -39,20 +40,22 @@ pub(crate) struct Desk<'a> {
 /// Does what the command line asks.
 pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
     let desk = || {
-        let client = Client::new(&args.server)?;
+        let ca = args.ca.as_deref().map(authority).transpose()?;
+        let client = Client::new(&args.server, ca.as_deref())?;
         let client = match token_for(&args.server, args.token_file.as_deref())? {
-            Some(token) => client.with_token(token),
+            Some(token) => client.with_token(token)?,
             None => client,
         };
         Ok::<_, Failure>(Desk { client, output })
     };
     match args.verb {
         Verb::Demo(asked) => demo::demo(asked, output).await,
-        Verb::Serve(asked) => serve::serve(asked).await,
+        Verb::Serve(asked) => serve::serve(asked, output).await,
         Verb::Check(asked) => check::check(asked, output).await,
         Verb::Schema(asked) => Ok(schema::schema(&asked, output)),
         Verb::Bundle(asked) => bundle::bundle(&desk()?, asked).await,
         Verb::Reload(asked) => reload::reload(&desk()?, asked).await,
+        Verb::Top(asked) => top::top(&desk()?, asked).await,
         Verb::Map(MapVerb::List(asked)) => map::list(&desk()?, asked).await,
         Verb::Map(MapVerb::Show(asked)) => map::show(&desk()?, asked).await,
         Verb::Map(MapVerb::Plan(asked)) => map::plan(&desk()?, asked).await,
@@ -68,6 +71,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Outcome {
         Verb::App(AppVerb::Pause(asked)) => app::pause(&desk()?, asked).await,
         Verb::App(AppVerb::Resume(asked)) => app::resume(&desk()?, asked).await,
         Verb::App(AppVerb::Stop(asked)) => app::stop(&desk()?, asked).await,
+        Verb::App(AppVerb::AcceptGap(asked)) => app::accept_gap(&desk()?, asked).await,
         Verb::Guard(GuardVerb::List) => guard::list(&desk()?).await,
         Verb::Guard(GuardVerb::Release(asked)) => guard::release(asked, output).await,
         Verb::Queue(QueueVerb::List(asked)) => queue::list(&desk()?, asked).await,

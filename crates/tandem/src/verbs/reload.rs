@@ -1,4 +1,5 @@
-//! `tandem reload`: shows what would change, and asks before it does.
+//! `tandem reload`: shows what would change, and asks before it does. What is agreed to is done, and nothing else: if the file is
+//! another one by then, nothing is.
 
 use super::map::actor;
 use super::{Desk, Outcome};
@@ -7,11 +8,12 @@ use crate::failure::{Exit, Failure};
 use crate::output::{can_ask, table};
 use comfy_table::Cell;
 use std::io::BufRead;
+use tandem_server::Shown;
 use tandem_server::wire::{ConfigChange, ReloadRequest, Reloaded};
 
 pub(crate) async fn reload(desk: &Desk<'_>, asked: Asked) -> Outcome {
     let request = |dry_run| ReloadRequest { dry_run, reason: asked.reason.clone(), actor: Some(actor()) };
-    let planned = desk.client.reload(&request(true)).await?;
+    let Shown { answer: planned, tag } = desk.client.reload(&request(true), None).await?;
     if asked.dry_run || planned.changes.is_empty() {
         show(desk, &planned);
         if planned.changes.is_empty() && desk.output.is_for_people() {
@@ -19,11 +21,16 @@ pub(crate) async fn reload(desk: &Desk<'_>, asked: Asked) -> Outcome {
         }
         return Ok(Exit::Ok);
     }
-    if !asked.yes {
-        agree(desk, &planned)?;
-    }
-    let done = desk.client.reload(&request(false)).await?;
-    show(desk, &done);
+    // Who asks nothing has seen nothing, and means whatever it is.
+    let seen = match asked.yes {
+        true => None,
+        false => {
+            agree(desk, &planned)?;
+            tag
+        }
+    };
+    let done = desk.client.reload(&request(false), seen.as_deref()).await?;
+    show(desk, &done.answer);
     Ok(Exit::Ok)
 }
 

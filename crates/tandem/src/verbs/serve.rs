@@ -6,18 +6,20 @@
 
 use super::Outcome;
 use crate::args::Serve as Asked;
-use crate::credentials::Note;
+use crate::credentials::{Note, own};
 use crate::env::Surroundings;
 use crate::failure::{Exit, Failure};
+use crate::output::{Output, watches};
 use crate::post::Post;
-use crate::reload::{ConfigReloader, Fixed};
-use crate::{config, connectors, logs};
+use crate::reload::{Beside, ConfigReloader, Fixed, Telling};
+use crate::{certificate, config, connectors, logs};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tandem_engine::{Engine, Setup, TOKEN_FILE};
-use tandem_server::Reloader;
+use tandem_server::{ReloadAsked, ReloadRefused, Reloader, Serving};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -27,12 +29,16 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Threads of the API: one request that reads much does not hold up the next.
 const THREADS: usize = 2;
 
-pub(crate) async fn serve(asked: Asked) -> Outcome {
+pub(crate) async fn serve(asked: Asked, output: &Output) -> Outcome {
     let config = config::load(&asked.config)?;
     let apps = connectors::connect_all(&config)?;
     let post = Arc::new(Post::new(connectors::notifiers(&config)?));
     let fixed = Fixed::of(&config);
+    let shown = config.tls.as_ref().map(|tls| watch::Sender::new(tls.identity.clone()));
+    let identity = shown.as_ref().map(watch::Sender::subscribe);
+    let (has_tls, telling_of) = (identity.is_some(), identity.clone());
     logs::to_stderr(asked.log_format);
+    leave_no_core();
     let mut signals = Signals::new()?;
     let mut hang_up = watch_for(SignalKind::hangup())?;
     let data_dir = config.data_dir.clone();
@@ -56,9 +62,24 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
             return Err(failure);
         }
     };
-    let reloader = Arc::new(ConfigReloader::new(asked.config, fixed, engine.clone(), post, config.notify));
-    let server = Server::start(listener, engine.clone(), &token, Some(reloader.clone()))?;
-    tracing::info!(address = %server.address, maps = engine.snapshot().maps.len(), "listening");
+    let beside = Beside { channels: config.notify, tls: config.tls };
+    let reloader =
+        Arc::new(ConfigReloader::new(asked.config, fixed, engine.clone(), Telling { post, shown }, beside));
+    let serving = Serving { identity, figures: config.metrics, reloader: Some(reloader.clone()) };
+    let server = Server::start(listener, engine.clone(), &token, serving)?;
+    tracing::info!(address = %server.address, tls = has_tls, maps = engine.snapshot().maps.len(), "listening");
+    if let Some(shown) = telling_of {
+        tokio::spawn(certificate::watch_over(shown));
+    }
+    // For a person at a terminal, and never for a log.
+    if watches()
+        && let Some(code) = engine.offer_session()
+    {
+        let entrance = entrance(server.address, has_tls, Some(code.reveal()));
+        output.say(&format!(
+            "The console, in a browser (the link signs you in, once, within an hour): {entrance}"
+        ));
+    }
     let name = loop {
         tokio::select! {
             name = signals.next() => break name,
@@ -82,11 +103,31 @@ pub(crate) async fn serve(asked: Asked) -> Outcome {
     }
 }
 
+/// What a crash leaves behind would hold records and secrets.
+fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(why) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%why, "a crash may leave a core file behind, with records and secrets in it");
+    }
+}
+
+/// Where a browser on this machine finds the console, and signs in if there is a code.
+pub(crate) fn entrance(address: SocketAddr, has_tls: bool, code: Option<&str>) -> String {
+    let scheme = if has_tls { "https" } else { "http" };
+    // Behind the # it is sent to nobody by following the link; it signs in once.
+    let enter = code.map(|code| format!("#enter={code}")).unwrap_or_default();
+    format!("{scheme}://{}/{enter}", own(address))
+}
+
 /// What SIGHUP asks for. Nobody waits for an answer, so it is logged; every change is by the engine.
 async fn reload(reloader: &dyn Reloader) {
-    match reloader.reload(false, "tandem", "SIGHUP").await {
-        Ok(changes) => tracing::info!(changes = changes.len(), "the config was reloaded"),
-        Err(refused) => tracing::error!("the config was not reloaded: {refused}"),
+    let asked = ReloadAsked { dry_run: false, expected: None, actor: "tandem", reason: "SIGHUP" };
+    match reloader.reload(asked).await {
+        Ok(done) => tracing::info!(changes = done.changes.len(), "the config was reloaded"),
+        Err(ReloadRefused::Rejected(why)) => tracing::error!("the config was not reloaded: {why}"),
+        Err(ReloadRefused::Changed) => {
+            tracing::error!("the config was not reloaded: it has changed meanwhile")
+        }
     }
 }
 
@@ -97,7 +138,7 @@ async fn end(server: Server, engine: Engine) {
     server.ended().await;
 }
 
-/// Takes a port on this machine.
+/// Takes a port.
 pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|why| {
         let failure = Failure::new(Exit::Failed, format!("cannot listen on {address}: {why}"));
@@ -120,13 +161,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to serve, with who reads the config again if there is one, and tells the command line of this user where
+    /// Starts to serve, and tells the command line of this user where
     /// the server's token is.
     pub(crate) fn start(
         listener: TcpListener,
         engine: Engine,
         token: &Path,
-        reloader: Option<Arc<dyn Reloader>>,
+        serving: Serving,
     ) -> Result<Self, Failure> {
         let unusable =
             |why: std::io::Error| Failure::new(Exit::Failed, format!("the port cannot be used: {why}"));
@@ -145,12 +186,9 @@ impl Server {
                 // An error means that the sender is gone, which means the same.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let served = match TcpListener::from_std(listener) {
-                Ok(listener) => tandem_server::serve(listener, engine, reloader, shutdown).await,
-                Err(why) => Err(why),
-            };
-            if let Err(why) = served {
-                tracing::error!(error = %why, "the API ended");
+            match TcpListener::from_std(listener) {
+                Ok(listener) => tandem_server::serve(listener, engine, serving, shutdown).await,
+                Err(why) => tracing::error!(error = %why, "the API ended"),
             }
             // Nobody may wait for it any more.
             let _ = tell_end.send(());

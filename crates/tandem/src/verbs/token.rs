@@ -2,7 +2,7 @@
 
 use super::map::actor;
 use super::{Desk, Outcome};
-use crate::args::{CreateToken, OneToken};
+use crate::args::{CreateToken, RevokeToken};
 use crate::failure::Exit;
 use crate::output::{moment, table};
 use comfy_table::Cell;
@@ -51,8 +51,9 @@ fn row(token: &Token) -> [Cell; 7] {
     ]
 }
 
-pub(crate) async fn revoke(desk: &Desk<'_>, asked: OneToken) -> Outcome {
-    desk.client.revoke_token(&asked.name, &RevokeRequest { actor: Some(actor()) }).await?;
+pub(crate) async fn revoke(desk: &Desk<'_>, asked: RevokeToken) -> Outcome {
+    let request = RevokeRequest { created_at: asked.created_at, actor: Some(actor()) };
+    desk.client.revoke_token(&asked.name, &request).await?;
     desk.output.say(&format!("{} opens nothing any more", asked.name));
     Ok(Exit::Ok)
 }

@@ -17,23 +17,28 @@ pub(crate) fn ask_as(server: &Server, token: &str, method: &str, path: &str, bod
     ask(server, method, path, &format!("Authorization: Bearer {token}\r\n{kind}"), body)
 }
 
+/// What stands in for the parts of a path.
+pub(crate) const NAMES: [(&str, &str); 6] = [
+    ("{map}", "customers"),
+    ("{seq}", "1"),
+    ("{id}", "1"),
+    ("{rule}", "r"),
+    ("{token}", "t"),
+    ("{app}", "erp"),
+];
+
+/// A path with something in the place of some of its parts.
+pub(crate) fn filled<'a>(path: &str, names: impl IntoIterator<Item = &'a (&'a str, &'a str)>) -> String {
+    names.into_iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value))
+}
+
 /// Every route that needs a token, as the server's own document names them.
-fn routes(server: &Server) -> Vec<(String, String, String, String)> {
+pub(crate) fn routes(server: &Server) -> Vec<(String, String, String, String)> {
     let document = ask(server, "GET", "/api/v1/openapi.json", ANONYMOUS, "").body;
     let text = |operation: &Json, field: &str| operation[field].as_str().unwrap().to_owned();
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        let mut named = path.clone();
-        for (name, value) in [
-            ("{map}", "customers"),
-            ("{seq}", "1"),
-            ("{id}", "1"),
-            ("{rule}", "r"),
-            ("{token}", "t"),
-            ("{app}", "erp"),
-        ] {
-            named = named.replace(name, value);
-        }
+        let named = filled(path, &NAMES);
         for (method, operation) in item.as_object().unwrap() {
             if operation["x-role"] != "none" {
                 let needs = (text(operation, "x-role"), text(operation, "x-maps"));
@@ -262,6 +267,22 @@ fn a_viewer_sees_no_value_and_only_an_admin_sees_sensitive_ones() {
         assert_eq!(ask_as(&server, &operator, "GET", path, "").status, 200, "{path}");
     }
     assert!(!server.logged().contains(CANARY));
+}
+
+#[test]
+fn opening_the_console_is_no_attempt_at_anything_and_all_else_without_a_token_is_noted() {
+    let house = House::new();
+    let server = house.serve();
+    let denied = || {
+        let log = server.ok(&["activity"]);
+        let denied = items(&log).iter().filter(|entry| entry["event"] == "access.denied");
+        denied.map(|entry| entry["detail"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let asked = |method: &str, path: &str| ask(&server, method, path, ANONYMOUS, "").status;
+    assert_eq!(asked("GET", "/api/v1/session"), 401);
+    assert_eq!(denied(), [""; 0]);
+    assert_eq!((asked("GET", "/api/v1/maps"), asked("DELETE", "/api/v1/session")), (401, 401));
+    assert_eq!(denied(), ["DELETE /api/v1/session: no token", "GET /api/v1/maps: no token"]);
 }
 
 #[test]

@@ -116,3 +116,36 @@ fn a_map_whose_table_is_missing_cannot_run_and_the_others_can() {
     assert_eq!(states, ["not_running", "not_running"], "all or nothing");
     server.ok(&["map", "run", "customers", "--no-initial-sync", "--wait"]);
 }
+
+#[test]
+fn what_cannot_be_a_data_folder_is_told_apart_from_one_that_is_broken() {
+    let house = House::new();
+    house.write("tandem-data", "");
+    let (code, said) = house.try_serve().err().unwrap();
+    assert!(
+        code == Some(1) && said.contains("it is no folder") && said.contains("[server] data_dir"),
+        "{said}"
+    );
+    std::fs::remove_file(house.path().join("tandem-data")).unwrap();
+    std::fs::create_dir(house.path().join("tandem-data")).unwrap();
+    house.write("tandem-data/tandem.db", "this was written by somebody else");
+    let (code, said) = house.try_serve().err().unwrap();
+    assert!(
+        code == Some(1) && said.contains("tandem.db") && said.contains("a copy of the whole folder"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_app_that_is_not_there_is_told_with_what_to_look_at() {
+    let house = House::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    house.edit("sqlite:crm.db", &format!("postgres://tandem@127.0.0.1:{port}/crm?sslmode=disable"));
+    let said = house.tandem(&["check"]).ended(3, "1 errors").out;
+    assert!(said.contains("[apps.crm] url"), "{said}");
+    house.edit("sqlite:erp.db", "sqlite:nowhere.db");
+    let said = house.tandem(&["check"]).ended(3, "2 errors").out;
+    assert!(said.contains("nowhere.db") && said.contains("Tandem makes none"), "{said}");
+}

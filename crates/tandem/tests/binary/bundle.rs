@@ -52,3 +52,15 @@ fn a_bundle_says_what_could_not_be_had() {
     assert!(missing("maps").contains("no server answers"), "{text}");
     assert!(missing("config").contains("tandem check"), "{text}");
 }
+
+/// One is made when something is wrong, and what is wrong may be the server.
+#[test]
+fn a_bundle_without_a_server_says_what_is_missing_in_it() {
+    let house = House::new();
+    let ran = house
+        .tandem(&["bundle", "help.json", "--server", "http://127.0.0.1:1"])
+        .ended(0, "only the server knows");
+    assert!(ran.err.contains("no server answers"), "{ran:?}");
+    let text = std::fs::read_to_string(house.path().join("help.json")).unwrap();
+    assert!(text.contains("[[maps]]") && text.contains("\"missing\""), "{text}");
+}

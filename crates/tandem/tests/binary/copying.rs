@@ -1,7 +1,7 @@
 //! The initial sync: what is there before a map is run comes along, while people go on writing.
 
 use crate::house::{House, PATIENCE, Server, items, until_equal};
-use crate::twins::Twins;
+use crate::twins::{Twins, config};
 use serde_json::Value as Json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -117,6 +117,77 @@ fn a_copy_that_is_killed_goes_on_where_it_was() {
     // What was committed and not noted by then is found as it is to be: at most two chunks each time.
     assert!(number(&sync, "unchanged") <= 40_000, "{sync}");
     assert_eq!(number(&sync, "inserted") + number(&sync, "unchanged"), 120_000, "{sync}");
+}
+
+const ROUND: [(&str, &str); 3] =
+    [("heads", "depends_on = [\"tails\"]"), ("tails", "depends_on = [\"heads\"]"), ("nodes", "")];
+
+/// Each head has a tail that has it, and each node one behind it, up to the last, which has the first: none can be the first
+/// to be written.
+#[test]
+fn records_that_refer_to_each_other_in_a_circle_are_copied() {
+    let twins = Twins::new(SCHEMA, &ROUND);
+    twins.erp(
+        "INSERT INTO heads SELECT n FROM generate_series(1, 1100) n;
+         INSERT INTO tails SELECT n, n FROM generate_series(1, 1100) n; UPDATE heads SET tail = id;
+         INSERT INTO nodes SELECT n FROM generate_series(1, 300) n; UPDATE nodes SET parent = id % 300 + 1",
+    );
+    // One is refused for itself, and so is the one that refers to it.
+    twins.server.sql_blocking("crm", "ALTER TABLE tails ADD CONSTRAINT odd CHECK (id <> 500)");
+    let tandem = twins.house.serve();
+    tandem.ok(&["map", "run", "heads", "tails", "nodes"]);
+    for turn in 1..50 {
+        twins.erp(&format!(
+            "INSERT INTO nodes VALUES ({}, {turn}); UPDATE nodes SET parent = {} WHERE id = {turn}",
+            4000 + turn,
+            4000 + turn
+        ));
+    }
+    for (map, errors) in [("heads", 1), ("tails", 1), ("nodes", 0)] {
+        let ended = |map: &Json| map["initial_sync"]["ended_at"].is_string();
+        let shown = tandem.until(&["map", "show", map], ended);
+        assert_eq!(shown["errors"]["open"], errors, "{shown}");
+    }
+    let errors = tandem.ok(&["error", "list", "--status", "open"]);
+    let mut codes: Vec<&str> = items(&errors).iter().map(|error| error["code"].as_str().unwrap()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["23503", "23514"], "{errors}");
+    // The cause is mended; the rest of it goes by the list.
+    twins.server.sql_blocking("crm", "ALTER TABLE tails DROP CONSTRAINT odd");
+    tandem.ok(&["map", "run", "heads", "tails", "--without-failed", "--wait"]);
+    tandem.ok(&["error", "retry", "tails", "--all", "--wait"]);
+    tandem.ok(&["error", "retry", "heads", "--all", "--wait"]);
+    twins.until_equal(&tandem, PATIENCE);
+}
+
+#[test]
+fn records_that_refer_to_each_other_in_a_circle_are_copied_between_files() {
+    let house = House::new();
+    house.write("tandem.toml", &config(|app| format!("sqlite:{app}.db"), "", &ROUND));
+    for app in ["erp", "crm"] {
+        house
+            .app(app)
+            .execute_batch(
+                "CREATE TABLE heads (id INTEGER PRIMARY KEY, tail INTEGER REFERENCES tails);
+                 CREATE TABLE tails (id INTEGER PRIMARY KEY, head INTEGER REFERENCES heads);
+                 CREATE TABLE nodes (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES nodes)",
+            )
+            .unwrap();
+    }
+    house
+        .app("erp")
+        .execute_batch(
+            "BEGIN; PRAGMA defer_foreign_keys = ON;
+             WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 300) INSERT INTO heads SELECT n, n FROM n;
+             INSERT INTO tails SELECT id, id FROM heads; INSERT INTO nodes SELECT id, id % 300 + 1 FROM heads; COMMIT",
+        )
+        .unwrap();
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", "heads", "tails", "nodes", "--wait"]);
+    for (map, _) in ROUND {
+        let verified = tandem.ok(&["map", "verify", map]);
+        assert_eq!(verified["equal"], 300, "{verified}");
+    }
 }
 
 #[test]

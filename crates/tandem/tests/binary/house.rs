@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use tandem_proof_servers::certificates;
 use tempfile::TempDir;
 
 /// How long anything in here may take on a slow machine.
@@ -42,6 +43,7 @@ pub(crate) fn tandem(folder: &Path, args: &[&str]) -> Ran {
         .args(args)
         .current_dir(folder)
         .env_remove("TANDEM_SERVER")
+        .env_remove("TANDEM_CA")
         .env_remove("TANDEM_TOKEN")
         .env_remove("TANDEM_TOKEN_FILE")
         .env("XDG_STATE_HOME", folder.join("state"))
@@ -82,6 +84,9 @@ left = { app = "erp", table = "orders", key = ["no"] }
 right = { app = "crm", table = "orders", key = ["no"] }
 "#;
 
+/// What the config of a server with a certificate says.
+pub(crate) const TLS: &str = "tls = { certificate = \"file:server.pem\", key = \"file:server.key\" }";
+
 impl House {
     pub(crate) fn new() -> Self {
         let house = Self { folder: tempfile::tempdir().unwrap() };
@@ -91,6 +96,14 @@ impl House {
             database.execute_batch(TABLES).unwrap();
         }
         house.write("tandem.toml", CONFIG);
+        house
+    }
+
+    /// One whose server has a certificate for `localhost` from the authority `ca.pem`.
+    pub(crate) fn with_tls() -> Self {
+        let house = Self::new();
+        certificates(house.path());
+        house.edit("listen = \"127.0.0.1:0\"", &format!("listen = \"127.0.0.1:0\"\n{TLS}"));
         house
     }
 
@@ -167,8 +180,14 @@ impl House {
                 Ok(line) => {
                     let event: Json = serde_json::from_str(&line).unwrap_or_default();
                     if event["message"] == "listening" {
-                        let url = format!("http://{}", event["address"].as_str().unwrap());
-                        return Ok(Server { child, url, folder: self.path().to_path_buf(), told });
+                        let address = event["address"].as_str().unwrap();
+                        let port = address.rsplit_once(':').unwrap().1;
+                        let (url, how) = match event["tls"] == true {
+                            true => (format!("https://localhost:{port}"), OVER_TLS.as_slice()),
+                            false => (format!("http://{address}"), [].as_slice()),
+                        };
+                        let folder = self.path().to_path_buf();
+                        return Ok(Server { child, url, how, folder, started: said, told });
                     }
                     said.push_str(&line);
                     said.push('\n');
@@ -186,11 +205,16 @@ impl House {
     }
 }
 
+/// How the command line asks a server that has a certificate, whose name finds no token.
+const OVER_TLS: [&str; 4] = ["--ca", "ca.pem", "--token-file", "tandem-data/token"];
+
 /// A server; killed with the test if it was not ended.
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
+    how: &'static [&'static str],
     folder: PathBuf,
+    started: String,
     told: mpsc::Receiver<String>,
 }
 
@@ -199,7 +223,20 @@ impl Server {
     pub(crate) fn tandem(&self, args: &[&str]) -> Ran {
         let mut all = args.to_vec();
         all.extend(["--server", &self.url]);
+        // A token that a test names is the one that counts.
+        let is_named = args.contains(&"--token-file");
+        all.extend(self.how.iter().take(if is_named { 2 } else { 4 }));
         tandem(&self.folder, &all)
+    }
+
+    /// Where it listens: a host with a port.
+    pub(crate) fn authority(&self) -> &str {
+        self.url.split_once("://").unwrap().1
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The folder in which the command line finds how to ask it.
@@ -209,7 +246,9 @@ impl Server {
 
     /// The file with the token of its own user.
     pub(crate) fn token_file(&self) -> PathBuf {
-        let address = self.url.strip_prefix("http://").unwrap();
+        let Some(address) = self.url.strip_prefix("http://") else {
+            return self.folder.join("tandem-data/token");
+        };
         std::fs::read_to_string(self.state().join("tandem/servers").join(address)).unwrap().into()
     }
 
@@ -255,6 +294,11 @@ impl Server {
     /// The number of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has logged before it listened.
+    pub(crate) fn started(&self) -> &str {
+        &self.started
     }
 
     /// What it has logged since it was asked last.

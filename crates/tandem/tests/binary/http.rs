@@ -1,13 +1,19 @@
 //! The API as a program sees it that knows nothing but HTTP.
 
 use crate::house::{House, PATIENCE, Server, running, until_equal};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value as Json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    kind: String,
+    pub(crate) kind: String,
     pub(crate) head: String,
     pub(crate) body: Json,
     /// The body, as it came.
@@ -25,14 +31,33 @@ impl Answer {
     }
 }
 
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// A connection to `localhost` over TLS, to whom the authority in a folder vouches for.
+pub(crate) fn tls(folder: &Path, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut trusted = RootCertStore::empty();
+    trusted.add(CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+}
+
 /// Says to this client, and to nobody else, that it sends no token.
 pub(crate) const ANONYMOUS: &str = "X-No-Token: yes\r\n";
 
 pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-    let address = server.url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
+    let address = server.authority();
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let host = if headers.contains("Host:") { String::new() } else { format!("Host: {address}\r\n") };
+    let stream: Box<dyn Stream> = match server.url.starts_with("https://") {
+        true => Box::new(tls(server.folder(), stream)),
+        false => Box::new(stream),
+    };
     let token = match headers.contains("Authorization:") || headers.contains("X-No-Token:") {
         true => String::new(),
         false => {
@@ -40,10 +65,23 @@ pub(crate) fn ask(server: &Server, method: &str, path: &str, headers: &str, body
             format!("Authorization: Bearer {}\r\n", token.trim())
         }
     };
+    ask_over(stream, address, method, path, &format!("{token}{headers}"), body)
+}
+
+/// The same over a connection that is there, with no token but what is in the headers.
+pub(crate) fn ask_over(
+    mut stream: impl Read + Write,
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
+    let host = if headers.contains("Host:") { String::new() } else { format!("Host: {address}\r\n") };
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\n{host}{token}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .unwrap();
     let mut text = String::new();
@@ -80,6 +118,7 @@ fn what_cannot_be_answered_is_a_problem_with_a_code() {
     };
     check("GET", "/api/v1/maps/nobody", "", "", 404, "map_unknown");
     check("GET", "/api/v1/maps/nobody/queue", "", "", 404, "map_unknown");
+    check("GET", "/api/v1/maps/nobody/history", "", "", 404, "map_unknown");
     check("GET", "/api/v1/maps/nobody/queue/1", "", "", 404, "map_unknown");
     check("GET", "/api/v1/maps/customers/queue/1", "", "", 404, "record_unknown");
     check("GET", "/api/v1/maps/customers/queue/first", "", "", 404, "record_unknown");

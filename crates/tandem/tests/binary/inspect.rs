@@ -154,7 +154,7 @@ fn a_queued_record_is_shown_in_full_with_what_would_be_written() {
     assert_eq!((&delete["op"], &delete["image"]["op"]), (&"delete".into(), &"delete".into()));
     let (truncate, text) = show(2);
     assert_eq!((&truncate["image"], &truncate["unwritable"]["code"]), (&Json::Null, &"truncated".into()));
-    assert!(text.ended(0, "").out.contains("cannot be written: the source table was truncated"));
+    assert!(text.ended(0, "").out.contains("cannot be written: the source's table was truncated"));
 
     // What is applied is queued no more.
     tandem.tandem(&["queue", "show", "customers", "1"]).ended(5, "has no queued record 1");
@@ -248,6 +248,69 @@ fn a_prefix_finds_records_by_the_beginning_of_their_key() {
     server
         .tandem(&["queue", "list", "customers", "--prefix", "B", "--key", "B1"])
         .ended(2, "cannot be used with");
+}
+
+#[test]
+fn what_happened_and_when_finds_records_and_says_how_far_it_has_looked() {
+    let house = House::new();
+    let server = running(&house);
+    server.ok(&["map", "pause", "customers", "--wait"]);
+    let erp = house.app("erp");
+    erp.execute_batch(
+        "BEGIN; WITH RECURSIVE n (no) AS (SELECT 0 UNION ALL SELECT no + 1 FROM n WHERE no < 59999)
+            INSERT INTO customers SELECT 'A' || no, 'x' FROM n; COMMIT",
+    )
+    .unwrap();
+    server.until(&["queue", "stats", "customers"], |stats| stats["records"] == 60_000);
+    erp.execute_batch(
+        "UPDATE customers SET name = 'y' WHERE no IN ('A1', 'A2'); DELETE FROM customers WHERE no = 'A2'",
+    )
+    .unwrap();
+    server.until(&["queue", "stats", "customers"], |stats| stats["records"] == 60_003);
+    let found = |more: &[&str]| {
+        let page = server.ok(&[&["queue", "list", "customers"], more].concat());
+        let seen = |record: &Json| {
+            format!("{} {}", record["op"].as_str().unwrap(), record["key"][0].as_str().unwrap())
+        };
+        (items(&page).iter().map(seen).collect::<Vec<_>>(), page["next"].as_str().map(str::to_owned))
+    };
+    let all = |records: &[&str]| (records.iter().map(ToString::to_string).collect::<Vec<_>>(), None);
+    assert_eq!(found(&["--op", "update"]), all(&["update A1", "update A2"]));
+    assert_eq!(found(&["--op", "truncate"]), all(&[]));
+    // Together with a key, of which the index knows, and with the beginning of one.
+    assert_eq!(found(&["--op", "delete", "--key", "A2"]), all(&["delete A2"]));
+    assert_eq!(found(&["--op", "delete", "--key", "A1"]), all(&[]));
+    assert_eq!(found(&["--op", "update", "--prefix", "A2"]), all(&["update A2"]));
+    // By the source's clock: from a moment on, and before it.
+    let page = server.ok(&["queue", "list", "customers", "--op", "update", "--limit", "1"]);
+    let at = items(&page)[0]["committed_at"].as_str().unwrap().to_owned();
+    assert_eq!(found(&["--since", &at]), all(&["update A1", "update A2", "delete A2"]));
+    assert_eq!(found(&["--since", &at, "--until", &at]), all(&[]));
+    assert_eq!(found(&["--until", &at, "--key", "A2"]), all(&["insert A2"]));
+    assert_eq!(found(&["--since", "1h", "--op", "delete"]), all(&["delete A2"]));
+    assert_eq!(found(&["--until", "1h", "--limit", "1"]), all(&[]));
+    // A page goes on behind what it found.
+    let (first, next) = found(&["--op", "update", "--limit", "1"]);
+    assert_eq!(first, ["update A1"]);
+    assert_eq!(found(&["--op", "update", "--after", &next.unwrap()]), all(&["update A2"]));
+    let insert = |more: &[&str]| found(&[&["--op", "insert", "--limit", "500"], more].concat());
+    let (page, next) = insert(&[]);
+    assert_eq!((page.len(), insert(&["--after", &next.unwrap()]).0[0].as_str()), (500, "insert A500"));
+
+    // One request looks at a stretch of the queue and says where it stopped.
+    let page = ask(&server, "GET", "/api/v1/maps/customers/queue?op=delete", "", "").body;
+    assert!(items(&page).is_empty(), "{page}");
+    let rest = format!("/api/v1/maps/customers/queue?op=delete&after={}", page["next"].as_str().unwrap());
+    let page = ask(&server, "GET", &rest, "", "").body;
+    assert_eq!((items(&page).len(), &page["next"]), (1, &Json::Null));
+    for wrong in ["op=drop", "op=", "since=yesterday", "until=1"] {
+        let answer = ask(&server, "GET", &format!("/api/v1/maps/customers/queue?{wrong}"), "", "");
+        assert_eq!((answer.status, &answer.body["code"]), (400, &Json::from("request_invalid")), "{wrong}");
+    }
+    server
+        .tandem(&["queue", "list", "customers", "--op", "drop"])
+        .ended(2, "insert, update, delete, truncate");
+    server.tandem(&["queue", "list", "customers", "--since", "soon"]).ended(2, "how long ago");
 }
 
 #[test]

@@ -4,17 +4,22 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod agreed;
 mod bad_input;
 mod both;
 mod both_histories;
 mod bundle;
 mod bypass;
+mod canary;
+mod charts;
 mod copying;
 mod crowded;
 mod data_folder;
+mod document;
 mod errors;
 mod events;
 mod force;
+mod gaps;
 mod histories;
 mod house;
 mod http;
@@ -40,6 +45,9 @@ mod sessions;
 mod slow;
 mod stalled;
 mod story;
+mod terminal;
+mod tls;
+mod top;
 mod twins;
 mod usage;
 mod verify;

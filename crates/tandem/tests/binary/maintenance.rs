@@ -208,6 +208,38 @@ fn an_app_is_paused_and_resumed_with_all_of_its_maps() {
     assert_eq!(tandem.ok(&["app", "list"])["items"].as_array().unwrap().len(), 2);
 }
 
+/// Whoever resumes a map and its dependent together means both, also if only the pause of the first holds the other.
+#[test]
+fn a_map_that_is_paused_with_its_parent_is_resumed_with_it_by_name_in_every_way() {
+    let house = House::new();
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", "customers", "orders", "--no-initial-sync", "--wait"]);
+    let erp = house.app("erp");
+    let queue = |key: u64| {
+        tandem.ok(&["map", "pause", "customers", "--wait"]);
+        tandem.ok(&["map", "wait", "orders", "--for", "paused"]);
+        erp.execute(&format!("INSERT INTO customers VALUES ('K{key}', 'Ann')"), []).unwrap();
+        tandem.until(&["queue", "stats", "customers"], |stats| stats["records"] == 1);
+    };
+    queue(1);
+    tandem.ok(&["app", "resume", "crm", "--wait"]);
+    assert_eq!(until_equal(&house, "customers"), 1);
+
+    queue(2);
+    let preserve = ["map", "resume", "customers", "orders", "--mode", "skip-preserve", "--wait"];
+    let accepted = tandem.ok(&preserve);
+    assert_eq!(accepted["maps"].as_array().unwrap().len(), 2, "{accepted}");
+    tandem.until(&["error", "list", "customers"], |list| list["items"].as_array().unwrap().len() == 1);
+    tandem.ok(&["error", "retry", "customers", "--all"]);
+    assert_eq!(until_equal(&house, "customers"), 2);
+
+    queue(3);
+    tandem.ok(&["map", "resume", "customers", "orders", "--mode", "skip-discard", "--yes", "--wait"]);
+    let states = tandem.ok(&["map", "list"]);
+    assert!(states["items"].as_array().unwrap().iter().all(|map| map["state"] == "running"), "{states}");
+    assert_eq!(tandem.ok(&["queue", "stats", "customers"])["records"], 0);
+}
+
 /// A transaction that holds the table makes a guard wait, and never a pause.
 #[test]
 fn a_pause_takes_effect_although_its_guard_cannot_be_armed_yet() {

@@ -1,8 +1,8 @@
 //! Resuming as people need it: how it gets on, how fast it may go, which parents go with it.
 
 use crate::house::{House, PATIENCE, Server, rows, until_equal};
+use crate::terminal::Terminal;
 use serde_json::Value as Json;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A house whose maps run, the parent paused, with so many records queued, each of a transaction of its own.
@@ -81,19 +81,8 @@ fn a_capped_resume_shows_how_it_gets_on_and_outlives_a_restart() {
 #[test]
 fn whoever_waits_for_a_catch_up_at_a_terminal_sees_how_it_gets_on() {
     let (house, tandem) = queued(8);
-    let ask = format!(
-        "{} map resume customers --rate 3 --wait --server {}",
-        env!("CARGO_BIN_EXE_tandem"),
-        tandem.url
-    );
-    let ran = Command::new("script")
-        .args(["-qec", &ask, "/dev/null"])
-        .env("XDG_STATE_HOME", tandem.state())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let seen = String::from_utf8_lossy(&ran.stdout);
-    assert!(ran.status.success(), "{seen}");
+    let (code, seen) = Terminal::asks(&tandem, "map resume customers --rate 3 --wait").end("");
+    assert_eq!(code, Some(0), "{seen}");
     for part in ["customers [", "left (", "(at most 3/s)"] {
         assert!(seen.contains(part), "'{part}' is not in: {seen:?}");
     }

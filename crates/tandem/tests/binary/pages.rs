@@ -1,10 +1,14 @@
-//! Pages that must say all there is to say: each finding that the code can make stands in `docs/check.md`.
+//! Pages that must say all there is to say: each finding that the code can make stands in `docs/check.md`, each condition and
+//! each alert in `docs/trouble.md`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tandem_core::FaultClass;
 
 const CHECK: &str = include_str!("../../../../docs/check.md");
+const TROUBLE: &str = include_str!("../../../../docs/trouble.md");
+const CONDITIONS: &str = include_str!("../../../engine/src/view.rs");
+const ALERTS: &str = include_str!("../../../../packaging/prometheus/tandem.rules.yml");
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -49,12 +53,28 @@ fn codes() -> BTreeSet<String> {
     codes
 }
 
+/// What stands in the first column of a page's tables.
+fn told(page: &'static str) -> BTreeSet<&'static str> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let firsts = rows.filter_map(|row| row.split(" |").next());
+    let names = firsts.flat_map(|names| names.split(", "));
+    names.map(|name| name.trim_end_matches(" ✓").trim_matches('`')).collect()
+}
+
+#[test]
+fn every_condition_and_every_alert_stands_in_its_page_and_nothing_else_does() {
+    let variants = CONDITIONS.split("pub enum ConditionKind {").nth(1).unwrap().split("\n}").next().unwrap();
+    let names = variants.lines().map(str::trim).filter(|line| !line.starts_with("///"));
+    let mut made: BTreeSet<&str> = names.map(|line| line.trim_end_matches(',')).collect();
+    made.remove("");
+    assert!(made.len() > 15, "{made:?}");
+    made.extend(ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")));
+    assert_eq!(told(TROUBLE), made);
+}
+
 #[test]
 fn every_finding_stands_in_its_page_and_nothing_else_does() {
-    let rows =
-        CHECK.lines().filter_map(|line| line.strip_prefix("| `")).map(|row| row.split(" |").next().unwrap());
-    let told: BTreeSet<String> =
-        rows.flat_map(|names| names.split(", ")).map(|name| name.trim_matches('`').to_owned()).collect();
+    let told: BTreeSet<String> = told(CHECK).into_iter().map(str::to_owned).collect();
     let made = codes();
     assert!(made.len() > 40, "{made:?}");
     let (untold, unmade): (Vec<_>, Vec<_>) =

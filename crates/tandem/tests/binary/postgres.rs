@@ -1,6 +1,7 @@
 //! The same between real PostgreSQL servers: the main use, and everything that may be wrong with a server.
 
 use crate::house::{House, PATIENCE};
+use crate::metrics::until_figure;
 use serde_json::Value as Json;
 use std::time::Instant;
 use tandem_proof_servers::{PostgresOptions, PostgresServer, Rows};
@@ -211,6 +212,7 @@ fn a_journal_that_cannot_be_written_stops_acknowledging_and_loses_nothing() {
     let shown = tandem.until(&["map", "show", "customers"], |map| trouble(map, "DiskFailed").is_some());
     let (reason, fix) = trouble(&shown, "DiskFailed").unwrap();
     assert!(reason.contains("journal") && fix.contains("restart"), "{reason}: {fix}");
+    until_figure(&tandem, r#"tandem_queue_fsync_failures_total{source="erp",destination="crm"}"#, 1.0);
     let (code, _, log) = tandem.terminate();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("secret"), "no value is logged: {log}");

@@ -1,6 +1,7 @@
 //! A config that is read again while maps run.
 
 use crate::house::{House, Server, items, running, until_equal};
+use crate::http::{JSON, ask};
 use serde_json::Value as Json;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -124,6 +125,59 @@ fn what_a_restart_only_can_change_is_refused_and_a_bad_config_as_well() {
     let token = server.tandem(&["token", "create", "op", "--role", "operator"]).ended(0, "").out;
     house.write("op", token.trim());
     server.tandem(&["reload", "--yes", "--token-file", "op"]).ended(4, "");
+}
+
+#[test]
+fn what_is_done_is_what_was_shown_or_nothing() {
+    let house = House::new();
+    let server = running(&house);
+    append(&house, RULE);
+    let reload = |dry_run: bool, tag: &str| {
+        let expected = if tag.is_empty() { String::new() } else { format!("If-Match: {tag}\r\n") };
+        let body = format!("{{\"dry_run\":{dry_run}}}");
+        ask(&server, "POST", "/api/v1/reload", &format!("{JSON}{expected}"), &body)
+    };
+    let shown = || {
+        let answer = reload(true, "");
+        assert_eq!(changes(&answer.body), ["rule crm-down added"]);
+        answer.header("etag").to_owned()
+    };
+    let first = shown();
+    assert!(first.starts_with('"') && first.len() > 20, "{first}");
+    assert_eq!(shown(), first, "it is the same as long as nothing changes");
+    // By name it is the same difference, and it is not the one that was looked at.
+    house.edit("\"10s\"", "\"90s\"");
+    let second = shown();
+    assert_ne!(second, first);
+    let check = |tag: &str, status: u16, code: &str| {
+        let answer = reload(false, tag);
+        assert_eq!((answer.status, &answer.body["code"]), (status, &code.into()), "{tag}: {}", answer.text);
+    };
+    check(&first, 412, "config_changed");
+    check(&format!("W/{second}"), 412, "config_changed");
+    check("something", 400, "request_invalid");
+    assert_eq!(names(&server, "rule"), [""; 0], "nothing was done");
+    let done = reload(false, &format!("\"other\", {second}"));
+    assert_eq!((done.status, done.header("etag")), (200, ""), "{}", done.text);
+    assert_eq!(names(&server, "rule"), ["crm-down"]);
+    // Somebody has done it meanwhile: there is nothing left of what was shown.
+    check(&second, 412, "config_changed");
+    assert_eq!(reload(false, "*").status, 200);
+
+    // The same key on another condition is another request.
+    let keyed = |condition: &str| {
+        let headers = format!("{JSON}Idempotency-Key: k\r\n{condition}");
+        ask(&server, "POST", "/api/v1/reload", &headers, "{}").status
+    };
+    assert_eq!(
+        [keyed("If-Match: *\r\n"), keyed("If-Match: *\r\n"), keyed("If-Match: \"a\"\r\n"), keyed("")],
+        [200, 200, 422, 422]
+    );
+
+    let document = ask(&server, "GET", "/api/v1/openapi.json", "", "").body;
+    let operation = &document["paths"]["/api/v1/reload"]["post"];
+    let read = operation["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "If-Match");
+    assert!(read && operation["responses"]["200"]["headers"]["ETag"].is_object(), "{operation}");
 }
 
 #[test]

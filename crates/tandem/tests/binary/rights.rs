@@ -9,7 +9,7 @@ use tandem_proof_servers::{PostgresOptions, PostgresServer};
 const DOCS: &str = include_str!("../../../../docs/postgres.md");
 
 /// The statements that the documentation prints.
-fn documented(nth: usize) -> &'static str {
+pub(crate) fn documented(nth: usize) -> &'static str {
     DOCS.split("```sql\n").nth(nth + 1).unwrap().split("```").next().unwrap()
 }
 
@@ -28,7 +28,7 @@ right = { app = "crm", table = "public.accounts", key = ["id"] }
 "#;
 
 /// Tables of a role `shop`, in databases of nobody whom we know, and the config.
-fn world() -> (House, PostgresServer) {
+pub(crate) fn world() -> (House, PostgresServer) {
     let server = PostgresServer::start_new(PostgresOptions { fsync: false, ..PostgresOptions::default() });
     server.sql_blocking("postgres", "CREATE ROLE shop LOGIN");
     for app in ["erp", "crm"] {

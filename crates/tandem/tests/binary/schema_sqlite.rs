@@ -176,4 +176,23 @@ fn a_source_table_that_is_made_anew_is_never_passed_over() {
     house.app("erp").execute_batch(rebuild).unwrap();
     let shown = tandem.until(&["map", "show", "a1"], |map| map["state"] == "paused");
     assert!(trouble(&shown, "GapDetected").is_some_and(|(said, _)| said.contains("trigger")), "{shown}");
+
+    // Until a person says that it is well.
+    tandem.until(&["map", "show", "a2"], |map| map["state"] == "paused");
+    tandem.ok(&["app", "accept-gap", "erp", "--yes", "--wait"]);
+    house.app("erp").execute_batch("INSERT INTO a1 VALUES (3, 'seen', 1)").unwrap();
+    tandem.ok(&["map", "resume", "a1", "a2", "--wait"]);
+    let count = |what: &str| -> i64 {
+        let query = format!("SELECT count(*) FROM a1 WHERE name = '{what}'");
+        house.app("crm").query_row(&query, [], |row| row.get(0)).unwrap()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while count("seen") == 0 {
+        assert!(Instant::now() < deadline, "{}", tandem.ok(&["map", "show", "a1"]));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(count("unseen"), 0);
+    tandem.ok(&["map", "verify", "a1", "--repair", "left", "--yes"]);
+    until_equal(&house, &tandem, "a1");
+    assert_eq!(count("unseen"), 1);
 }

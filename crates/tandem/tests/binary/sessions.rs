@@ -2,8 +2,10 @@
 
 use crate::access::token;
 use crate::house::{House, Server, items, running};
-use crate::http::{ANONYMOUS, Answer, JSON, ask};
+use crate::http::{ANONYMOUS, Answer, JSON, ask, ask_over};
+use crate::terminal::{CTRL_C, Terminal};
 use serde_json::Value as Json;
+use std::net::TcpStream;
 
 const SESSION: &str = "/api/v1/session";
 
@@ -72,7 +74,9 @@ fn a_session_is_as_good_as_its_token_until_it_is_signed_out() {
 
     let ended = browser.ask("DELETE", SESSION, "");
     assert_eq!(ended.status, 204, "{}", ended.text);
-    assert!(ended.header("set-cookie").starts_with("tandem_session=; Path=/; Max-Age=0;"));
+    let port = server.authority().rsplit_once(':').unwrap().1;
+    let gone = format!("tandem_session_{port}=; Path=/; Max-Age=0;");
+    assert!(ended.header("set-cookie").starts_with(&gone), "{}", ended.head);
     refused(&browser.ask("GET", SESSION, ""), 401, "session_ended");
     assert_eq!(other.ask("GET", SESSION, "").status, 200, "the other one goes on");
     server.tandem(&["token", "revoke", "ops"]).ended(0, "");
@@ -175,4 +179,26 @@ x-frame-options: DENY";
         seen.sort_unstable();
         assert_eq!(seen.join("\n"), ours, "{method} {path}");
     }
+}
+
+/// Who starts a server by hand is led into its console, and nobody else with them.
+#[test]
+fn a_person_who_starts_a_server_at_a_terminal_gets_a_link_that_signs_in_once() {
+    let house = House::new();
+    let mut terminal = Terminal::new(house.path(), &house.path().join("state"), "serve -c tandem.toml");
+    terminal.until("#enter=");
+    terminal.until("\n");
+    let (before, behind) = terminal.seen.rsplit_once("/#enter=").unwrap();
+    let address = before.rsplit_once("http://").unwrap().1.to_owned();
+    let code: String = behind.chars().take_while(|letter| !letter.is_whitespace()).collect();
+    let enter =
+        || ask_over(TcpStream::connect(&address).unwrap(), &address, "POST", SESSION, JSON, &body(&code));
+    assert_eq!(enter().status, 200);
+    refused(&enter(), 401, "token_unknown");
+    let (status, said) = terminal.end(CTRL_C);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(said.matches(&code).count(), 1, "{said}");
+    // One that nobody looks at says nothing of the kind.
+    let server = house.serve();
+    assert!(!server.logged().contains("#enter="));
 }

@@ -61,6 +61,11 @@ fn a_table_that_is_locked_holds_up_none_of_the_others_and_joins_them_again() {
         seconds(locked, held);
         let stalled: Vec<usize> = (0..TABLES.len()).filter(|table| is_stalled(&tandem, *table)).collect();
         assert_eq!(stalled, [LOCKED], "one table is locked, and one is named");
+        let is_away = |table: &usize| {
+            let shown = tandem.ok(&["map", "show", TABLES[*table]]);
+            trouble(&shown, "DestinationConnected").is_some()
+        };
+        assert_eq!((0..TABLES.len()).find(is_away), None, "the destination answers all the while");
         runtime.block_on(crm.batch_execute("COMMIT")).unwrap();
         let unlocked = Instant::now();
         let deadline = unlocked + PATIENCE;

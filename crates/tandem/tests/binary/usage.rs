@@ -27,6 +27,8 @@ fn without_a_server_every_verb_of_one_ends_with_8() {
         &["error", "list"],
         &["error", "show", "1"],
         &["activity"],
+        &["top"],
+        &["top", "--once"],
     ] {
         let all: Vec<&str> = args.iter().copied().chain(["--server", NOBODY]).collect();
         check(&all, 8, "no server answers at http://127.0.0.1:1");
@@ -39,7 +41,7 @@ fn what_is_asked_wrongly_ends_with_2() {
     check(&["map", "pause"], 2, "required arguments");
     check(&["map", "wait", "m", "--for", "happy"], 2, "possible values");
     check(&["map", "pause", "m", "--timeout", "soon"], 2, "write it as 60s, 5m or 1h30m");
-    check(&["map", "list", "--server", "https://127.0.0.1:7070"], 2, "the server speaks http");
+    check(&["map", "list", "--server", "ftp://127.0.0.1:7070"], 2, "begins with http:// or https://");
 }
 
 #[test]

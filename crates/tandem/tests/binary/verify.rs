@@ -228,3 +228,78 @@ fn tables_of_sqlite_are_compared_and_repaired_in_keys_of_text_and_of_numbers() {
     let shown = tandem.tandem(&["map", "verify", "orders"]).ended(0, "").out;
     assert!(shown.contains("equal") && shown.contains("1 200"), "{shown}");
 }
+
+const KINDS: [&str; 2] = ["retail", "wholesale"];
+
+/// Two maps that split a table over its kinds, into one table. With `whole`, each knows its records there, and they are one.
+fn split(house: &House, whole: bool) {
+    for app in ["erp", "crm"] {
+        house
+            .app(app)
+            .execute_batch("CREATE TABLE goods (no INTEGER PRIMARY KEY, kind TEXT, name TEXT)")
+            .unwrap();
+    }
+    let map = |kind: &str, other: &str| {
+        let (depends_on, filter) = match whole {
+            true => (format!("depends_on = [\"{other}\"]"), format!(", filter = \"kind == '{kind}'\"")),
+            false => (String::new(), String::new()),
+        };
+        format!(
+            "[[maps]]\nname = \"{kind}\"\n{depends_on}\non_leave = \"delete\"
+            left = {{ app = \"erp\", table = \"goods\", key = [\"no\"], filter = \"kind == '{kind}'\" }}
+            right = {{ app = \"crm\", table = \"goods\", key = [\"no\"]{filter} }}\n"
+        )
+    };
+    let [one, other] = KINDS;
+    let maps = map(one, other) + &map(other, one);
+    house.write(
+        "tandem.toml",
+        &format!("[server]\nlisten = \"127.0.0.1:0\"\n[apps.erp]\nurl = \"sqlite:erp.db\"\n[apps.crm]\nurl = \"sqlite:crm.db\"\n{maps}"),
+    );
+}
+
+fn goods(house: &House, statements: &str) {
+    house.app("erp").execute_batch(statements).unwrap();
+}
+
+#[test]
+fn a_repair_never_deletes_what_another_map_has_written() {
+    let house = House::new();
+    split(&house, false);
+    let found = house.tandem(&["check", "-o", "json"]).ended(0, "").json();
+    let shared = found["items"].as_array().unwrap().iter().filter(|one| one["code"] == "destination_shared");
+    assert_eq!(shared.count(), 4, "{found}");
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", KINDS[0], KINDS[1], "--wait"]);
+    goods(&house, "INSERT INTO goods VALUES (1, 'retail', 'a'), (2, 'wholesale', 'b')");
+    assert_eq!(until_equal(&house, "goods"), 2);
+    let refused = tandem.tandem(&["map", "verify", "retail", "--repair", "left", "--yes"]);
+    refused.ended(3, "map wholesale writes the same table");
+    assert_eq!(until_equal(&house, "goods"), 2);
+}
+
+#[test]
+fn maps_that_split_a_table_and_are_one_lose_nothing_that_passes_between_them() {
+    let house = House::new();
+    split(&house, true);
+    let tandem = house.serve();
+    tandem.ok(&["map", "run", KINDS[0], KINDS[1], "--wait"]);
+    goods(&house, "INSERT INTO goods VALUES (1, 'retail', 'a'), (2, 'wholesale', 'b'), (3, 'retail', 'c')");
+    assert_eq!(until_equal(&house, "goods"), 3);
+    tandem.ok(&["map", "pause", KINDS[0], "--wait"]);
+    goods(
+        &house,
+        "UPDATE goods SET kind = 'wholesale' WHERE no = 1; UPDATE goods SET kind = 'retail' WHERE no = 2",
+    );
+    tandem.ok(&["map", "resume", KINDS[0], KINDS[1], "--wait"]);
+    assert_eq!(until_equal(&house, "goods"), 3);
+    house
+        .app("crm")
+        .execute_batch("DELETE FROM goods WHERE no = 3; INSERT INTO goods VALUES (9, 'retail', 'x')")
+        .unwrap();
+    for (kind, differing) in [(KINDS[0], 2), (KINDS[1], 0)] {
+        let seen = verify(&tandem, &[kind, "--repair", "left", "--yes"], 0);
+        counts(&seen, &[("differing", differing), ("repaired", differing)]);
+    }
+    assert_eq!(until_equal(&house, "goods"), 3);
+}

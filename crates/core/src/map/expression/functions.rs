@@ -48,6 +48,26 @@ pub(super) const OURS: [&str; 10] = [
     "substring",
 ];
 
+/// What is wrong with a call of a known function, and how it is called: such a call has no value for any record.
+/// `behind`: it stands behind a value and a dot, which is its first argument.
+pub(super) fn misused(name: &str, behind: bool, arguments: usize) -> Option<(String, String)> {
+    let (takes, only_behind, form) = match name {
+        "contains" | "startsWith" | "endsWith" => (2, true, format!("text.{name}(part)")),
+        "decimal_add" | "decimal_sub" | "decimal_mul" | "decimal_cmp" => (2, false, format!("{name}(x, y)")),
+        "decimal_round" => (3, false, "decimal_round(x, digits, 'half_even')".to_owned()),
+        "replace" => (3, false, "replace(text, from, to)".to_owned()),
+        "substring" => (3, false, "substring(text, start, end)".to_owned()),
+        _ => (1, false, format!("{name}(x)")),
+    };
+    let given = arguments + usize::from(behind);
+    let fix = format!("write {form}");
+    if given != takes {
+        let values = if takes == 1 { "value" } else { "values" };
+        return Some((format!("'{name}' takes {takes} {values}, and has {given}"), fix));
+    }
+    (only_behind && !behind).then(|| (format!("'{name}' stands behind the text that it is about"), fix))
+}
+
 type Answer = Result<Value, ExecutionError>;
 
 /// The context that every evaluation starts from; built once, since that takes longer than to evaluate.

@@ -19,6 +19,7 @@ fn schema(table: &str, columns: &[Column]) -> TableSchema {
         columns: columns.iter().map(column).collect(),
         primary_key: vec!["id".into()],
         unique_keys: Vec::new(),
+        deferrable_keys: Vec::new(),
         identity: vec!["id".into()],
         foreign_keys: Vec::new(),
     }

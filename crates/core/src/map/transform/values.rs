@@ -57,6 +57,11 @@ impl ValueMap {
         &self.pairs
     }
 
+    /// Whether a value that the list does not have stays as it is, and is not refused.
+    pub fn lets_pass(&self) -> bool {
+        self.unmapped == Unmapped::Pass
+    }
+
     /// The list with its second values made anew.
     #[must_use]
     pub(crate) fn with_second(&self, make: impl Fn(&Value) -> Value) -> Self {

@@ -20,7 +20,11 @@
 //! A repair takes the records that differ, chunk by chunk, through the lane of the flow, just as errors that are
 //! refreshed: read again in a window, written or deleted, refused ones as errors. Then they are compared once more, and
 //! only what is equal then is counted as repaired. Which side is right is the flow's source. So a map that goes one way can
-//! only be repaired that way.
+//! only be repaired that way. Where another map writes the destination's table, too, its records are none that are too many:
+//! a repair is refused until a filter of that side says which are whose.
+//!
+//! Whoever has looked at what differs may ask to repair that and nothing else: then nothing is walked, and the records that
+//! the comparison has named are settled anew and repaired. What has become equal since is left alone.
 //!
 //! A verification is in memory only. After a restart there is none; what was asked for, and what came of it, is in the
 //! activity log, and a repair that had begun for some records is brought to its end.
@@ -28,9 +32,10 @@
 mod settle;
 mod walk;
 
-use super::Engine;
+use super::{Engine, shared};
 use crate::request::{Blocker, Rejected};
 use crate::supervisor::{Command, Ways};
+use settle::Suspect;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tandem_core::lifecycle::Phase;
@@ -52,6 +57,8 @@ pub struct VerifyRequest {
     pub map: MapName,
     /// Make the other side equal to this one.
     pub repair: Option<SideName>,
+    /// Of a repair: only of the records that differed in the map's last comparison, which began then.
+    pub seen: Option<WallTime>,
     /// How many differences are kept to be shown, at most [`DIFFERENCES_MAX`]; all are counted.
     pub limit: usize,
     /// Who asks.
@@ -183,6 +190,7 @@ pub struct Difference {
     pub right: Option<(Arc<Relation>, Row)>,
     /// Whether it is equal now; none if nothing was repaired.
     pub repaired: Option<bool>,
+    suspect: Suspect,
 }
 
 impl VerifyStage {
@@ -277,6 +285,21 @@ impl Engine {
                 ));
             }
         }
+        let maps = self.snapshot().maps.clone();
+        let (left, right) = (&ways.map.left, &ways.map.right);
+        let sides = if to_right { (left, right) } else { (right, left) };
+        let rival = shared::rival(maps.iter().map(|view| &view.map), &ways.map, sides);
+        if let Some(other) = rival.filter(|_| request.repair.is_some()) {
+            let side = if to_right { "right" } else { "left" };
+            return Err(blocked(&format!(
+                "map {other} writes the same table, and a repair would delete what it has written there: give the {side} \
+                 side of map {map} a filter that says which records there are its own"
+            )));
+        }
+        let only = match request.seen {
+            None => None,
+            Some(began) => Some(self.differing(&map, began, to_right).map_err(|needs| blocked(&needs))?),
+        };
         let shown = Verification {
             map: map.clone(),
             stage: VerifyStage::Source,
@@ -296,18 +319,22 @@ impl Engine {
         if !self.verifications.begin(&map, going.clone()) {
             return Err(blocked("it is being verified: wait for the end, or cancel that"));
         }
-        let how = match request.repair {
+        let mut how = match request.repair {
             Some(SideName::Left) => "the right side is made equal to the left one",
             Some(SideName::Right) => "the left side is made equal to the right one",
             None => "nothing is changed",
-        };
-        if let Err(rejected) = self.note_verify("map.verify", &request, how.to_owned()).await {
+        }
+        .to_owned();
+        if let Some(only) = &only {
+            how.push_str(&format!(", in the {} records that were found to differ", only.len()));
+        }
+        if let Err(rejected) = self.note_verify("map.verify", &request, how).await {
             going.shown.lock().unwrap_or_else(PoisonError::into_inner).stage = VerifyStage::Failed;
             return Err(rejected);
         }
         // Ends with the supervisor, and must not hold the folder for longer.
         let engine = Engine { _lock: None, ..self.clone() };
-        let walk = Walk::new(engine, request, to_right, going.shown, cancelled);
+        let walk = Walk::new(engine, request, only, to_right, going.shown, cancelled);
         self.env.spawn("verify", Box::pin(walk.run()));
         Ok(shown)
     }
@@ -339,6 +366,32 @@ impl Engine {
         // Whoever works on it may have ended just now.
         let _ = going.cancel.send(true);
         Ok(going.look())
+    }
+
+    /// The records that differed in a map's last comparison, if that is the one which began then, and has named them all;
+    /// else what is in the way.
+    fn differing(&self, map: &MapName, began: WallTime, to_right: bool) -> Result<Vec<Suspect>, String> {
+        let Some(seen) = self.verifications.of(map).map(|going| going.look()) else {
+            return Err("it was not compared since the server started: compare it first".to_owned());
+        };
+        if seen.started_at != began {
+            return Err("it was compared again since: look at what differs now".to_owned());
+        }
+        if seen.stage != VerifyStage::Done {
+            return Err("the comparison that was seen has not come to its end: compare it again".to_owned());
+        }
+        let (differ, kept) = (seen.counts.differing(), seen.differences.len());
+        if differ != kept as u64 {
+            return Err(format!(
+                "{differ} records differ and {kept} of them are known by name: compare it again with a higher limit \
+                 (at most {DIFFERENCES_MAX}), or repair whatever differs"
+            ));
+        }
+        let suspects = seen.differences.into_iter().map(|one| match seen.to_right == to_right {
+            true => one.suspect,
+            false => Suspect { key: one.suspect.at, at: one.suspect.key },
+        });
+        Ok(suspects.collect())
     }
 
     async fn ways(&self, map: &MapName) -> Result<Ways, Rejected> {

@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_millis(50);
 const COLUMNS_IN_FORMS: usize = 3;
 
 /// A record that is in doubt. At least one of its keys is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Suspect {
     /// Its key in the source.
     pub(super) key: Option<IntegrationKey>,

@@ -58,6 +58,8 @@ pub(super) struct Walk {
     pub(super) to_right: bool,
     shown: Arc<Mutex<Verification>>,
     cancelled: watch::Receiver<bool>,
+    /// Whether nothing is looked at but what is in doubt from the beginning.
+    is_of_some: bool,
     /// In doubt, and not settled yet.
     suspects: Vec<Suspect>,
     images_bytes: usize,
@@ -79,11 +81,13 @@ impl Walk {
     pub(super) fn new(
         engine: Engine,
         request: VerifyRequest,
+        only: Option<Vec<Suspect>>,
         to_right: bool,
         shown: Arc<Mutex<Verification>>,
         cancelled: watch::Receiver<bool>,
     ) -> Self {
-        Self { engine, request, to_right, shown, cancelled, suspects: Vec::new(), images_bytes: 0, tries: 0 }
+        let (is_of_some, suspects) = (only.is_some(), only.unwrap_or_default());
+        Self { engine, request, to_right, shown, cancelled, is_of_some, suspects, images_bytes: 0, tries: 0 }
     }
 
     fn shown(&self) -> MutexGuard<'_, Verification> {
@@ -119,6 +123,9 @@ impl Walk {
 
     async fn walk(&mut self) -> Result<(), Stop> {
         let mut open = self.open_again().await?;
+        if self.is_of_some {
+            return self.settle_all(open, true).await.map(drop);
+        }
         self.estimate(&mut open).await;
         open = self.pass(open, true).await?;
         self.shown().stage = VerifyStage::Destination;
@@ -385,7 +392,7 @@ impl Walk {
 
     fn show(&mut self, open: &Open, kind: DifferenceKind, settled: Settled, repaired: Option<bool>) {
         let Settled { suspect, source, destination, .. } = settled;
-        let Some(key) = suspect.key.or(suspect.at) else { return };
+        let Some(key) = suspect.key.clone().or_else(|| suspect.at.clone()) else { return };
         let rows = [&source, &destination];
         let bytes: usize = rows.into_iter().flatten().map(Row::payload_len).sum();
         let is_kept = self.images_bytes + bytes <= IMAGES_BYTES_MAX;
@@ -397,7 +404,7 @@ impl Walk {
         let (left, right) = if self.to_right { (source, destination) } else { (destination, source) };
         let mut shown = self.shown();
         if shown.differences.len() < self.request.limit.min(super::DIFFERENCES_MAX) {
-            shown.differences.push(Difference { key, kind, left, right, repaired });
+            shown.differences.push(Difference { key, kind, left, right, repaired, suspect });
             drop(shown);
             self.images_bytes += if is_kept { bytes } else { 0 };
         }

@@ -103,7 +103,7 @@ impl StreamActor {
         if let Some(other) = marks.iter().find(|mark| mark.journal != self.parts.journal_id) {
             return Err(gap(
                 format!("the destination has a watermark of another data folder ({})", other.journal),
-                "if that data folder is gone for good: verify both sides, remove its rows from the watermark table, then run the maps again",
+                "if that data folder is gone for good: stop the maps (tandem map stop), run in each app what tandem guard release --sql prints, then run the maps, which copies anew",
             ));
         }
         let durable = self.parts.journal.with(|journal| journal.durable());

@@ -3,6 +3,7 @@
 
 use super::{Ended, PAUSE_TIMEOUT, Run, StreamActor};
 use crate::env::within;
+use crate::journal::JournalError;
 use crate::retry::Retry;
 use crate::store::FlowId;
 use crate::stream::batch::{KeptRange, Member, PointsTo};
@@ -20,9 +21,17 @@ use tokio::sync::{Notify, watch};
 /// How long a lane waits for a map that is nearly where it is needed.
 const WAITS_FOR_NEAR: Duration = Duration::from_secs(10);
 
+/// So many runs in a row of which the journal does not know a flow: that is no matter of a moment.
+const UNKNOWN_MAX: u32 = 100;
+
 /// Whether it can be told which records of `parent` those of a flow refer to.
 fn tells_what_it_refers_to(flow: &FlowPlan, parent: &FlowPlan) -> bool {
     flow.spec.pointers_to(&parent.spec).all(|pointer| pointer != Pointer::Unknown)
+}
+
+/// A journal that does not give what was asked of it.
+fn unreadable(error: &JournalError) -> Fault {
+    Fault::new(FaultClass::Internal, "read the journal", error.to_string()).fix(error.fix())
 }
 
 impl StreamActor {
@@ -106,6 +115,10 @@ impl StreamActor {
         let desks =
             members.values().filter_map(|member| Some(member.flow.copy.as_ref()?.changes())).collect();
         let slot = self.slot(lane);
+        if slot.unknown > 0 {
+            // It stood for a plan that is over, and nothing has failed.
+            slot.retry = Retry::default();
+        }
         let mut run = LaneRun {
             context,
             lane,
@@ -275,6 +288,7 @@ impl StreamActor {
         slot.copying = run.copying;
         slot.bucket = run.bucket;
         slot.position = run.position;
+        let unknown = std::mem::take(&mut slot.unknown);
         match end {
             LaneEnd::Stopped | LaneEnd::Reached | LaneEnd::Met => {
                 slot.met = matches!(end, LaneEnd::Met);
@@ -300,11 +314,15 @@ impl StreamActor {
                 slot.retry.failed_since(fault, since, now);
                 slot.blocked_at = moved;
             }
+            // A map is stopped, and the journal has heard of it before us: the plan that the run was begun for is over.
+            LaneEnd::Unreadable(error) if error.is_misuse() && unknown < UNKNOWN_MAX => {
+                tracing::debug!(%stream, lane = %ended.lane, "a run is begun anew: {error}");
+                slot.unknown = unknown + 1;
+                slot.retry.failed(unreadable(&error), now);
+            }
             LaneEnd::Unreadable(error) => {
                 tracing::error!(%stream, "the journal cannot be read: {error}");
-                self.broken = Some(
-                    Fault::new(FaultClass::Internal, "read the journal", error.to_string()).fix(error.fix()),
-                );
+                self.broken = Some(unreadable(&error));
             }
             LaneEnd::Forgetful(error) => self.disk_failed(&error),
         }

@@ -5,7 +5,7 @@ use crate::failpoint::Mistake;
 use crate::journal::Span;
 use crate::store::FlowId;
 use crate::store::StreamRecord;
-use crate::stream::batch::{KeptRange, SHAPE_CHANGED};
+use crate::stream::batch::{KeptRange, is_unfit};
 use crate::stream::lane::Progress;
 use crate::stream::outcome::Outcomes;
 use crate::stream::plan::{ByClass, FlowPlan, FlowStatus, Opening, Place, StreamPlan, StreamStatus};
@@ -190,9 +190,12 @@ impl StreamActor {
                 },
             );
         }
-        // That a table has changed its shape says nothing about whether the destination answers.
-        let faults = self.lanes.values().filter_map(|slot| slot.retry.fault());
-        let blocked = faults.into_iter().find(|fault| fault.code.as_deref() != Some(SHAPE_CHANGED)).cloned();
+        // That a table has changed says nothing about whether the destination answers. Nor does what stands in the way of
+        // flows that were given a lane of their own for it: theirs it is to say so, and the others go on.
+        let is_theirs = |slot: &Lane, fault: &Fault| slot.stalled && !fault.class.breaks_connection();
+        let faults = self.lanes.values().filter_map(|slot| Some((slot, slot.retry.fault()?)));
+        let mut blocking = faults.filter(|(slot, fault)| !is_unfit(fault) && !is_theirs(slot, fault));
+        let blocked = blocking.next().map(|(_, fault)| fault.clone());
         let status = StreamStatus {
             version: plan.version,
             flows,

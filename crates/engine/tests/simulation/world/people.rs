@@ -179,6 +179,7 @@ impl World {
         let request = VerifyRequest {
             map: map.into(),
             repair: repairs.then_some(SideName::Left),
+            seen: None,
             limit: 100,
             actor: "sim".into(),
             reason: String::new(),

@@ -214,5 +214,5 @@ fn every_example_of_the_documentation_is_a_config() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 3);
+    assert_eq!(examples, 4);
 }

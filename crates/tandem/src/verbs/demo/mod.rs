@@ -12,7 +12,7 @@ mod verdict;
 mod view;
 
 use super::Outcome;
-use super::serve::{Server, Signals, listen};
+use super::serve::{Server, Signals, entrance, listen};
 use crate::args::Demo as Asked;
 use crate::env::Surroundings;
 use crate::failure::{Exit, Failure};
@@ -26,6 +26,7 @@ use std::time::Duration;
 use tandem_core::MapName;
 use tandem_core::lifecycle::{Action, Phase};
 use tandem_engine::{Engine, Request, Secret, Setup, TOKEN_FILE, TellNobody};
+use tandem_server::{MetricsAccess, Serving};
 use tokio::net::TcpListener;
 use traffic::Traffic;
 use view::View;
@@ -59,7 +60,8 @@ pub(crate) async fn demo(asked: Asked, output: &Output) -> Outcome {
         env: Arc::new(Surroundings::here()),
     };
     let engine = Engine::start(setup).await?;
-    let server = Server::start(listener, engine.clone(), &token, None)?;
+    let serving = Serving { identity: None, figures: MetricsAccess::Token, reloader: None };
+    let server = Server::start(listener, engine.clone(), &token, serving)?;
     let code = engine.offer_session();
     output.say(&welcome(address, &folder, code.as_ref().map(Secret::reveal)));
 
@@ -115,7 +117,7 @@ fn folder(dir: Option<PathBuf>) -> Result<(PathBuf, Option<tempfile::TempDir>), 
 
 /// The port that was asked for, or any if another program has it.
 async fn port(asked: &str) -> Result<TcpListener, Failure> {
-    let wanted = config::parse_listen(asked)
+    let wanted = config::parse_listen(asked, false)
         .map_err(|(why, _)| Failure::new(Exit::Usage, why).fix("write it as --listen 127.0.0.1:7070"))?;
     match TcpListener::bind(wanted).await {
         Ok(listener) => Ok(listener),
@@ -153,13 +155,12 @@ fn welcome(address: SocketAddr, folder: &Path, code: Option<&str>) -> String {
         config::LISTEN_DEFAULT => String::new(),
         other => format!(" --server http://{other}"),
     };
-    // Behind the # it is sent to nobody by following the link; it signs in once.
-    let enter = code.map(|code| format!("#enter={code}")).unwrap_or_default();
+    let entrance = entrance(address, false, code);
     format!(
         "Two apps, an ERP and a CRM, are kept in step. Their files are in {}.
 See them in a browser (the link signs you in, once):
 
-  http://{address}/{enter}
+  {entrance}
 
 Or type in another terminal:
 

@@ -3,12 +3,13 @@
 use crate::args::{ErrorCancel, ErrorDelete, ErrorRetry, Meant, Which};
 use crate::failure::{Exit, Failure};
 use crate::output::{can_ask, count, table};
-use crate::verbs::map::actor;
+use crate::verbs::map::{actor, typed};
 use crate::verbs::{Desk, Outcome};
 use comfy_table::Cell;
-use std::io::BufRead;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tandem_server::wire::{CancelRequest, ErrorsRequest, ErrorsTaken};
+use tandem_server::{ErrorSearch, PAGE_MAX};
 use tokio::time::Instant;
 
 /// How often a retry that is waited for is looked at.
@@ -33,10 +34,11 @@ pub(crate) async fn cancel(desk: &Desk<'_>, asked: ErrorCancel) -> Outcome {
 }
 
 pub(crate) async fn delete(desk: &Desk<'_>, asked: ErrorDelete) -> Outcome {
+    let (map, mut request) = request(asked.meant);
     if !asked.yes {
-        agree(desk, &asked.meant.map).await?;
+        let seen = agree(desk, &map, &request).await?;
+        request.expected = request.expected.or(Some(seen));
     }
-    let (map, request) = request(asked.meant);
     show(desk, &desk.client.delete_errors(&map, &request).await?);
     Ok(Exit::Ok)
 }
@@ -64,7 +66,7 @@ fn show(desk: &Desk<'_>, taken: &ErrorsTaken) {
     });
 }
 
-/// Waits until nothing of a map is being tried again. What was refused again is said, and makes the verb fail.
+/// Waits until nothing of a map is being tried again. What was refused again is said, and is no failure: it was tried.
 async fn wait(desk: &Desk<'_>, map: &str, deadline: Instant) -> Result<(), Failure> {
     let mut refused = 0;
     loop {
@@ -93,22 +95,45 @@ async fn wait(desk: &Desk<'_>, map: &str, deadline: Instant) -> Result<(), Failu
     }
 }
 
-/// Errors are deleted only after a yes: by `--yes`, or by a person who types the map's name.
-async fn agree(desk: &Desk<'_>, map: &str) -> Result<(), Failure> {
-    let failed = |why: &str| Failure::new(Exit::Failed, format!("nothing was changed: {why}"));
+/// Errors are deleted only after a yes: by `--yes`, or by a person who types the map's name. Says how many that person saw.
+async fn agree(desk: &Desk<'_>, map: &str, request: &ErrorsRequest) -> Result<u64, Failure> {
     if !can_ask() {
         let said = "this deletes changes that were never applied, and nobody can be asked";
         return Err(Failure::new(Exit::Usage, said).fix("add --yes if that is what you want"));
     }
     let errors = desk.client.map(map).await?.errors;
+    let whole = errors.open + errors.waiting + errors.retrying;
+    let seen = if request.all { whole } else { meant(desk, map, request).await? };
+    let of = if request.all { String::new() } else { format!(" of {}", count(whole)) };
     desk.output.say(&format!(
-        "This deletes changes that were never applied; {map} has {} errors. Type the map's name to go on:",
-        count(errors.open + errors.waiting + errors.retrying)
+        "This deletes {}{of} errors of {map}: changes that were never applied. If it is another number by then, nothing is \
+         done. Type the map's name to go on:",
+        count(seen)
     ));
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    if read.is_err() || answer.trim() != map {
-        return Err(failed("it was not agreed to"));
+    typed(map)?;
+    Ok(seen)
+}
+
+/// How many errors a request is about that is not about all of them.
+async fn meant(desk: &Desk<'_>, map: &str, request: &ErrorsRequest) -> Result<u64, Failure> {
+    if !request.ids.is_empty() {
+        let ids: BTreeSet<&String> = request.ids.iter().collect();
+        return Ok(ids.len() as u64);
     }
-    Ok(())
+    let search = ErrorSearch {
+        map: Some(map),
+        class: request.class.as_deref(),
+        key: request.key.as_deref(),
+        transaction: request.transaction.as_deref(),
+        status: None,
+    };
+    let (mut errors, mut after) = (0, None);
+    loop {
+        let page = desk.client.errors(search, after.as_deref(), Some(PAGE_MAX)).await?;
+        errors += page.items.len() as u64;
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(errors),
+        }
+    }
 }

@@ -40,11 +40,16 @@ pub(in crate::verbs) async fn act(
         }
     }
     let waited = if common.wait { wait(desk, &mut accepted, reached, deadline).await } else { Ok(()) };
-    desk.output.data(&accepted, |accepted| {
+    states(desk, &accepted);
+    waited.map(|()| Exit::Ok)
+}
+
+/// Writes which maps an action was about, with their states.
+pub(in crate::verbs) fn states(desk: &Desk<'_>, accepted: &Accepted) {
+    desk.output.data(accepted, |accepted| {
         let rows = accepted.maps.iter().map(|map| [Cell::new(&map.name), state(&map.state)]);
         table(["MAP", "STATE"], rows)
     });
-    waited.map(|()| Exit::Ok)
 }
 
 async fn wait(
@@ -65,29 +70,33 @@ pub(crate) fn actor() -> String {
     format!("cli:{}", user.unwrap_or_else(|_| "unknown".to_owned()))
 }
 
-/// What loses data is done only after a yes: by `--yes`, or by a person who types the map's name.
+/// What loses data is done only after a yes: by `--yes`, or by a person who types the map's name. Says how many records that
+/// person saw, which is the number that they agreed to lose; none after `--yes`, which means whatever there is.
 pub(super) async fn agree_to_loss(
     desk: &Desk<'_>,
     maps: &[String],
     common: &Common,
     effect: &str,
-) -> Result<(), Failure> {
+) -> Result<Option<u64>, Failure> {
     if common.yes {
-        return Ok(());
+        return Ok(None);
     }
     if !can_ask() {
         return Err(Failure::new(Exit::Usage, format!("this {effect}, and nobody can be asked"))
             .fix("add --yes if that is what you want"));
     }
+    let mut seen = 0;
     for map in maps {
         let queue = desk.client.queue_stats(map).await?;
+        seen += queue.records;
         let (records, size) = (crate::output::count(queue.records), crate::output::bytes(queue.bytes));
         desk.output.say(&format!(
-            "This {effect}: {records} records ({size}) of {map}. Type the map's name to go on:"
+            "This {effect}: {records} records ({size}) of {map}. If it is another number by then, nothing is done; --yes does \
+             not look. Type the map's name to go on:"
         ));
         typed(map)?;
     }
-    Ok(())
+    Ok(Some(seen))
 }
 
 /// As [`agree_to_loss`], for all maps of an app that a request is about.
@@ -96,23 +105,30 @@ pub(in crate::verbs) async fn agree_to_loss_in(
     app: &str,
     request: &ActionRequest,
     common: &Common,
-) -> Result<(), Failure> {
+) -> Result<Option<u64>, Failure> {
     let effect = "drops the queues";
     if common.yes || !can_ask() {
         return agree_to_loss(desk, &[], common, effect).await;
     }
     let maps = desk.client.plan(request).await?.maps;
     let records = crate::output::count(maps.iter().map(|map| map.queued).sum());
+    // What goes along keeps its queue.
+    let seen = maps.iter().filter(|map| !map.goes_along).map(|map| map.queued).sum();
     let (size, names) = (
         crate::output::bytes(maps.iter().map(|map| map.bytes).sum()),
         maps.iter().map(|map| map.name.as_str()).collect::<Vec<_>>().join(", "),
     );
     desk.output
-        .say(&format!("This {effect}: {records} records ({size}) of {names}. Type the app's name to go on:"));
-    typed(app)
+        .say(&format!(
+            "This {effect}: {records} records ({size}) of {names}. If it is another number by then, nothing is done; --yes does \
+             not look. Type the app's name to go on:"
+        ));
+    typed(app)?;
+    Ok(Some(seen))
 }
 
-fn typed(name: &str) -> Result<(), Failure> {
+/// What a person has to type before something is lost.
+pub(in crate::verbs) fn typed(name: &str) -> Result<(), Failure> {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     match read.is_ok() && answer.trim() == name {

@@ -2,6 +2,7 @@
 
 mod act;
 mod list;
+mod mapping;
 mod pause;
 mod plan;
 mod progress;
@@ -14,11 +15,12 @@ mod try_row;
 mod verify;
 mod wait;
 
-pub(super) use act::{act, actor, agree_to_loss_in};
+pub(super) use act::{act, actor, agree_to_loss_in, states, typed};
 pub(crate) use list::list;
 pub(crate) use pause::pause;
 pub(super) use pause::planned;
 pub(crate) use plan::plan;
+pub(super) use progress::long;
 pub(crate) use resume::resume;
 pub(crate) use run::run;
 pub(crate) use show::show;
@@ -32,6 +34,6 @@ pub(crate) use wait::wait;
 use tandem_server::wire::Map;
 
 /// A state as people see it: a pause that was asked for shows before it has taken effect.
-fn shown_state(map: &Map) -> &str {
+pub(super) fn shown_state(map: &Map) -> &str {
     if map.pausing { "pausing" } else { &map.state }
 }

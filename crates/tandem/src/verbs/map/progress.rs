@@ -95,7 +95,7 @@ pub(super) fn eta(catch_up: &CatchUp) -> String {
 }
 
 /// A time in its largest unit.
-pub(super) fn long(seconds: u64) -> String {
+pub(in crate::verbs) fn long(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),

@@ -6,14 +6,15 @@ use crate::verbs::{Desk, Outcome};
 use tandem_server::wire::ActionRequest;
 
 pub(crate) async fn resume(desk: &Desk<'_>, asked: Asked) -> Outcome {
-    if asked.mode == Mode::SkipDiscard {
-        agree_to_loss(desk, &asked.maps, &asked.common, "drops the queue").await?;
-    }
+    let seen = match asked.mode == Mode::SkipDiscard {
+        true => agree_to_loss(desk, &asked.maps, &asked.common, "drops the queue").await?,
+        false => None,
+    };
     let request = ActionRequest {
         action: "resume".to_owned(),
         maps: asked.maps,
         mode: Some(asked.mode.name().to_owned()),
-        expected: asked.expected,
+        expected: asked.expected.or(seen),
         with_parents: asked.along.with_parents,
         rate: asked.pace.rate,
         ..ActionRequest::default()

@@ -1,32 +1,50 @@
 //! `tandem map show`
 
-use super::{progress, shown_state};
+use super::{mapping, progress, shown_state};
 use crate::args::One;
 use crate::failure::Exit;
 use crate::output::{age, bytes, count, moment};
 use crate::verbs::{Desk, Outcome, record};
-use tandem_server::wire::{Column, Map, Side};
+use serde::Serialize;
+use tandem_server::wire::{Map, Mapping, Side};
+
+/// A map with all that there is to show of it.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    map: Map,
+    mapping: Mapping,
+}
 
 pub(crate) async fn show(desk: &Desk<'_>, asked: One) -> Outcome {
     let map = desk.client.map(&asked.map).await?;
-    desk.output.data(&map, text);
+    let mapping = desk.client.mapping(&asked.map).await?;
+    desk.output.data(&Whole { map, mapping }, text);
     Ok(Exit::Ok)
 }
 
-fn text(map: &Map) -> String {
+fn text(Whole { map, mapping }: &Whole) -> String {
     let mut lines = vec![
         ("map", map.name.clone()),
         ("state", format!("{} for {} (since {})", shown_state(map), age(map.since), moment(map.since))),
         ("left", side(&map.left)),
         ("right", side(&map.right)),
         ("direction", map.direction.clone()),
-        ("columns", columns(map)),
-        ("filter", filters(map)),
-        ("deletes", map.deletes.clone()),
+    ];
+    for (place, column) in mapping::columns(mapping).into_iter().enumerate() {
+        lines.push((if place == 0 { "columns" } else { "" }, column));
+    }
+    lines.extend([("filter", filters(map)), ("deletes", map.deletes.clone())]);
+    if let Some(both) = &mapping.two_way {
+        lines.push(("conflict", both.conflict.clone()));
+        lines.push(("side effects", both.side_effects.clone()));
+    }
+    lines.extend([
+        ("initial sync", initial_sync(mapping)),
         ("depends on", names(&map.depends_on)),
         ("dependents", names(&map.dependents)),
         ("may be asked", names(&map.allowed)),
-    ];
+    ]);
     for hold in &map.holds {
         let name = hold.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
@@ -55,7 +73,7 @@ fn text(map: &Map) -> String {
             Some(ended) => format!("{} rows, ended {}", count(copy.rows_done), moment(ended)),
             None => format!("{}, since {}", progress::copied(copy), moment(copy.started_at)),
         };
-        lines.push(("initial sync", when));
+        lines.push(("copied", when));
         let [inserted, updated] = [copy.inserted, copy.updated].map(count);
         let [unchanged, failed] = [copy.unchanged, copy.failed].map(count);
         let counts =
@@ -104,22 +122,14 @@ fn side(side: &Side) -> String {
     format!("{} {} key ({})", side.app, side.table, side.key.join(", "))
 }
 
-fn columns(map: &Map) -> String {
-    match &map.columns {
-        None => "those of the same name".to_owned(),
-        Some(pairs) => {
-            let end = |end: &Option<String>| end.clone().unwrap_or_default();
-            let arrow = |way: &str| match way {
-                "to_right" => "→",
-                "to_left" => "←",
-                _ => "↔",
-            };
-            let pair = |pair: &Column| {
-                let shown = format!("{} {} {}", end(&pair.left), arrow(&pair.direction), end(&pair.right));
-                shown.trim().to_owned()
-            };
-            pairs.iter().map(pair).collect::<Vec<_>>().join(", ")
+/// What a run does with the records that are there already.
+fn initial_sync(mapping: &Mapping) -> String {
+    match (mapping.initial_sync, &mapping.two_way) {
+        (false, _) => "not unless it is asked for".to_owned(),
+        (true, Some(both)) => {
+            format!("yes; where both sides have a record, the {} one's values stay", both.master)
         }
+        (true, None) => "yes".to_owned(),
     }
 }
 

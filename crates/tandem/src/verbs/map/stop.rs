@@ -8,10 +8,13 @@ use tandem_server::wire::ActionRequest;
 
 pub(crate) async fn stop(desk: &Desk<'_>, asked: Asked) -> Outcome {
     let queue = fate(&asked.end)?;
-    if queue.as_deref() == Some("discard") {
-        agree_to_loss(desk, &asked.maps, &asked.common, "drops the queue and the errors").await?;
-    }
-    let request = ActionRequest { maps: asked.maps, ..ending(&asked.end, queue) };
+    let expected = match queue.as_deref() {
+        Some("discard") => {
+            agree_to_loss(desk, &asked.maps, &asked.common, "drops the queue and the errors").await?
+        }
+        _ => None,
+    };
+    let request = ActionRequest { maps: asked.maps, expected, ..ending(&asked.end, queue) };
     act(desk, request, &waiting(asked.common, &asked.end), "not_running").await
 }
 

@@ -1,13 +1,14 @@
 //! `tandem map verify`
 
-use super::actor;
+use super::{actor, typed};
 use crate::args::Verify;
 use crate::failure::{Exit, Failure};
-use crate::output::{count, table, value, watches};
+use crate::output::{age, can_ask, count, table, value, watches};
 use crate::verbs::record::key;
 use crate::verbs::{Desk, Outcome};
 use comfy_table::Cell;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
 use serde_json::{Map as Object, Value as Json};
 use std::time::Duration;
 use tandem_server::wire::{Difference, Verification, VerifyRequest};
@@ -20,17 +21,13 @@ pub(crate) async fn verify(desk: &Desk<'_>, asked: Verify) -> Outcome {
         show(desk, &desk.client.cancel_verify(&asked.map).await?);
         return Ok(Exit::Ok);
     }
-    if let Some(side) = asked.repair.as_ref().filter(|_| !asked.yes) {
-        let other = if side == "left" { "right" } else { "left" };
-        let said = format!(
-            "--repair {side} writes over and deletes what differs on the {other} side of {}",
-            asked.map
-        );
-        return Err(Failure::new(Exit::Usage, said)
-            .fix("look at the differences without --repair first, then add --yes if that is what you want"));
-    }
+    let seen = match &asked.repair {
+        Some(side) if !asked.yes => Some(agree(desk, &asked.map, side, asked.seen).await?),
+        Some(_) | None => asked.seen,
+    };
     let request = VerifyRequest {
         repair: asked.repair,
+        seen,
         limit: asked.limit,
         reason: asked.reason,
         actor: Some(actor()),
@@ -86,6 +83,35 @@ pub(crate) async fn verify(desk: &Desk<'_>, asked: Verify) -> Outcome {
     Ok(if ended.left_differing() > 0 { Exit::Differs } else { Exit::Ok })
 }
 
+/// A person at a terminal agrees to repair what the last comparison has found, and nothing else. Says which one that is.
+async fn agree(
+    desk: &Desk<'_>,
+    map: &str,
+    side: &str,
+    seen: Option<Timestamp>,
+) -> Result<Timestamp, Failure> {
+    let other = if side == "left" { "right" } else { "left" };
+    let effect = format!("writes over and deletes what differs on the {other} side of {map}");
+    if !can_ask() {
+        return Err(Failure::new(Exit::Usage, format!("--repair {side} {effect}"))
+            .fix("look at the differences without --repair first, then add --yes if that is what you want"));
+    }
+    let found = desk.client.verification(map, false).await?;
+    if seen.is_some_and(|seen| seen != found.started_at) || found.goes_on() {
+        return Err(Failure::new(Exit::Refused, "nothing was changed: it was compared again since")
+            .fix(format!("look at what differs now: tandem map verify {map}")));
+    }
+    show(desk, &found);
+    desk.output.say(&format!(
+        "The comparison that began {} ago found {} records that differ. --repair {side} {effect}: these records and no others. \
+         Type the map's name to go on:",
+        age(found.started_at),
+        count(found.differing),
+    ));
+    typed(map)?;
+    Ok(found.started_at)
+}
+
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("{bar:30} {percent} %  {msg}");
@@ -123,24 +149,30 @@ fn show(desk: &Desk<'_>, seen: &Verification) {
         let mut said = table(["RECORDS", "COUNT"], rows);
         if !seen.differences.is_empty() {
             said.push_str("\n\n");
-            said.push_str(&table(["KEY", "DIFFERENCE", "LEFT", "RIGHT"], seen.differences.iter().map(line)));
+            // A side that has no record is a dash; where nobody asked for rows, each would be one.
+            said.push_str(
+                &match seen.differences.iter().any(|one| one.left.is_some() || one.right.is_some()) {
+                    true => table(["KEY", "DIFFERENCE", "LEFT", "RIGHT"], seen.differences.iter().map(line)),
+                    false => table(["KEY", "DIFFERENCE"], seen.differences.iter().map(short)),
+                },
+            );
         }
         said
     });
 }
 
 fn line(one: &Difference) -> [Cell; 4] {
+    let [key, kind] = short(one);
+    [key, kind, Cell::new(row(one.left.as_ref())), Cell::new(row(one.right.as_ref()))]
+}
+
+fn short(one: &Difference) -> [Cell; 2] {
     let repaired = match one.repaired {
         Some(true) => ", repaired",
         Some(false) => ", not repaired",
         None => "",
     };
-    [
-        Cell::new(key(Some(&one.key))),
-        Cell::new(format!("{}{repaired}", one.kind)),
-        Cell::new(row(one.left.as_ref())),
-        Cell::new(row(one.right.as_ref())),
-    ]
+    [Cell::new(key(Some(&one.key))), Cell::new(format!("{}{repaired}", one.kind))]
 }
 
 fn row(row: Option<&Object<String, Json>>) -> String {

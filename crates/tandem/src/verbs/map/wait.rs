@@ -71,10 +71,12 @@ async fn failed_copy(desk: &Desk<'_>, map: &str) -> Failure {
 }
 
 fn late(map: &Map, wanted: &str) -> Failure {
-    let mut failure = Failure::new(
-        Exit::TimedOut,
-        format!("{} is {}, not {wanted}, after all this time", map.name, shown_state(map)),
-    );
+    let state = shown_state(map);
+    let message = match state == wanted {
+        true => format!("{} is {state}, but its apps are not rid of it after all this time", map.name),
+        false => format!("{} is {state}, not {wanted}, after all this time", map.name),
+    };
+    let mut failure = Failure::new(Exit::TimedOut, message);
     for condition in &map.conditions {
         if !condition.well {
             let fix = condition.fix.as_ref().map(|fix| format!(" (fix: {fix})")).unwrap_or_default();

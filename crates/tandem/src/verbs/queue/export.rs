@@ -13,7 +13,8 @@ pub(crate) async fn export(desk: &Desk<'_>, asked: One) -> Outcome {
     let head = desk.client.queue_stats(&asked.map).await?.head_seq;
     let mut after = None;
     loop {
-        let page = desk.client.queue(&asked.map, QueueSearch::All, after.as_deref(), Some(PAGE_MAX)).await?;
+        let page =
+            desk.client.queue(&asked.map, QueueSearch::default(), after.as_deref(), Some(PAGE_MAX)).await?;
         let wanted = page.items.iter().take_while(|record| record.seq <= head).count();
         let records = page.items.get(..wanted).unwrap_or_default();
         let written = desk.output.json_lines(records);
