@@ -50,6 +50,7 @@ direction = "both"
 deletes = "queue"
 left = { app = "erp", table = "prices", key = ["no"] }
 right = { app = "crm", table = "prices", key = ["no"] }
+columns = [{ left = "no", right = "no", sensitive = true }, { left = "cents", right = "cents" }]
 [[rules]]
 name = "crm-down"
 maps = ["notes"]
@@ -58,11 +59,23 @@ then = { action = "pause", resume = "when_healthy" }
 `;
 
 export class House {
-  constructor() {
+  /** With `tls`, its server has a certificate for 127.0.0.1, from an authority that a browser does not know. */
+  constructor({ tls = false } = {}) {
     this.folder = mkdtempSync(join(tmpdir(), "tandem-console-"));
-    writeFileSync(join(this.folder, "tandem.toml"), CONFIG);
+    this.scheme = tls ? "https" : "http";
+    const shown = tls ? `\ntls = { certificate = "file:server.pem", key = "file:server.key" }` : "";
+    writeFileSync(join(this.folder, "tandem.toml"), CONFIG.replace(`"127.0.0.1:0"`, `"127.0.0.1:0"${shown}`));
+    if (tls) this.#certificate();
     this.sql("erp", ERP);
     this.sql("crm", CRM);
+  }
+
+  #certificate() {
+    const openssl = (text) => execFileSync("openssl", text.split(" "), { cwd: this.folder, stdio: "ignore" });
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem");
+    openssl("req -newkey rsa:2048 -nodes -subj /CN=tandem -keyout server.key -out server.csr");
+    writeFileSync(join(this.folder, "names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n");
+    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -days 2 -extfile names -out server.pem");
   }
 
   /** Runs SQL in an app, as its own program would. */
@@ -77,12 +90,20 @@ export class House {
   }
 
   #env() {
-    const { TANDEM_SERVER, TANDEM_TOKEN, TANDEM_TOKEN_FILE, ...rest } = process.env;
-    return { ...rest, XDG_STATE_HOME: join(this.folder, "state"), TANDEM_LOG: "info" };
+    const { TANDEM_SERVER, TANDEM_TOKEN, TANDEM_TOKEN_FILE, TANDEM_CA, ...rest } = process.env;
+    const trusted = this.scheme === "https" ? { TANDEM_CA: join(this.folder, "ca.pem") } : {};
+    return { ...rest, ...trusted, XDG_STATE_HOME: join(this.folder, "state"), TANDEM_LOG: "info" };
   }
 
   /** Starts the server, and runs the maps. */
   async serve() {
+    await this.start();
+    this.tandem("map", "run", "customers", "orders", "notes", "prices", "--no-initial-sync", "--wait");
+  }
+
+  /** Starts the server, where it was before if it was. */
+  async start() {
+    if (this.url) writeFileSync(join(this.folder, "tandem.toml"), CONFIG.replace("127.0.0.1:0", new URL(this.url).host));
     this.server = spawn(BINARY, ["serve", "-c", "tandem.toml", "--log-format", "json"], { cwd: this.folder, env: this.#env(), stdio: ["ignore", "ignore", "pipe"] });
     const said = [];
     this.url = await new Promise((found, failed) => {
@@ -93,19 +114,23 @@ export class House {
         const event = line.startsWith("{") ? JSON.parse(line) : {};
         if (event.message !== "listening") return;
         clearTimeout(late);
-        found(`http://${event.address}`);
+        found(`${this.scheme}://${event.address}`);
       });
     });
     this.token = readFileSync(join(this.folder, "tandem-data", "token"), "utf8").trim();
-    this.tandem("map", "run", "customers", "orders", "notes", "prices", "--no-initial-sync", "--wait");
   }
 
-  async end() {
-    if (this.server && this.server.exitCode === null) {
+  /** Ends the server as a crash does. */
+  async kill() {
+    if (this.server && this.server.exitCode === null && this.server.signalCode === null) {
       const gone = new Promise((ended) => this.server.once("exit", ended));
       this.server.kill("SIGKILL");
       await gone;
     }
+  }
+
+  async end() {
+    await this.kill();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -52,7 +52,7 @@ test("two maps are paused together, their dependents with them, and what is writ
   await dialog().getByRole("button", { name: "Pause 3 maps" }).click();
   await dialog().waitFor({ state: "detached" });
   for (const name of ["customers", "orders", "notes"]) await row(name).getByText("Paused", { exact: true }).waitFor();
-  await row("orders").getByText("Paused because customers is").waitFor();
+  await row("orders").getByText("Paused with customers").waitFor();
   await row("prices").getByText("Running").waitFor();
   const many = Array.from({ length: 120 }, (_, n) => `('C-${n}', 'Customer ${n}', 'Brno')`).join(",");
   house.sql("erp", `INSERT INTO customers VALUES ${many}; INSERT INTO orders SELECT rowid, no, 100 FROM customers;`);
@@ -62,12 +62,52 @@ test("two maps are paused together, their dependents with them, and what is writ
   well();
 });
 
+test("a chart begins with what the server remembers", async () => {
+  let remembered;
+  // As if the server had run for longer: a thousand seconds before what it says.
+  await page.route("**/api/v1/maps/customers/history", async (route) => {
+    const answer = await route.fetch();
+    const { steps } = await answer.json();
+    remembered = steps;
+    const [fine, coarse] = steps;
+    const begun = Date.parse(fine.points[0].at);
+    const before = Array.from({ length: 100 }, (_, n) => ({ ...fine.points[0], at: new Date(begun - (100 - n) * 10_000).toISOString() }));
+    await route.fulfill({ response: answer, json: { steps: [{ ...fine, points: [...before, ...fine.points] }, coarse] } });
+  });
+  await page.goto("/maps/customers");
+  const drawn = () => page.evaluate(() => [...document.querySelectorAll(".chart .curve")].map((curve) => curve.getAttribute("d").split("L").length));
+  await page.waitForFunction(() => [...document.querySelectorAll(".chart .curve")].filter((curve) => curve.getAttribute("d").split("L").length > 100).length === 2);
+  assert.deepEqual(remembered.map((steps) => steps.step_seconds), [10, 300]);
+  const most = (name) => remembered.map((steps) => Math.max(...steps.points.map((point) => point[name])));
+  assert.deepEqual(most("records"), [120, 120], "it knows what was written in the test before");
+  assert.ok((await drawn()).every((points) => points < 300), "and it is bounded");
+  await shot(page, "map-charts");
+  await page.unroute("**/api/v1/maps/customers/history");
+  well();
+});
+
+test("what came a moment ago is not drawn at the beginning of the five minutes that it came in", async () => {
+  await page.route("**/api/v1/maps/customers/history", async (route) => {
+    const ago = (seconds) => new Date(Date.now() - seconds * 1_000).toISOString();
+    const point = (at, bytes) => ({ at, bytes, records: 1, lag_seconds: 0 });
+    const fine = { step_seconds: 10, points: [point(ago(30), 0), point(ago(20), 0)] };
+    const coarse = { step_seconds: 300, points: [point(ago(900), 50_000), point(ago(290), 900_000_000)] };
+    await route.fulfill({ json: { steps: [fine, coarse] } });
+  });
+  await page.goto("/maps/customers");
+  // The one before is drawn, as its scale shows; the one that still goes on is not.
+  await page.locator(".chart").first().getByText("100 kB", { exact: true }).waitFor();
+  assert.equal(await page.locator(".chart").first().getByText("1 GB", { exact: true }).count(), 0);
+  await page.unroute("**/api/v1/maps/customers/history");
+  well();
+});
+
 test("what stands in the way of an action on several maps is named, and nothing can be asked for", async () => {
   await page.goto("/");
   await page.getByLabel("Select customers").check();
   await page.getByLabel("Select prices").check();
   const bar = page.getByRole("region", { name: "Selected maps" });
-  await bar.getByText(/Not resume: prices is running/).waitFor();
+  await bar.getByText(/Resume is not possible: prices is running/).waitFor();
   assert.ok(await bar.getByRole("button", { name: "Resume" }).isDisabled());
   await shot(page, "maps-blocked");
   await bar.getByRole("button", { name: "Clear" }).click();
@@ -90,6 +130,15 @@ test("queued records are counted, loaded page by page, found by their key, and s
   await page.getByText("Showing 2", { exact: true }).waitFor();
   assert.match(page.url(), /key=C-7/, "the address holds the filter");
   await page.reload();
+  await page.getByText("Showing 2", { exact: true }).waitFor();
+  await page.getByLabel("What happened").selectOption("Update");
+  await page.getByText("Showing 1", { exact: true }).waitFor();
+  assert.match(page.url(), /op=update/, "the address holds what happened as well");
+  await page.getByLabel("Committed before").fill("2001-02-03T04:05:06");
+  await page.getByText("No queued record fits").waitFor();
+  assert.match(page.url(), /until=2001-02-0\dT/);
+  await shot(page, "queue-narrowed");
+  await button("Any change, any time").click();
   await page.getByText("Showing 2", { exact: true }).waitFor();
   await page.getByRole("button", { name: /^Look at record/ }).last().click();
   const changed = dialog().getByRole("row", { name: /name/ }).first();
@@ -116,6 +165,20 @@ test("a map is resumed by catch-up, in order and with its dependents", async () 
   await until("all customers are there", () => count("accounts") === 120);
   await until("all orders are there", () => count("orders") === 120);
   assert.equal(house.sql("crm", "SELECT name FROM accounts WHERE no = 'C-7';"), "Renamed");
+  well();
+});
+
+test("a map and the dependent that is paused with it are resumed together", async () => {
+  await page.goto("/");
+  await button("Pause customers").click();
+  await dialog().getByRole("button", { name: "Pause 2 maps" }).click();
+  await row("orders").getByText("Paused with customers").waitFor();
+  await page.getByLabel("Select customers").check();
+  await page.getByLabel("Select orders").check();
+  const bar = page.getByRole("region", { name: "Selected maps" });
+  await bar.getByRole("button", { name: "Resume" }).click();
+  await dialog().getByRole("button", { name: "Resume and catch up" }).click();
+  for (const name of ["customers", "orders"]) await row(name).getByText("Running").waitFor();
   well();
 });
 
@@ -235,11 +298,21 @@ test("what the destination refuses is shown by cause, and retried when it is men
   await button("Retry 1 selected").click();
   await until("it was refused again", async () => (await page.locator("td[data-label=Attempts]").allInnerTexts()).some((text) => Number(text) > 1));
   house.sql("crm", "DROP TRIGGER no_bad;");
-  await button("Retry all").click();
-  await page.getByText("No errors", { exact: true }).waitFor();
+  await page.getByRole("list", { name: "Causes" }).getByText("bad names are not taken").click();
+  await button("Delete all of this kind").click();
+  await dialog().getByRole("button", { name: "Delete 2 errors" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByLabel("Retry with the source's row as it is now").check();
+  const asked = page.waitForRequest("**/errors/retry");
+  await button("Retry all of this kind").click();
+  assert.deepEqual((await asked).postDataJSON(), { class: "application", refresh: true });
+  await page.getByText("No errors of this kind", { exact: true }).waitFor();
   await until("they are applied", () => house.sql("crm", "SELECT count(*) FROM accounts WHERE no LIKE 'B-%';") === "3");
+  await button("Show all errors").click();
+  await page.getByText("No errors", { exact: true }).waitFor();
   await page.getByLabel("Those that ended").check();
-  await page.getByText("completed").first().waitFor();
+  // Of what was written as it is in the source now, the recorded change is superseded.
+  await page.getByText("superseded", { exact: true }).first().waitFor();
   well();
 });
 
@@ -255,6 +328,35 @@ test("an app is paused and resumed as a whole", async () => {
   await dialog().getByRole("button", { name: "Resume and catch up" }).click();
   await dialog().waitFor({ state: "detached" });
   await until("all run", async () => (await crm.locator("li .pill.running").count()) === 4);
+  well();
+});
+
+test("what is to be done about the server itself stands where the health of the apps does", async () => {
+  const finding = { severity: "warning", code: "certificate_expires", place: "[server] tls", message: "the server's certificate expires in 3 days, at 2026-11-25 12:00Z", fix: "put a new one in its place, then: tandem reload" };
+  await page.route("**/api/v1/server", async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), findings: [finding] } });
+  });
+  await page.goto("/apps");
+  await page.getByText("certificate expires in 3 days").waitFor();
+  await page.getByText("then: tandem reload").waitFor();
+  await shot(page, "apps-certificate");
+  await page.unroute("**/api/v1/server");
+  await page.goto("/apps");
+  await page.getByRole("region", { name: "crm" }).waitFor();
+  assert.equal(await page.getByText("certificate").count(), 0);
+  well();
+});
+
+test("how fast changes are applied is drawn since the page was opened", async () => {
+  await page.goto("/");
+  const spark = row("prices").getByRole("img", { name: /applied of late/ });
+  await spark.waitFor();
+  house.sql("erp", "INSERT INTO prices SELECT 1000 + value, 1 FROM generate_series(1, 500);");
+  await page.waitForFunction(() => [...document.querySelectorAll(".spark svg")].some((drawn) => Number(/([\d.]+)\/s at most/.exec(drawn.getAttribute("aria-label"))?.[1]) > 10));
+  await shot(page, "maps-rate");
+  await row("prices").getByRole("link", { name: "prices" }).click();
+  await page.locator(".map-head").getByRole("img", { name: /applied of late/ }).waitFor();
   well();
 });
 
@@ -278,6 +380,21 @@ test("two tables are compared, and a row is tried", async () => {
   await page.getByRole("heading", { name: /records? differs?/ }).waitFor();
   await page.getByText("has other values").first().waitFor();
   await shot(page, "verify", true);
+  // Only what was seen to differ is repaired: one more differs by now.
+  house.sql("crm", "UPDATE accounts SET name = 'later' WHERE no = 'C-2';");
+  await button("Make crm equal to erp …").click();
+  const repair = dialog().getByRole("button", { name: /^Repair \d+ records?$/ });
+  await dialog().getByText(/^In crm: 1 record written over, \d+ records added$/).waitFor();
+  assert.ok(await repair.isDisabled());
+  await dialog().getByLabel("Type customers to confirm").fill("customers");
+  await dialog().getByLabel("Reason").fill("somebody typed into the CRM");
+  await shot(page, "verify-repair");
+  await repair.click();
+  await dialog().waitFor({ state: "detached" });
+  await page.getByRole("heading", { name: /records? repaired/ }).waitFor();
+  await shot(page, "verify-repaired", true);
+  const name = (no) => house.sql("crm", `SELECT name FROM accounts WHERE no = '${no}';`);
+  assert.deepEqual([name("C-1"), name("C-2")], [house.sql("erp", "SELECT name FROM customers WHERE no = 'C-1';"), "later"]);
   await page.goto("/maps/customers/mapping");
   await page.getByLabel("no", { exact: true }).fill("T-1");
   await page.getByLabel("name", { exact: true }).fill("tried");
@@ -285,6 +402,44 @@ test("two tables are compared, and a row is tried", async () => {
   await button("Try it").click();
   await page.locator(".tried").getByText("tried").waitFor();
   await shot(page, "mapping", true);
+  well();
+});
+
+test("what happens to each column is said in words, and folded where it is long", async () => {
+  const way = (name, steps = [], more = {}) => ({ from: { kind: "column", name }, steps, lookup: null, ...more });
+  const list = (count) => ({ kind: "values", pairs: Array.from({ length: count }, (_, n) => ({ from: String(n), to: `value ${n}` })), others_pass: false });
+  const column = (left, right, to_right, to_left = null, more = {}) => ({ left, right, key: false, sensitive: false, to_right, to_left, ...more });
+  const mapping = {
+    columns: [
+      column("no", "no", way("no"), way("no"), { key: true }),
+      column("name", "name", way("name", [{ kind: "trim" }, { kind: "replace", from: "  ", to: " " }, { kind: "truncate", characters: 160 }, { kind: "case", to: "upper" }]), way("name")),
+      column("grp", "segment", way("grp", [list(2)]), way("segment", [list(2)])),
+      column("country", "a_column_with_a_rather_long_name_of_its_own", way("country", [list(40)])),
+      column("pin", "pin", way("pin", [{ kind: "default", value: "(masked)" }]), null, { sensitive: true }),
+      column("total", "total", way("total", [{ kind: "scale", digits: 2, rounding: "half_even" }, { kind: "timezone", zone: "Europe/Berlin" }])),
+      column(null, "origin", { from: { kind: "constant", value: "erp" }, steps: [], lookup: null }),
+      column(null, "label", { from: { kind: "expression", text: "first_name + ' ' + row['last name'] + decimal_round(decimal_mul(total, '1.2'), 2, 'half_up')" }, steps: [{ kind: "trim" }], lookup: null }),
+      column("customer", "account_id", way("customer", [], { lookup: { map: "customers", column: "id" } })),
+    ],
+    initial_sync: true,
+    two_way: { conflict: "left_wins", side_effects: "sync", master: "left" },
+  };
+  await page.route("**/api/v1/maps/customers/mapping", (route) => route.fulfill({ json: mapping }));
+  await page.goto("/maps/customers/mapping");
+  const columns = page.getByRole("region", { name: "Columns" });
+  await columns.getByText("At most 160 characters").waitFor();
+  const text = await columns.innerText();
+  for (const said of ["as it is", "UPPER CASE", "value 1", "Others are refused", "masked", "2 decimal places", "Always erp", "Looked up", "the left one wins"]) assert.ok(text.includes(said), `${said} is not in: ${text}`);
+  assert.ok(!text.includes("value 39") && !/[{}\[\]]/.test(text.replace("row['last name']", "")), `nothing raw, and nothing without end: ${text}`);
+  await columns.getByText("40 values called otherwise").click();
+  await columns.getByText("value 39").waitFor();
+  await columns.getByText("40 values called otherwise").click();
+  await shot(page, "mapping-whole", true);
+  await page.setViewportSize({ width: 390, height: 844 });
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), "it is not scrolled sideways");
+  await shot(page, "mapping-whole-phone", true);
+  await page.setViewportSize({ width: 1280, height: 860 });
+  await page.unroute("**/api/v1/maps/customers/mapping");
   well();
 });
 

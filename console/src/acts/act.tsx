@@ -1,6 +1,8 @@
-import type { Verb } from "../api/types";
-import { PauseDialog, RunDialog, StopDialog } from "./others";
+import type { Verb } from "../api/wire/action";
+import { PauseDialog } from "./pause";
 import { ResumeDialog, SkipDialog } from "./resume";
+import { RunDialog } from "./run";
+import { StopDialog } from "./stop";
 import type { Target } from "./target";
 
 /** The dialog of an action. */

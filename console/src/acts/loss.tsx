@@ -3,45 +3,62 @@
 // The server is told the number that was seen, and does nothing if it is another one by then. Where the source is busy
 // that would never end, so a person may say that what arrives meanwhile is meant as well.
 
-import { useState } from "react";
-import type { Problem } from "../api/types";
 import { Notice } from "../parts/notice";
 import { bytes, counted } from "../words/format";
 
 export interface Loss {
+  /** What has to be typed. */
+  name: string;
+  /** The map, if it is about one. */
+  map?: string | undefined;
+  records: number;
+  bytes: number;
+  /** What that means, in a sentence. */
+  what: string;
+}
+
+/** What a person has said to a loss so far. */
+export interface Consent {
   typed: string;
+  /** What arrives meanwhile is meant as well. */
   alsoNew: boolean;
+  /** The number was another one when it was sent. */
   moved: boolean;
 }
 
-export function useLoss(): [Loss, (change: Partial<Loss>) => void, (problem: Problem) => void] {
-  const [loss, setLoss] = useState<Loss>({ typed: "", alsoNew: false, moved: false });
-  const change = (change: Partial<Loss>) => setLoss((before) => ({ ...before, ...change }));
-  const refused = (problem: Problem) => {
-    if (problem.status === 409) change({ moved: true });
-  };
-  return [loss, change, refused];
-}
+export const noConsent: Consent = { typed: "", alsoNew: false, moved: false };
 
-export function LossConfirmation(props: { name: string; records: number; bytes: number; what: string; loss: Loss; change: (change: Partial<Loss>) => void }) {
-  const { loss, change } = props;
+export function LossConfirmation(props: { loss: Loss; consent: Consent; change: (change: Partial<Consent>) => void }) {
+  const { loss, consent, change } = props;
   return (
     <>
-      <Notice kind="bad" title={`${counted(props.records, "record")} (${bytes(props.bytes)}) will be lost`}>
-        <p>{props.what} This cannot be undone. The activity log keeps the exact count, and nothing of the records.</p>
+      <Notice kind="bad" title={`${counted(loss.records, "record")} (${bytes(loss.bytes)}) will be lost`}>
+        <p>{loss.what} This cannot be undone. The activity log keeps the exact count, and nothing of the records.</p>
+        {loss.map !== undefined && (
+          <p>
+            To keep a copy of them, run <code>tandem queue export {loss.map}</code> first.
+          </p>
+        )}
       </Notice>
-      {loss.moved && (
+      {consent.moved && (
         <label className="check">
-          <input type="checkbox" checked={loss.alsoNew} onChange={(event) => change({ alsoNew: event.target.checked })} />
+          <input type="checkbox" checked={consent.alsoNew} onChange={(event) => change({ alsoNew: event.target.checked })} />
           <span>Also those that arrive while I confirm: the number changes as we look at it</span>
         </label>
       )}
-      <label className="field">
-        <span>
-          Type <strong>{props.name}</strong> to confirm
-        </span>
-        <input value={loss.typed} autoComplete="off" spellCheck={false} onChange={(event) => change({ typed: event.target.value })} />
-      </label>
+      <TypedName name={loss.name} typed={consent.typed} onType={(typed) => change({ typed })} />
     </>
+  );
+}
+
+/** The name of what it is about, typed by a person. */
+export function TypedName(props: { name: string; typed: string; onType: (typed: string) => void }) {
+  return (
+    <label className="field">
+      <span>
+        Type <strong>{props.name}</strong> to confirm
+      </span>
+      <input value={props.typed} autoComplete="off" spellCheck={false} onChange={(event) => props.onType(event.target.value)} />
+    </label>
   );
 }

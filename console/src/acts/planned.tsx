@@ -3,7 +3,8 @@
 import { useEffect, useState } from "react";
 import { problemOf } from "../api/client";
 import { useLive } from "../api/live";
-import type { Action, Plan, PlannedMap, Problem } from "../api/types";
+import type { Action, Plan, PlannedMap } from "../api/wire/action";
+import type { Problem } from "../api/wire/problem";
 import { bytes, counted } from "../words/format";
 import { blocked, stateNames } from "../words/names";
 import { Notice } from "../parts/notice";
@@ -23,7 +24,8 @@ export function usePlan(action: Action): Planned {
     let current = true;
     plan(JSON.parse(key) as Action).then(
       (plan) => current && setPlanned({ plan, problem: null }),
-      (why: unknown) => current && setPlanned({ plan: null, problem: problemOf(why) }),
+      // What was known stays in sight; nothing is done by it.
+      (why: unknown) => current && setPlanned((before) => ({ plan: before.plan, problem: problemOf(why) })),
     );
     return () => {
       current = false;

@@ -1,12 +1,11 @@
 // Resuming paused maps in one of three ways, and skipping to live while they catch up.
 
 import { useState } from "react";
-import type { Action } from "../api/types";
+import type { Action } from "../api/wire/action";
 import { counted } from "../words/format";
 import { Choice, ActionFrame } from "./frame";
-import { LossConfirmation, useLoss } from "./loss";
 import { usePlan, waiting } from "./planned";
-import { asked, type Target, title } from "./target";
+import { asked, onlyMap, type Target, title } from "./target";
 
 type Mode = NonNullable<Action["mode"]>;
 
@@ -14,7 +13,6 @@ export function ResumeDialog({ target, onClose }: { target: Target; onClose: () 
   const [mode, setMode] = useState<Mode>("catch_up");
   const [rate, setRate] = useState("");
   const [withParents, setWithParents] = useState(false);
-  const [loss, change, refused] = useLoss();
   const cap = mode === "catch_up" && Number(rate) > 0 ? { rate: Math.floor(Number(rate)) } : {};
   const parents = withParents ? { with_parents: true } : {};
   const action = asked(target, "resume", { mode, ...cap, ...parents });
@@ -23,30 +21,26 @@ export function ResumeDialog({ target, onClose }: { target: Target; onClose: () 
   const parentBlocks = planned.plan?.blockers.some((blocker) => blocker.needs.includes("must be live first")) ?? false;
   const discards = mode === "skip_discard" && queued.records > 0;
   const name = title(target);
-  const expected = discards && !loss.alsoNew ? { expected: queued.records } : {};
-  const records = counted(queued.records, "queued record");
+  const words = queued.records === 0 ? nothing : wordsOf(counted(queued.records, "queued record"), queued.records === 1);
   return (
     <ActionFrame
       title={`Resume ${name}`}
       effect={discards ? `Discard ${counted(queued.records, "record")}` : mode === "catch_up" ? "Resume and catch up" : "Resume live"}
-      danger={discards}
-      incomplete={discards && loss.typed !== name}
-      reasonNeeded={discards}
-      action={{ ...action, ...expected }}
+      action={action}
       planned={planned}
+      loss={discards ? { name, map: onlyMap(target), ...queued, what: `These changes of ${name} are never written to the destination.` } : null}
       onClose={onClose}
-      onRefused={refused}
     >
       <fieldset className="choices">
         <legend>What becomes of the queue?</legend>
         <Choice name="mode" value="catch_up" chosen={mode} onChoose={setMode} title="Catch up">
-          Apply the {records} in order first; new changes join behind them until it is empty. Nothing is lost.
+          {words.catch_up}
         </Choice>
         <Choice name="mode" value="skip_preserve" chosen={mode} onChoose={setMode} title="Skip to live, and preserve the queue">
-          Live at once. The {records} become catch-up errors, to be retried or deleted when you like.
+          {words.skip_preserve}
         </Choice>
         <Choice name="mode" value="skip_discard" chosen={mode} onChoose={setMode} title="Skip to live, and discard the queue">
-          Live at once. The {records} are dropped: the two sides differ in them until somebody mends that.
+          {words.skip_discard}
         </Choice>
       </fieldset>
       {mode === "catch_up" && (
@@ -63,23 +57,27 @@ export function ResumeDialog({ target, onClose }: { target: Target; onClose: () 
           <span>Also resume the maps that it depends on, by catch-up</span>
         </label>
       )}
-      {discards && (
-        <LossConfirmation
-          name={name}
-          records={queued.records}
-          bytes={queued.bytes}
-          what={`These changes of ${name} are never written to the destination.`}
-          loss={loss}
-          change={change}
-        />
-      )}
     </ActionFrame>
   );
 }
 
+/** What becomes of the queue in each way. */
+function wordsOf(records: string, one: boolean): Record<Mode, string> {
+  return {
+    catch_up: `Apply the ${records} first, in order; changes that come meanwhile join the end. Nothing is lost.`,
+    skip_preserve: `Live at once. The ${records} ${one ? "becomes a catch-up error" : "become catch-up errors"}, to be retried or deleted when you like.`,
+    skip_discard: `Live at once. The ${records} ${one ? "is" : "are"} dropped: the two sides differ in ${one ? "it" : "them"} until somebody mends that.`,
+  };
+}
+
+const nothing: Record<Mode, string> = {
+  catch_up: "Nothing is queued now. What comes is applied in order; nothing is lost.",
+  skip_preserve: "Live at once. Nothing is queued now; what is by then becomes catch-up errors.",
+  skip_discard: "Live at once. Nothing is queued now; what is by then is dropped.",
+};
+
 export function SkipDialog({ target, onClose }: { target: Target; onClose: () => void }) {
   const [queue, setQueue] = useState<"preserve" | "discard">("preserve");
-  const [loss, change, refused] = useLoss();
   const action = asked(target, "skip", { queue });
   const planned = usePlan(action);
   const queued = waiting(planned.plan);
@@ -91,17 +89,14 @@ export function SkipDialog({ target, onClose }: { target: Target; onClose: () =>
     <ActionFrame
       title={`Skip ${name} to live`}
       effect={discards ? `Discard what is left (${records})` : "Skip to live"}
-      danger={discards}
-      incomplete={discards && loss.typed !== name}
-      reasonNeeded={discards}
-      action={discards && !loss.alsoNew ? { ...action, expected: queued.records } : action}
+      action={action}
       planned={planned}
+      loss={discards ? { name, map: onlyMap(target), ...queued, what: `What is left of the queue of ${name} is never written to the destination.` } : null}
       onClose={onClose}
-      onRefused={refused}
     >
       <p>The catch-up ends here, and live synchronization begins at once.</p>
       <fieldset className="choices">
-        <legend>What becomes of the {records} that are left?</legend>
+        <legend>What becomes of the {records} that {queued.records === 1 ? "is" : "are"} left?</legend>
         <Choice name="queue" value="preserve" chosen={queue} onChoose={setQueue} title="Preserve them as catch-up errors">
           They can be retried or deleted when you like. Nothing is lost.
         </Choice>
@@ -109,16 +104,6 @@ export function SkipDialog({ target, onClose }: { target: Target; onClose: () =>
           They are dropped, and the two sides differ in them.
         </Choice>
       </fieldset>
-      {discards && (
-        <LossConfirmation
-          name={name}
-          records={queued.records}
-          bytes={queued.bytes}
-          what={`What is left of the queue of ${name} is never written to the destination.`}
-          loss={loss}
-          change={change}
-        />
-      )}
     </ActionFrame>
   );
 }

@@ -2,7 +2,9 @@
 
 import { post } from "../api/client";
 import { refresh } from "../api/live";
-import type { Accepted, Action, Plan, TableMap, Verb } from "../api/types";
+import { once } from "../api/once";
+import type { Accepted, Action, Plan, Verb } from "../api/wire/action";
+import type { TableMap } from "../api/wire/map";
 import { say } from "../parts/toast";
 import { counted } from "../words/format";
 
@@ -12,9 +14,14 @@ export interface Target {
   app?: string;
 }
 
+/** The map that it is, if it is one. */
+export function onlyMap(target: Target): string | undefined {
+  return target.app === undefined && target.maps.length === 1 ? target.maps[0] : undefined;
+}
+
 export function title(target: Target): string {
   if (target.app !== undefined) return `all maps of ${target.app}`;
-  return target.maps.length === 1 ? (target.maps[0] ?? "") : counted(target.maps.length, "map");
+  return onlyMap(target) ?? counted(target.maps.length, "map");
 }
 
 /** An action on it, with what belongs to the action. */
@@ -30,7 +37,7 @@ export function plan(action: Action): Promise<Plan> {
 const done: Record<Verb, string> = { run: "started", pause: "pausing", resume: "resumed", skip: "taken to live", stop: "stopped" };
 
 export async function perform(action: Action): Promise<Accepted> {
-  const accepted = await post<Accepted>("/actions", action);
+  const accepted = await once<Accepted>("/actions", action);
   const names = accepted.maps.map((map) => map.name);
   say(names.length === 1 ? `${names[0]}: ${done[action.action]}` : `${counted(names.length, "map")}: ${done[action.action]}`);
   await refresh();

@@ -2,9 +2,10 @@
 // server that does not answer is one as well, with words of ours.
 //
 // The session is a cookie that no script can read. What acts sends the session's CSRF token along, which a page of
-// somebody else's cannot know.
+// somebody else's cannot know. What changes something is sent through `once.ts`.
 
-import type { Page, Problem } from "./types";
+import type { Page } from "./wire/page";
+import type { Problem } from "./wire/problem";
 
 export class Refused extends Error {
   constructor(readonly problem: Problem) {
@@ -26,11 +27,12 @@ export function whenSignedOut(tell: () => void): void {
 }
 
 export async function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
-  return ask<T>("GET", path + search(query), undefined, signal);
+  return ask<T>("GET", path + search(query), { signal });
 }
 
-export async function post<T>(path: string, body: unknown = {}): Promise<T> {
-  return ask<T>("POST", path, body);
+/** Sends something; with a key, what it asks for is done once, however often it is sent. */
+export async function post<T>(path: string, body: unknown = {}, key?: string): Promise<T> {
+  return ask<T>("POST", path, { body, key });
 }
 
 export async function remove(path: string): Promise<void> {
@@ -51,6 +53,15 @@ export async function all<T>(path: string, query: Query = {}): Promise<T[]> {
   return items;
 }
 
+/** Whether the server answers at all, within so many milliseconds. It is no use of the session. */
+export async function isAlive(withinMs: number): Promise<boolean> {
+  try {
+    return (await fetch("/livez", { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(withinMs) })).ok;
+  } catch {
+    return false;
+  }
+}
+
 /** A name within a path. */
 export function segment(name: string): string {
   return encodeURIComponent(name);
@@ -65,32 +76,43 @@ function search(query: Query): string {
   return text === "" ? "" : `?${text}`;
 }
 
-async function ask<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+interface Sent {
+  body?: unknown;
+  key?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** How long an answer may take before it is taken for lost. */
+const ANSWER_MS = 20_000;
+
+async function ask<T>(method: string, path: string, { body, key, signal }: Sent = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = csrf;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const sent: RequestInit = { method, headers, credentials: "same-origin", cache: "no-store" };
+  if (key !== undefined) headers["Idempotency-Key"] = key;
+  const late = AbortSignal.timeout(ANSWER_MS);
+  const sent: RequestInit = { method, headers, credentials: "same-origin", cache: "no-store", signal: signal ? AbortSignal.any([signal, late]) : late };
   if (body !== undefined) sent.body = JSON.stringify(body);
-  if (signal) sent.signal = signal;
   let response: Response;
+  let text: string;
   try {
     response = await fetch(`/api/v1${path}`, sent);
+    text = await response.text();
   } catch (why) {
     if (signal?.aborted) throw why;
     throw new Refused(noAnswer);
   }
-  const text = await response.text();
   const read = text === "" ? null : parse(text);
   if (response.ok) return read as T;
   if (response.status === 401 && path !== "/session") signedOut();
   throw new Refused(isProblem(read) ? read : unread(response.status));
 }
 
-const noAnswer: Problem = {
+export const noAnswer: Problem = {
   status: 0,
   code: "no_answer",
   title: "The server does not answer",
-  detail: "Tandem could not be reached. Nothing was changed by what you just did, as far as is known here.",
+  detail: "Tandem could not be reached, so what stands here may be old.",
   fix: "See whether the server runs; this page goes on by itself when it does.",
 };
 

@@ -4,12 +4,19 @@
 // them back, too many listeners), it is read anew every few seconds: slower, and never wrong. An event `reset` says that
 // some were missed, so everything is read anew as well. A tab that nobody looks at listens to nothing.
 //
-// The store also remembers what each map's queue was while the console is open, which is what its charts draw.
+// A connection that is cut on its way is not heard to end: where events are silent for some seconds, the server is asked
+// whether it lives. So what is called live is.
+//
+// The store also remembers what each map's queue was, which is what its charts draw.
 
 import { useSyncExternalStore } from "react";
-import { all, problemOf } from "./client";
+import { all, isAlive, noAnswer, problemOf } from "./client";
 import { History } from "./history";
-import type { Activity, App, Problem, Rule, TableMap } from "./types";
+import type { Activity } from "./wire/activity";
+import type { App } from "./wire/app";
+import type { TableMap } from "./wire/map";
+import type { Problem } from "./wire/problem";
+import type { Rule } from "./wire/rule";
 
 export interface Live {
   maps: TableMap[] | null;
@@ -29,6 +36,9 @@ export interface Live {
 const POLL_MS = 2_000;
 const RETRY_MS = 15_000;
 const FRESH_MAX = 200;
+/** From so many milliseconds of silence on the server is asked whether it lives, and this is how long it may take. */
+const SILENT_MS = 6_000;
+const ALIVE_MS = 4_000;
 
 let shown: Live = empty();
 const listeners = new Set<() => void>();
@@ -118,7 +128,7 @@ async function readAll(): Promise<void> {
     history.note(maps);
     show({ maps, apps: merged("app", read[1], shown.apps), rules: merged("rule", read[2], shown.rules), heardAt: Date.now(), problem: null, activityTick: shown.activityTick + 1 });
   } catch (why) {
-    show({ problem: problemOf(why) });
+    if (started) show({ problem: problemOf(why) });
   }
 }
 
@@ -143,11 +153,26 @@ async function tick(): Promise<void> {
   window.clearTimeout(timer);
   if (shown.way === "events" && shown.maps) {
     history.note(shown.maps);
+    if (Date.now() - shown.heardAt > SILENT_MS) await sound();
   } else {
     await refresh();
     if (started && source === null && Date.now() >= retryAt) listen();
   }
   if (started && !document.hidden) timer = window.setTimeout(() => void tick(), POLL_MS);
+}
+
+/** Whether there is still somebody at the other end of a silent stream. */
+async function sound(): Promise<void> {
+  const lives = await isAlive(ALIVE_MS);
+  if (!started || shown.way !== "events") return;
+  if (lives) {
+    show({ heardAt: Date.now() });
+  } else {
+    source?.close();
+    source = null;
+    retryAt = 0;
+    show({ way: "polling", problem: noAnswer });
+  }
 }
 
 function listen(): void {

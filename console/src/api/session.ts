@@ -2,7 +2,7 @@
 // nowhere here.
 
 import { get, keepCsrf, post, remove } from "./client";
-import type { Session } from "./types";
+import type { Session } from "./wire/session";
 
 const rank = { viewer: 0, operator: 1, admin: 2 };
 

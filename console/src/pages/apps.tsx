@@ -2,16 +2,22 @@
 
 import { useState } from "react";
 import { ActDialog } from "../acts/act";
+import { get } from "../api/client";
 import { useLive } from "../api/live";
-import type { App, TableMap, Verb } from "../api/types";
-import { Button } from "../parts/button";
+import type { Verb } from "../api/wire/action";
+import type { App } from "../api/wire/app";
+import type { TableMap } from "../api/wire/map";
+import type { Server } from "../api/wire/server";
+import { ActButton } from "../parts/act-button";
+import { useAsked, useSlowly } from "../parts/asked";
 import { Icon } from "../parts/icons";
 import { Link } from "../parts/link";
-import { Since } from "../parts/moment";
+import { Since, useNow } from "../parts/moment";
 import { Empty, Fix, Notice, ProblemCard, Waiting } from "../parts/notice";
 import { StatePill } from "../parts/pill";
 import { useMayAct } from "../parts/who";
 import { mapAddress } from "../route";
+import { faultName } from "../words/faults";
 import { counted } from "../words/format";
 
 export function AppsPage() {
@@ -21,19 +27,39 @@ export function AppsPage() {
     <>
       <div className="page-head">
         <h1>Apps</h1>
+        <p className="lead">Before an app goes down for maintenance, pause it: what changes meanwhile is queued, and written when you resume it.</p>
       </div>
       {apps.length === 0 && (
         <Empty title="There are no apps" icon="info">
-          <p>Or your token is bound to maps: apps are about all of them.</p>
+          <p>An app is a database that maps keep in step with another one. Apps stand in the config, as maps do.</p>
         </Empty>
       )}
       <div className="rooms">
+        <OwnServer />
         {apps.map((app) => (
           <AppCard key={app.name} app={app} maps={maps.filter((map) => map.left.app === app.name || map.right.app === app.name)} />
         ))}
       </div>
     </>
   );
+}
+
+/** Read anew so often: nothing of it moves by itself but the end of the certificate. */
+const SERVER_MS = 600_000;
+
+/** What is to be done about the server itself. Where there is nothing, it takes no room above the apps. */
+function OwnServer() {
+  const tick = Math.floor(useNow() / SERVER_MS);
+  const { activityTick } = useLive();
+  const slowly = useSlowly(String(activityTick));
+  const asked = useAsked<Server>(`${tick} ${slowly}`, (signal) => get("/server", {}, signal));
+  const found = asked.data?.findings ?? [];
+  return found.map((finding) => (
+    <Notice key={finding.code} kind="warn" title="Tandem’s own server">
+      <p>{finding.message}</p>
+      {finding.fix && <Fix text={finding.fix} />}
+    </Notice>
+  ));
 }
 
 function AppCard({ app, maps }: { app: App; maps: TableMap[] }) {
@@ -62,20 +88,20 @@ function AppCard({ app, maps }: { app: App; maps: TableMap[] }) {
         {mayAct && (
           <div className="buttons">
             {can("pause") && (
-              <Button icon="pause" kind={flowing ? "main" : "plain"} onClick={() => setVerb("pause")} label={`Pause ${app.name}`}>
+              <ActButton icon="pause" kind={flowing ? "main" : "plain"} onClick={() => setVerb("pause")} label={`Pause ${app.name}`}>
                 Pause the app
-              </Button>
+              </ActButton>
             )}
             {can("resume") && (
-              <Button icon="play" kind={flowing ? "plain" : "main"} onClick={() => setVerb("resume")} label={`Resume ${app.name}`}>
+              <ActButton icon="play" kind={flowing ? "plain" : "main"} onClick={() => setVerb("resume")} label={`Resume ${app.name}`}>
                 Resume the app
-              </Button>
+              </ActButton>
             )}
           </div>
         )}
       </div>
       {app.fault && (
-        <Notice kind="bad" title={app.fault.class}>
+        <Notice kind="bad" title={faultName(app.fault.class)}>
           <p>{app.fault.message}</p>
           {app.fault.fix && <Fix text={app.fault.fix} />}
         </Notice>

@@ -1,11 +1,13 @@
 // The rules: when each acts, what it did, and when it would have acted.
 
 import { useState } from "react";
-import { get, post, problemOf, segment } from "../api/client";
+import { get, problemOf, segment } from "../api/client";
 import { refresh, useLive } from "../api/live";
-import type { Problem, Rule, RuleTest } from "../api/types";
+import { once } from "../api/once";
+import type { Problem } from "../api/wire/problem";
+import type { Rule, RuleTest } from "../api/wire/rule";
 import { useAsked } from "../parts/asked";
-import { Button } from "../parts/button";
+import { ActButton } from "../parts/act-button";
 import { Dialog } from "../parts/dialog";
 import { Link } from "../parts/link";
 import { Ago } from "../parts/moment";
@@ -22,6 +24,7 @@ export function RulesPage() {
     <>
       <div className="page-head">
         <h1>Rules</h1>
+        <p className="lead">What Tandem does by itself when something happens.</p>
       </div>
       {rules.length === 0 && (
         <Empty title="There are no rules" icon="info">
@@ -46,7 +49,7 @@ function RuleCard({ rule }: { rule: Rule }) {
   const mayAct = useMayAct();
   const flip = () => {
     setProblem(null);
-    post(`/rules/${segment(rule.name)}/${rule.enabled ? "disable" : "enable"}`)
+    once(`/rules/${segment(rule.name)}/${rule.enabled ? "disable" : "enable"}`)
       .then(refresh)
       .then(
         () => say(`${rule.name}: ${rule.enabled ? "disabled" : "enabled"}`),
@@ -61,13 +64,13 @@ function RuleCard({ rule }: { rule: Rule }) {
           <span className={rule.enabled ? "pill running" : "pill not_running"}>{rule.enabled ? "Enabled" : "Disabled"}</span>
         </div>
         <div className="buttons">
-          <Button onClick={() => setTesting(true)} label={`Test ${rule.name}`}>
+          <ActButton onClick={() => setTesting(true)} label={`Test ${rule.name}`}>
             When would it have fired?
-          </Button>
+          </ActButton>
           {mayAct && (
-            <Button onClick={flip} label={`${rule.enabled ? "Disable" : "Enable"} ${rule.name}`}>
+            <ActButton onClick={flip} label={`${rule.enabled ? "Disable" : "Enable"} ${rule.name}`}>
               {rule.enabled ? "Disable" : "Enable"}
-            </Button>
+            </ActButton>
           )}
         </div>
       </div>

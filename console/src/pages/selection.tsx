@@ -4,15 +4,15 @@
 import { useEffect, useState } from "react";
 import { ActDialog } from "../acts/act";
 import { asked, offered, plan } from "../acts/target";
-import type { Plan, TableMap, Verb } from "../api/types";
+import type { Plan, Verb } from "../api/wire/action";
+import type { TableMap } from "../api/wire/map";
+import { ActButton } from "../parts/act-button";
 import { Button } from "../parts/button";
-import { Icon, type IconName } from "../parts/icons";
+import { Icon, verbIcons } from "../parts/icons";
 import { counted } from "../words/format";
 import { blocked, verbNames } from "../words/names";
 
 const verbs: Verb[] = ["pause", "resume", "skip", "run", "stop"];
-const icons: Record<Verb, IconName> = { pause: "pause", resume: "play", skip: "skip", run: "play", stop: "stop" };
-
 export function Selection({ maps, onDone }: { maps: TableMap[]; onDone: () => void }) {
   const [plans, setPlans] = useState<Partial<Record<Verb, Plan>>>({});
   const [verb, setVerb] = useState<Verb | null>(null);
@@ -49,15 +49,15 @@ export function Selection({ maps, onDone }: { maps: TableMap[]; onDone: () => vo
             const along = found?.maps.filter((map) => map.goes_along).length ?? 0;
             const words = `${verbNames[verb]}${along > 0 ? ` (+${counted(along, "dependent")})` : ""}`;
             return (
-              <Button
+              <ActButton
                 key={verb}
-                icon={icons[verb]}
+                icon={verbIcons[verb]}
                 kind={verb === "stop" ? "plain" : "main"}
                 disabled={found === undefined || found.blockers.length > 0}
                 onClick={() => setVerb(verb)}
               >
                 {words}
-              </Button>
+              </ActButton>
             );
           })}
           <Button kind="quiet" onClick={onDone}>
@@ -67,7 +67,7 @@ export function Selection({ maps, onDone }: { maps: TableMap[]; onDone: () => vo
       </div>
       {blockers.map((verb) => (
         <p key={verb} className="selection-blocker">
-          <Icon name="info" /> Not {verbNames[verb].toLowerCase()}: {plans[verb]?.blockers.map(blocked).join("; ")}
+          <Icon name="info" /> {verbNames[verb]} is not possible: {plans[verb]?.blockers.map(blocked).join("; ")}
         </p>
       ))}
       {verb && (

@@ -3,7 +3,8 @@
 import type { ReactNode } from "react";
 import { useLive } from "../api/live";
 import { signOut } from "../api/session";
-import type { Session } from "../api/types";
+import type { Session } from "../api/wire/session";
+import { Icon } from "../parts/icons";
 import { Link } from "../parts/link";
 import { Mark } from "../parts/mark";
 import { useNow } from "../parts/moment";
@@ -70,6 +71,7 @@ export function Shell(props: { session: Session; onSignedOut: () => void; childr
           </details>
         </div>
       </header>
+      <Banner />
       <main id="content" tabIndex={-1}>
         {props.session.role === "viewer" && (
           <Notice kind="info" icon="lock">
@@ -82,18 +84,33 @@ export function Shell(props: { session: Session; onSignedOut: () => void; childr
   );
 }
 
+/** Said to everybody who looks, while the server does not answer. */
+function Banner() {
+  const { heardAt, problem } = useLive();
+  const now = useNow();
+  if (problem === null) return null;
+  return (
+    <div className="banner">
+      <Icon name="warning" />
+      <p role="alert">
+        <strong>{problem.title}.</strong> What you see may be old, and nothing can be changed from here until it answers. This page tries again
+        by itself.
+      </p>
+      {heardAt > 0 && <span>as of {span((now - heardAt) / 1000)} ago</span>}
+    </div>
+  );
+}
+
 /** Whether what is seen is what is. */
 function LiveSign() {
   const { heardAt, way, problem } = useLive();
   const now = useNow();
   const silent = heardAt === 0 ? 0 : (now - heardAt) / 1000;
-  const lost = problem !== null && silent > 2;
-  const stale = lost || (way !== "events" && silent > STALE_SECONDS);
-  if (stale) {
+  if (problem !== null || (way !== "events" && silent > STALE_SECONDS)) {
     return (
       <span className="live stale" role="status">
         <span className="dot" aria-hidden="true" />
-        as of {span(silent)} ago, reconnecting
+        reconnecting
       </span>
     );
   }

@@ -2,7 +2,8 @@
 
 import { useCallback, useEffect, useRef, useState } from "react";
 import { problemOf } from "../api/client";
-import type { Page, Problem } from "../api/types";
+import type { Page } from "../api/wire/page";
+import type { Problem } from "../api/wire/problem";
 
 export interface Asked<T> {
   data: T | null;

@@ -1,6 +1,6 @@
 // Values of records. Text, whatever they are: React escapes it, and nothing here sets HTML.
 
-import type { Json, Row } from "../api/types";
+import type { Json, Row } from "../api/wire/value";
 import { Icon } from "./icons";
 
 /** What the server puts in place of a value that the session's role does not show. */
@@ -19,6 +19,11 @@ export function Cell({ value }: { value: Json | undefined }) {
   if (value === "") return <span className="value none">empty text</span>;
   if (typeof value === "object") return <span className="value">{JSON.stringify(value)}</span>;
   return <span className="value">{String(value)}</span>;
+}
+
+/** What an app said of a record: it may quote it, so it is hidden as a whole from who does not see values. */
+export function Said({ text }: { text: string }) {
+  return text === MASKED ? <Cell value={text} /> : text;
 }
 
 /** An integration key, its columns with a bar between them. */

@@ -124,7 +124,8 @@ const clock = [10, 20, 30, MINUTE, 2 * MINUTE, 4 * MINUTE, 10 * MINUTE, 20 * MIN
 const ceilings = {
   /** Seconds: the next round time, in days from then on. */
   clock: (value: number) => clock.find((step) => value <= step) ?? tens(value / DAY) * DAY,
-  tens,
+  /** Bytes: a queue of a few is not drawn as a mountain. */
+  tens: (value: number) => tens(Math.max(value, 1_000)),
 };
 
 /** The next number of the form 1, 2, 2.5 or 5 times a power of ten. */

@@ -1,5 +1,7 @@
 // Drawn here, so that nothing is fetched from elsewhere. Decoration: what they mean stands beside them in words.
 
+import type { Verb } from "../api/wire/action";
+
 const paths = {
   check: "M4 10.5l4 4 8-9",
   pause: "M7 5v10M13 5v10",
@@ -19,6 +21,9 @@ const paths = {
 } as const;
 
 export type IconName = keyof typeof paths;
+
+/** Of what can be asked of a map. */
+export const verbIcons: Record<Verb, IconName> = { pause: "pause", resume: "play", skip: "skip", run: "play", stop: "stop" };
 
 export function Icon({ name }: { name: IconName }) {
   return (

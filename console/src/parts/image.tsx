@@ -1,6 +1,6 @@
-import type { Mapped } from "../api/types";
+import type { Mapped } from "../api/wire/image";
 import { imageNames } from "../words/names";
-import { Cell } from "./cell";
+import { Cell, Said } from "./cell";
 import { Notice } from "./notice";
 
 /** What the map makes of a change: the destination's columns, or why nothing can be written. */
@@ -9,7 +9,9 @@ export function MappedImage({ mapped }: { mapped: Mapped }) {
   if (unwritable) {
     return (
       <Notice kind="warn" title="It cannot be written as the map stands">
-        <p>{unwritable.message}</p>
+        <p>
+          <Said text={unwritable.message} />
+        </p>
         <p className="faint">{unwritable.fix}</p>
       </Notice>
     );

@@ -1,15 +1,20 @@
 // What is said to a person: a problem with what mends it, a state that is empty, a word about what was just done.
 
-import { type ReactNode, useEffect, useState } from "react";
-import type { Problem } from "../api/types";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import type { Problem } from "../api/wire/problem";
 import { blocked } from "../words/names";
 import { Icon, type IconName } from "./icons";
 
 export function ProblemCard({ problem }: { problem: Problem }) {
   // Most of the time the sentence names them already.
   const blockers = (problem.blockers ?? []).filter((blocker) => !problem.detail.includes(blocker.needs));
+  // In a dialog that is longer than the screen it would be said where nobody looks.
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (box.current?.closest("dialog")) box.current.scrollIntoView({ block: "nearest" });
+  }, [problem]);
   return (
-    <div className="notice bad" role="alert">
+    <div className="notice bad" role="alert" ref={box}>
       <Icon name="error" />
       <div>
         <strong>{problem.title}</strong>

@@ -1,4 +1,4 @@
-import type { TableMap } from "../api/types";
+import type { TableMap } from "../api/wire/map";
 import { stateOf } from "../words/names";
 import { Icon, type IconName } from "./icons";
 

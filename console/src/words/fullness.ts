@@ -1,6 +1,6 @@
 // How full a map is: of its bytes, of its time, and which of the two is reached first.
 
-import type { TableMap } from "../api/types";
+import type { TableMap } from "../api/wire/map";
 import { bytes, secondsSince, span } from "./format";
 
 export interface Fullness {
@@ -41,7 +41,7 @@ export function forecast(map: TableMap, now: number): string[] {
   if (limits.max_queue_bytes !== null && limits.growth_bytes > 0) {
     const left = Math.max(0, limits.max_queue_bytes - limits.used_bytes) / limits.growth_bytes;
     // A forecast of years says nothing.
-    if (left < 90 * 86_400) said.push([left, `Full in ${span(left)} at ${bytes(limits.growth_bytes)}/s`]);
+    if (left < 90 * 86_400) said.push([left, `Full ${left < 1 ? "within a second" : `in ${span(left)}`} at ${bytes(limits.growth_bytes)}/s`]);
   }
   if (limits.max_pause_age_seconds !== null && limits.counts_since !== null) {
     const left = Math.max(0, limits.max_pause_age_seconds - secondsSince(limits.counts_since, now));

@@ -1,6 +1,10 @@
 // What the server's names are called in front of a person. One list for each, so that a name has one wording.
 
-import type { Blocker, Direction, Hold, Image, Op, State, TableMap, Verb } from "../api/types";
+import type { Blocker, Verb } from "../api/wire/action";
+import type { Image } from "../api/wire/image";
+import type { Direction, Hold, State, TableMap } from "../api/wire/map";
+import type { Op } from "../api/wire/queue";
+import { actorName } from "./events";
 
 export const stateNames: Record<State, string> = {
   not_running: "Not running",
@@ -49,6 +53,7 @@ export const conditionNames: Record<string, string> = {
   NotConverging: "Not converging",
   WindowOver: "The planned end of the pause is over",
   SchemaMatches: "Tables match the map",
+  SourceTruncated: "The source's table was truncated",
   PingPong: "Two triggers undo each other",
   Unbalanced: "The books do not balance",
   RecordsWaiting: "Records wait for another map",
@@ -79,13 +84,13 @@ export const whenFullNames = {
 export function holder(hold: Hold): string {
   switch (hold.kind) {
     case "user":
-      return `Paused by ${hold.actor}`;
+      return `Paused by ${actorName(hold.actor)}`;
     case "rule":
       return `Paused by the rule ${hold.name ?? ""}`;
     case "limit":
-      return "Paused because a limit of its queue is reached";
+      return "Paused by a limit of its queue";
     case "parent":
-      return `Paused because ${hold.name ?? "a map that it depends on"} is`;
+      return `Paused with ${hold.name ?? "a map that it depends on"}`;
     case "system":
       return `Paused by Tandem: ${(hold.name ?? "").replaceAll("_", " ")}`;
   }
@@ -94,29 +99,4 @@ export function holder(hold: Hold): string {
 /** What stands in the way, in a sentence. */
 export function blocked(blocker: Blocker): string {
   return `${blocker.map} is ${stateWord(blocker.state)}: ${blocker.needs}`;
-}
-
-/** What happened, out of the name of an entry of the activity log: `map.rule_paused` is "Rule paused". */
-export function eventName(event: string): string {
-  const known: Record<string, string> = {
-    "map.pause": "Pause asked for",
-    "map.resume": "Resume asked for",
-    "map.run": "Run asked for",
-    "map.stop": "Stop asked for",
-    "map.skip": "Skip to live asked for",
-    "map.running": "Running",
-    "map.paused": "Paused",
-    "map.verify": "Comparison begun",
-    "map.verified": "Comparison ended",
-    "queue.discarded": "Queue discarded",
-    "queue.preserved": "Queue preserved as errors",
-    "queue.dropped": "Queued records dropped",
-    "errors.retry": "Retry asked for",
-    "errors.retried": "Retry ended",
-    "errors.deleted": "Errors deleted",
-    "access.denied": "Access denied",
-  };
-  const plain = event.split(".").pop() ?? event;
-  const spaced = plain.replaceAll("_", " ");
-  return known[event] ?? spaced.charAt(0).toUpperCase() + spaced.slice(1);
 }

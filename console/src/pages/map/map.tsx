@@ -3,15 +3,17 @@
 import { useEffect, useRef, useState } from "react";
 import { ActDialog } from "../../acts/act";
 import { offered } from "../../acts/target";
-import { useLive } from "../../api/live";
-import type { TableMap, Verb } from "../../api/types";
-import { Button } from "../../parts/button";
-import { Icon, type IconName } from "../../parts/icons";
+import { history, useLive } from "../../api/live";
+import type { Verb } from "../../api/wire/action";
+import type { TableMap } from "../../api/wire/map";
+import { ActButton } from "../../parts/act-button";
+import { Icon, verbIcons } from "../../parts/icons";
 import { Link } from "../../parts/link";
-import { Ago, Since } from "../../parts/moment";
+import { Ago, Since, useNow } from "../../parts/moment";
 import { Empty, Notice, ProblemCard, Waiting } from "../../parts/notice";
 import { StatePill } from "../../parts/pill";
-import { useMayAct } from "../../parts/who";
+import { SPARK_MS, Spark } from "../../parts/spark";
+import { foreign, useMayAct, useSession } from "../../parts/who";
 import { mapAddress } from "../../route";
 import { absolute, count } from "../../words/format";
 import { holder, verbNames } from "../../words/names";
@@ -23,8 +25,6 @@ import { OverviewTab } from "./overview";
 import { QueueTab } from "./queue";
 import { SyncTab } from "./sync";
 import { VerifyTab } from "./verify";
-
-const icons: Record<Verb, IconName> = { pause: "pause", resume: "play", skip: "skip", run: "play", stop: "stop" };
 
 export function MapPage({ name, tab }: { name: string; tab: string }) {
   const { maps, problem } = useLive();
@@ -49,7 +49,10 @@ export function MapPage({ name, tab }: { name: string; tab: string }) {
 
 function Head({ map }: { map: TableMap }) {
   const [verb, setVerb] = useState<Verb | null>(null);
+  const now = useNow();
+  const session = useSession();
   const mayAct = useMayAct();
+  const others = foreign(session, map);
   const verbs = offered(map);
   return (
     <>
@@ -63,13 +66,14 @@ function Head({ map }: { map: TableMap }) {
           <span className="faint">
             for <Since at={map.since} />
           </span>
+          {history.rates(map.name, now - SPARK_MS).length > 0 && map.state !== "not_running" && <Spark map={map.name} now={now} none={false} />}
         </div>
-        {mayAct && (
+        {mayAct && others.length === 0 && (
           <div className="buttons">
             {verbs.map((verb, place) => (
-              <Button key={verb} kind={place === 0 ? "main" : "plain"} icon={icons[verb]} onClick={() => setVerb(verb)}>
+              <ActButton key={verb} kind={place === 0 && !(verb === "pause" && map.state === "paused") ? "main" : "plain"} icon={verbIcons[verb]} onClick={() => setVerb(verb)}>
                 {verb === "run" && map.state === "initializing" ? "Initial sync …" : verbNames[verb]}
-              </Button>
+              </ActButton>
             ))}
           </div>
         )}
@@ -81,7 +85,7 @@ function Head({ map }: { map: TableMap }) {
               <Icon name="pause" />
               <span>
                 {holder(hold)} <Ago at={hold.since} />
-                {hold.reason !== "" && hold.kind !== "parent" && <>: “{hold.reason}”</>}
+                {hold.kind === "parent" ? ". It depends on it, and resumes with it" : hold.reason !== "" && <>: “{hold.reason}”</>}
               </span>
             </li>
           ))}
@@ -96,6 +100,11 @@ function Head({ map }: { map: TableMap }) {
             </li>
           )}
         </ul>
+      )}
+      {mayAct && others.length > 0 && (
+        <Notice kind="info" icon="lock">
+          <p>You see how this map stands and change nothing: {others.join(", ")} would go along, and your token is not for that.</p>
+        </Notice>
       )}
       {map.state === "initializing" && map.allowed.includes("rerun") && (
         <Notice kind="warn" title="The initial sync ended with errors">

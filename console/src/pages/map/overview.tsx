@@ -1,7 +1,8 @@
 // How a map stands at one look: where its changes are, how full its queue is and when it will be, what troubles it.
 
+import { useEffect } from "react";
 import { history, useLive } from "../../api/live";
-import type { CatchUp, Condition, Flow, TableMap } from "../../api/types";
+import type { CatchUp, Condition, Flow, TableMap } from "../../api/wire/map";
 import { Bar } from "../../parts/bar";
 import { Chart, type Line } from "../../parts/chart";
 import { Icon } from "../../parts/icons";
@@ -24,7 +25,7 @@ export function OverviewTab({ map }: { map: TableMap }) {
           <p>Nothing of this map is followed. Changes that are made now reach the other side only by a new initial sync.</p>
         </Notice>
       )}
-      <Conditions conditions={map.conditions} />
+      {map.conditions.length > 0 && <Conditions conditions={map.conditions} />}
       {map.flows.length > 0 && <Charts map={map} />}
       <Limits map={map} />
       <Facts map={map} />
@@ -131,15 +132,23 @@ function Conditions({ conditions }: { conditions: Condition[] }) {
           ))}
         </ul>
       )}
-      {conditions.length === 0 && <p className="faint">Nothing to report.</p>}
     </section>
   );
+}
+
+const HOUR_MS = 3_600_000;
+
+/** A chart shows the last hour, and of a pause that is longer all of it. */
+function chartSince(map: TableMap, now: number): number {
+  const paused = map.state === "paused" ? Date.parse(map.since) - HOUR_MS / 12 : now;
+  return Math.min(paused, now - HOUR_MS);
 }
 
 function Charts({ map }: { map: TableMap }) {
   const now = useNow();
   useLive();
-  const samples = history.of(map.name);
+  useEffect(() => history.ask(map.name));
+  const samples = history.of(map.name, chartSince(map, now));
   const limits = map.limits;
   const max = limits?.max_queue_bytes ?? null;
   const lines = (hard: number | null, name: string): Line[] =>
@@ -211,10 +220,11 @@ function Limits({ map }: { map: TableMap }) {
 }
 
 function Facts({ map }: { map: TableMap }) {
+  const known = (useLive().maps ?? []).map((map) => map.name);
   const names = (names: string[]) => names.map((name, place) => (
     <span key={name}>
       {place > 0 && ", "}
-      <Link to={mapAddress(name)}>{name}</Link>
+      {known.includes(name) ? <Link to={mapAddress(name)}>{name}</Link> : name}
     </span>
   ));
   return (
@@ -227,10 +237,14 @@ function Facts({ map }: { map: TableMap }) {
         <dd>{map.depends_on.length > 0 ? names(map.depends_on) : <span className="faint">no other map</span>}</dd>
         <dt>Dependents, which pause with it</dt>
         <dd>{map.dependents.length > 0 ? names(map.dependents) : <span className="faint">none</span>}</dd>
-        <dt>Applied up to</dt>
-        <dd>
-          {count(map.queue.applied_seq)} of {count(map.queue.head_seq)} <span className="faint">in the journal</span>
-        </dd>
+        {map.flows.length > 0 && (
+          <>
+            <dt>Applied up to</dt>
+            <dd>
+              change {count(map.queue.applied_seq)} <span className="faint">of {count(map.queue.head_seq)} that the journal has seen</span>
+            </dd>
+          </>
+        )}
       </dl>
     </section>
   );

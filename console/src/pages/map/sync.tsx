@@ -1,6 +1,6 @@
 // The initial sync: how it gets on, or how it ended.
 
-import type { InitialSync, TableMap } from "../../api/types";
+import type { InitialSync, TableMap } from "../../api/wire/map";
 import { Bar } from "../../parts/bar";
 import { Link } from "../../parts/link";
 import { Ago } from "../../parts/moment";
@@ -12,7 +12,7 @@ const phases: Record<InitialSync["phase"], string> = {
   chunks: "Copying, chunk by chunk",
   again: "Trying again what could not be written before",
   last: "Trying the rest for the last time",
-  ended: "Ended",
+  ended: "Done",
 };
 
 export function SyncTab({ map }: { map: TableMap }) {
@@ -26,13 +26,13 @@ export function SyncTab({ map }: { map: TableMap }) {
   }
   const total = sync.rows_total_estimate;
   const part = sync.ended_at !== null ? 1 : total ? sync.rows_done / total : 0;
-  const said = [total !== null && sync.ended_at === null ? `${count(sync.rows_done)} of about ${counted(total, "row")}` : counted(sync.rows_done, "row")];
+  const said = [total !== null && sync.ended_at === null ? `${count(sync.rows_done)} of about ${counted(total, "row")}` : sync.rows_done === 0 ? "There was nothing to copy" : counted(sync.rows_done, "row")];
   if (sync.rows_per_second !== null) said.push(rate(sync.rows_per_second));
   if (sync.eta_seconds !== null) said.push(`about ${span(sync.eta_seconds)} left`);
   return (
     <div className="rooms">
       <section className="card" aria-label="Initial sync">
-        <h2>{phases[sync.phase]}</h2>
+        <h2>{sync.phase === "ended" && sync.failed > 0 ? "Ended, with rows that could not be written" : phases[sync.phase]}</h2>
         <Bar part={part} tone={sync.failed > 0 ? "warn" : "good"} label={said.join(", ")} />
         <p className="figures">{said.join(" · ")}</p>
         {sync.fault && (
