@@ -58,6 +58,8 @@ pub(crate) struct StreamParts {
     pub(crate) pulse: Duration,
     /// How much of the journal is kept although it is applied, for a destination that steps back.
     pub(crate) keep_applied_bytes: u64,
+    /// How many records of one map may wait for others.
+    pub(crate) put_off_max: u64,
     /// Where it notes how long the destination takes.
     pub(crate) applies: Arc<Durations>,
 }
@@ -150,6 +152,7 @@ impl StreamActor {
             env: parts.env.clone(),
             store: parts.store.clone(),
             journal: parts.journal.clone(),
+            put_off_max: parts.put_off_max,
             applies: parts.applies.clone(),
         });
         let (ended, endings) = mpsc::channel(16);

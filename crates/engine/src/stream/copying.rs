@@ -7,7 +7,7 @@
 //!
 //! A window goes in slices: a destination is not to be locked for long, and live changes are not to wait for all of it.
 
-use super::batch::unprojectable;
+use super::batch::{Batch, unprojectable};
 use super::lane::{LaneEnd, LaneFault, LaneRun};
 use super::trial::is_refusal;
 use crate::copy::{Desk, Kind, Window};
@@ -84,6 +84,25 @@ impl LaneRun {
             let (window, done) = desk.due(cursor)?;
             Some((member.flow.flow, desk.clone(), window, done))
         })
+    }
+
+    /// Notes which records of a batch get another key while their table is read, without all of them being told: what
+    /// stands under the old key may be out of date, and the new one may lie behind what was read.
+    pub(super) fn look_again_at_moved(&self, batch: &Batch) -> Result<(), LaneEnd> {
+        let mut moved: BTreeMap<FlowId, Vec<IntegrationKey>> = BTreeMap::new();
+        for (write, record) in batch.writes.iter().zip(&batch.records) {
+            let WriteOp::Rekey { values, .. } = &write.op else { continue };
+            let Some(member) = self.members.get(&record.flow) else { continue };
+            let is_read = |desk: &Arc<Desk>| desk.covers() && !desk.is_refresh();
+            if values.iter().any(Option::is_none) && member.flow.copy.as_ref().is_some_and(is_read) {
+                moved.entry(record.flow).or_default().extend(member.flow.spec.keys_of(&record.change));
+            }
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let again: Vec<Record> = moved.into_iter().map(|(flow, keys)| Record::Again { flow, keys }).collect();
+        self.context.store.save(&again).map(drop).map_err(LaneEnd::Forgetful)
     }
 
     /// Writes the next slice of a window.

@@ -40,6 +40,8 @@ pub(crate) struct LaneContext {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) store: Arc<dyn Store>,
     pub(super) journal: Arc<JournalHandle>,
+    /// How many records of one map may wait for others.
+    pub(super) put_off_max: u64,
     /// How long the destination takes for what it is given at once.
     pub(super) applies: Arc<Durations>,
 }
@@ -385,6 +387,7 @@ impl LaneRun {
 
     async fn settle_batch(&mut self, batch: &mut Batch, put_off: &Changes) -> Result<(), LaneEnd> {
         self.set_aside(&batch.refused).await?;
+        self.look_again_at_moved(batch)?;
         self.try_batch(batch, put_off).await?;
         if let Some(RetryRun { retry, .. }) = self.retry {
             let done = Record::Retried { retry, through: batch.through };

@@ -24,8 +24,6 @@ use std::sync::Arc;
 use tandem_core::{Fault, FaultClass, Seq, WriteOp};
 use tokio::sync::watch;
 
-/// How many records of one map may wait for others. Beyond that the map waits as a whole.
-const PUT_OFF_MAX: u64 = 1_000;
 /// A child that moves and is no further behind than this is waited for.
 const NEAR: u64 = 1_000;
 
@@ -168,7 +166,7 @@ impl LaneRun {
         let flows = member.flow.family.flows.iter();
         let waiting: u64 =
             flows.filter_map(|flow| self.awaiting.get(flow)).map(|awaiting| awaiting.records).sum();
-        PUT_OFF_MAX.saturating_sub(waiting)
+        self.context.put_off_max.saturating_sub(waiting)
     }
 
     /// Notes what a batch has that is to be put off, from a place on. It is left out with what was refused.

@@ -58,7 +58,7 @@ use copying::Copies;
 use holding::Changes;
 use limiting::Watched;
 use resuming::Watching;
-use retrying::{Errors, Turn};
+use retrying::{Errors, Turn, may_write};
 use ruling::Ruling;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,6 +78,9 @@ pub struct Tuning {
     pub keep_applied_bytes: u64,
     /// Rows that an initial sync reads at once, at most.
     pub chunk_rows: usize,
+    /// How many records of one map may wait for others. Beyond that the map waits as a whole: what waits is looked up
+    /// for each change.
+    pub put_off_max: u64,
     /// The journal's own settings.
     pub journal: JournalSettings,
 }
@@ -88,6 +91,7 @@ impl Default for Tuning {
             pulse: Duration::from_millis(250),
             keep_applied_bytes: 64 << 20,
             chunk_rows: CHUNK_ROWS,
+            put_off_max: 1_000,
             journal: JournalSettings::default(),
         }
     }
@@ -334,7 +338,7 @@ impl Supervisor {
                     self.answer(reply, answer);
                 }
                 Some(Command::Errors { request, adopted, reply }) => {
-                    let answer = self.take_errors(&request, adopted);
+                    let answer = self.take_errors(&request, adopted, may_write);
                     self.answer(reply, answer);
                 }
                 Some(Command::ResumeAfterWindow { request, prepared, reply }) => {
@@ -517,6 +521,7 @@ impl Supervisor {
             bell: self.bell.clone(),
             pulse: self.world.tuning.pulse,
             keep_applied_bytes: self.world.tuning.keep_applied_bytes,
+            put_off_max: self.world.tuning.put_off_max,
             applies: applies.clone(),
         });
         // The first plan is sent before the actor looks: an empty one would end it.

@@ -25,7 +25,8 @@ pub(super) fn streams(maps: &BTreeMap<MapName, MapRecord>) -> BTreeSet<StreamNam
     flows.chain(skipped).map(|flow| &flow.stream).chain(retried).cloned().collect()
 }
 
-/// What is wanted of each stream. The retries in `trying` have their turn: their maps' flows wait meanwhile.
+/// What is wanted of each stream. The retries in `trying` have their turn: their maps' flows wait meanwhile, and with
+/// them those of maps that depend on them, which must not overtake them.
 pub(super) fn stream_flows(
     maps: &BTreeMap<MapName, MapRecord>,
     dependents: &Dependents,
@@ -50,8 +51,10 @@ pub(super) fn stream_flows(
         for flow in &record.flows {
             let name = &record.map.name;
             let family = family(record, &flow.stream);
-            let tried = record.retries.iter().filter(|retry| retry.stream == flow.stream);
-            let waits = tried.into_iter().any(|retry| trying.contains(&retry.retry));
+            let has_turn = |retry: &RetryRecord| retry.stream == flow.stream && trying.contains(&retry.retry);
+            let itself_and_above =
+                maps.values().filter(|other| other.map.name == *name || below(&other.map.name, name));
+            let waits = itself_and_above.flat_map(|other| &other.retries).any(has_turn);
             let both_ways = both_ways(record, &flow.stream, journal);
             // Before the other flow has begun nobody could tell our writes from a user's.
             let tells = record.map.direction != Direction::Both || both_ways.is_some();

@@ -2,29 +2,31 @@
 //!
 //! A retry is in a lane like a flow, and takes turns with the flow of its map: while one is in a lane the other is
 //! not, so that of two changes of a record the older one is never applied beside or behind the newer one. A turn of
-//! a retry is short while its map has something to do, and the map catches up before the next one. What is to be tried
-//! again is saved when it is asked for; a crash, a pause or a stop in the middle leaves it as it is, and it goes on
-//! when the map does.
+//! a retry is short while its map has something to do, and the map catches up before the next one, or has had a longer
+//! turn: it may be that very retry that it cannot catch up without. What is to be tried again is saved when it is asked
+//! for; a crash, a pause or a stop in the middle leaves it as it is, and it goes on when the map does.
 
 use super::Supervisor;
 use super::releasing::streams_of;
 use crate::failpoint::FailPoint;
 use crate::request::{Blocker, ErrorRequest, ErrorVerb, ErrorsTaken, Rejected};
 use crate::store::{
-    Awaiting, ErrorPick, ErrorStatus, FlowId, MapRecord, Picked, Record, RetryRecord, SetAside, Skipped,
-    StatusCounts, StoreError,
+    Awaiting, ErrorPick, ErrorStatus, FlowId, FlowRecord, MapRecord, Picked, Record, RetryRecord, SetAside,
+    Skipped, StatusCounts, StoreError,
 };
 use crate::stream::{FlowStatus, Place};
 use crate::view::{ErrorStats, RetryView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tandem_core::lifecycle::{Phase, QueueFate};
+use tandem_core::lifecycle::{Phase, QueueFate, duties};
 use tandem_core::{MapName, RateCap, Seq, StreamName};
 
 /// How long a retry goes on while its map has changes to apply.
 const TURN: Duration = Duration::from_secs(2);
 /// How long a map goes on before the next turn of a retry, at least.
 const PAUSE_BETWEEN: Duration = Duration::from_millis(500);
+/// How long a map goes on that does not catch up.
+const PAUSE_BEHIND: Duration = Duration::from_secs(10);
 
 /// Whose turn it is, since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,11 +159,12 @@ impl Supervisor {
     }
 
     /// Takes a request about errors, saves what follows, and makes it so. `adopted` are the records of preserved
-    /// queues that it is about, if it is not about all of them.
+    /// queues that it is about, if it is not about all of them; `may` says whether a map may have a retry now.
     pub(super) fn take_errors(
         &mut self,
         request: &ErrorRequest,
         adopted: Vec<SetAside>,
+        may: fn(&MapRecord) -> bool,
     ) -> Result<ErrorsTaken, Rejected> {
         let name = &request.map;
         let mut record = self.maps.get(name).cloned().ok_or_else(|| Rejected::UnknownMap(name.clone()))?;
@@ -179,7 +182,7 @@ impl Supervisor {
             ErrorVerb::Retry | ErrorVerb::Delete if is_retried => {
                 return blocked("its errors are being retried: wait for the end, or cancel it");
             }
-            ErrorVerb::Retry if !may_write(&record) => {
+            ErrorVerb::Retry if !may(&record) => {
                 return blocked("a retry needs a running map: resume it, or wait until it has caught up");
             }
             ErrorVerb::Retry if request.refresh && record.state.phase != Phase::Running => {
@@ -358,7 +361,9 @@ impl Supervisor {
         self.turns.retain(|retry, _| known.contains(retry));
         let any = !replan.is_empty() || !over.is_empty();
         for name in replan {
-            self.asked.insert(name, self.version + 1);
+            let waiting = self.dependents.dependents(&name);
+            let asked = self.version + 1;
+            self.asked.extend(waiting.into_iter().chain([name]).map(|name| (name, asked)));
         }
         for (name, retry) in over {
             self.end_retry(&name, retry)?;
@@ -377,26 +382,39 @@ impl Supervisor {
         turn: Option<Turn>,
     ) -> Option<Turn> {
         let now = self.world.env.now();
-        if !may_write(record) || is_over(retry, status) {
+        if !may_try(record) || is_over(retry, status) {
             return None;
         }
-        let flow = record.flows.iter().find(|flow| flow.stream == retry.stream);
-        let view = flow.map(|flow| self.flow_view(flow));
-        let place = flow.and_then(|flow| self.status_of(&flow.stream, flow.flow)).map(|status| status.place);
+        let waiting = self.waiting_for(record, &retry.stream);
         let since = now;
         match turn {
             None => Some(Turn { retry: true, since }),
             Some(Turn { retry: true, since: begun }) => {
-                let has_more = view.is_some_and(|view| view.queue.records > 0);
+                let has_more = waiting.iter().any(|flow| self.flow_view(flow).queue.records > 0);
                 let is_long = now.saturating_sub(begun) >= TURN && has_more;
                 Some(if is_long { Turn { retry: false, since } } else { Turn { retry: true, since: begun } })
             }
             Some(Turn { retry: false, since: begun }) => {
-                let is_live = place.is_none_or(|place| place == Place::Live);
-                let is_long = now.saturating_sub(begun) >= PAUSE_BETWEEN && is_live;
+                let places = waiting.iter().filter_map(|flow| self.status_of(&flow.stream, flow.flow));
+                let is_live = places.into_iter().all(|status| status.place == Place::Live);
+                let pause = if is_live { PAUSE_BETWEEN } else { PAUSE_BEHIND };
+                let is_long = now.saturating_sub(begun) >= pause;
                 Some(if is_long { Turn { retry: true, since } } else { Turn { retry: false, since: begun } })
             }
         }
+    }
+
+    /// The flows that wait while a map's errors are tried again: its own, and those of the maps that depend on it and
+    /// that write as well.
+    fn waiting_for<'a>(&'a self, record: &'a MapRecord, stream: &'a StreamName) -> Vec<&'a FlowRecord> {
+        let dependents = self.dependents.dependents(&record.map.name);
+        let below = self.maps.values().filter(|other| {
+            other.map.name != record.map.name
+                && dependents.contains(&other.map.name)
+                && duties(&other.state).apply
+        });
+        let flows = std::iter::once(record).chain(below).flat_map(|record| &record.flows);
+        flows.filter(|flow| flow.stream == *stream).collect()
     }
 
     /// Whether nothing of a retry is going on any more, and its map goes on and answers for it.
@@ -405,7 +423,7 @@ impl Supervisor {
         let told =
             self.streams.get(&retry.stream).is_some_and(|handle| handle.status.borrow().version >= asked);
         let flow = record.flows.iter().find(|flow| flow.stream == retry.stream);
-        let goes_on = flow.filter(|_| may_write(record)).is_none_or(|flow| {
+        let goes_on = flow.filter(|_| may_try(record)).is_none_or(|flow| {
             self.status_of(&flow.stream, flow.flow).is_some_and(|status| status.place != Place::Resting)
         });
         is_over(retry, status) && told && status.place == Place::Resting && !status.unsettled && goes_on
@@ -469,6 +487,12 @@ pub(super) fn may_write(record: &MapRecord) -> bool {
         Phase::NotRunning => true,
         Phase::Initializing(_) | Phase::Paused | Phase::Resuming => false,
     }
+}
+
+/// Whether retries take turns with the flows of a map. Nobody asks for one of a map that catches up, since what is in
+/// its queue may make the errors pointless; but it may stand for what waits itself, and one that was begun goes on.
+pub(super) fn may_try(record: &MapRecord) -> bool {
+    may_write(record) || (record.state.phase == Phase::Resuming && !record.state.is_pausing())
 }
 
 /// Whether a retry has nothing more to do, or nothing more that it can.

@@ -51,6 +51,7 @@ fn schedule(seed: u64, tracing: bool) {
         faults: 12 * storm,
         // A destination that loses what was tried again by itself has a gap that a person has to see, and so it is told.
         parent_deletes: !seed.is_multiple_of(3) && !losses,
+        renumbers: seed % 5 == 2,
         // What was dropped must stay so when the destination loses what came before it.
         losses,
         skips: seed % 7 == 3,
@@ -69,6 +70,7 @@ fn schedule(seed: u64, tracing: bool) {
         refreshes: seed % 14 == 11,
         // What a destination has lost, and what was dropped or deleted, does differ.
         keeps: seed % 10 == 4,
+        put_off_max: if seed % 3 == 1 { 1 + seed / 3 % 4 } else { 1_000 },
         verifies: if seed % 5 == 4 && !matches!(seed % 7, 0 | 1 | 3) && seed % 14 != 4 && seed % 21 != 1 {
             20
         } else {

@@ -200,7 +200,8 @@ impl Reshaped {
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
         let keep_applied_bytes = if self.seed % 3 == 1 { 1 << 30 } else { 0 };
         let chunk_rows = 1 + (self.seed / 7 % 3) as usize;
-        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, chunk_rows, journal };
+        let pulse = Duration::from_secs(1);
+        let tuning = Tuning { pulse, keep_applied_bytes, chunk_rows, journal, ..Tuning::default() };
         let (disk, store) = (Arc::new(self.disk.clone()), Arc::new(self.store.clone()));
         Engine::start_simulated(self.setup(edited), disk, store, tuning)
     }

@@ -33,6 +33,8 @@ pub(crate) struct Weather {
     pub(crate) faults: u64,
     /// Users delete parents with their children too, also while only the child is paused.
     pub(crate) parent_deletes: bool,
+    /// Users give customers without orders other numbers. Only where they delete parents.
+    pub(crate) renumbers: bool,
     /// The destination loses its last transactions at times, as after a failover.
     pub(crate) losses: bool,
     /// Operators skip queues and discard them.
@@ -59,6 +61,8 @@ pub(crate) struct Weather {
     pub(crate) verifies: u64,
     /// The journal keeps what is applied for a while, as it does where nobody tunes it.
     pub(crate) keeps: bool,
+    /// How many records of a map may wait for others, before the map waits as a whole.
+    pub(crate) put_off_max: u64,
 }
 
 impl Weather {
@@ -71,6 +75,7 @@ impl Weather {
             crashes: 0,
             faults: 0,
             parent_deletes: true,
+            renumbers: false,
             losses: false,
             skips: false,
             guards: false,
@@ -84,6 +89,7 @@ impl Weather {
             refreshes: false,
             verifies: 0,
             keeps: false,
+            put_off_max: 1_000,
         }
     }
 }
@@ -308,7 +314,9 @@ impl World {
         let journal = Settings { segment_bytes: 600 + self.seed % 3000, frame_bytes: 200, ahead_bytes: 300 };
         let keep_applied_bytes = if self.weather.losses || self.weather.keeps { 1 << 30 } else { 0 };
         let chunk_rows = 1 + (self.seed / 7 % 3) as usize;
-        let tuning = Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, chunk_rows, journal };
+        let put_off_max = self.weather.put_off_max;
+        let tuning =
+            Tuning { pulse: Duration::from_secs(1), keep_applied_bytes, chunk_rows, put_off_max, journal };
         let engine =
             Engine::start_simulated(setup, Arc::new(self.disk.clone()), Arc::new(self.store.clone()), tuning);
         self.engine = Some(

@@ -82,9 +82,22 @@ impl StreamActor {
                     && self.may_go(flow, plan)
             })
             .filter_map(|flow| Some((flow.flow, self.cursor_of(plan, flow.flow)?)));
+        let ready: BTreeMap<FlowId, Seq> = ready.collect();
+        // Nobody goes before whom it must not overtake.
+        let goes = |flow: &FlowId| ready.contains_key(flow) || record.lane_of(*flow).is_some();
+        let is_late = |flow: &FlowId| {
+            let waits = plan.flows.get(flow).is_some_and(|flow| flow.follow && flow.start.is_some());
+            waits && !goes(flow)
+        };
+        let led = |(flow, _): &(FlowId, Seq)| {
+            plan.flows
+                .get(flow)
+                .is_none_or(|flow| flow.retry.is_some() || !flow.ancestors.iter().any(is_late))
+        };
+        let ready: Vec<(FlowId, Seq)> = ready.iter().map(|(flow, from)| (*flow, *from)).filter(led).collect();
         let is_retry =
             |(flow, _): &(FlowId, Seq)| plan.flows.get(flow).is_some_and(|flow| flow.retry.is_some());
-        let (retries, mut joining): (Vec<_>, Vec<_>) = ready.partition(is_retry);
+        let (retries, mut joining): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_retry);
         if joining.is_empty() && retries.is_empty() {
             return Ok(());
         }

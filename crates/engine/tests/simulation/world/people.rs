@@ -23,6 +23,7 @@ impl World {
             MAPS.map(|name| (name, ids(&self.left, name))).into_iter().collect();
         let mut orders: BTreeMap<i64, i64> = references(&self.left);
         let (parent_deletes, copies) = (self.weather.parent_deletes, self.weather.copies);
+        let renumbers = parent_deletes && self.weather.renumbers;
         // Items that this transaction has dealt with, and their values before it.
         let mut swapped: BTreeSet<i64> = BTreeSet::new();
         let (mut accounts, values) = (values(&self.left, "customers"), values(&self.left, "items"));
@@ -50,6 +51,20 @@ impl World {
                         t.update(&table(name), vec![Value::Int(other)], vec![("v", at(key))]);
                         steps.push(format!("swap items[{key}] [{other}]"));
                     }
+                    continue;
+                }
+                if name == "customers" && renumbers && exists && random.below(3) == 0 {
+                    // It gets another number, which nobody has.
+                    let free = (0..4).find(|other| !there[name].contains(other));
+                    let is_named = orders.values().any(|customer| *customer == key);
+                    let Some(free) = free.filter(|_| !is_named) else { continue };
+                    t.update(&table(name), vec![Value::Int(key)], vec![("id", Value::Int(free))]);
+                    let numbers = there.entry(name).or_default();
+                    numbers.remove(&key);
+                    numbers.insert(free);
+                    let value = accounts.remove(&key);
+                    value.into_iter().for_each(|value| drop(accounts.insert(free, value)));
+                    steps.push(format!("renumber customers[{key}] {free}"));
                     continue;
                 }
                 if name == "items" && copies && swapped.contains(&key) {
@@ -116,7 +131,10 @@ impl World {
             // Whoever is refused by a guard has done nothing at all.
             let refused = steps.iter().any(|step| {
                 let guarded = |guard: &Guard| step.starts_with(&format!("delete {}[", guard.table.name));
-                self.left.guards().iter().any(guarded) || step.starts_with("delete customers[")
+                self.left.guards().iter().any(guarded)
+                    || ["delete", "renumber"]
+                        .iter()
+                        .any(|verb| step.starts_with(&format!("{verb} customers[")))
             });
             assert!(refused && !self.left.guards().is_empty(), "seed {}: {fault}", self.seed);
             self.say(|| format!("refused: {fault}"));
