@@ -88,7 +88,7 @@ impl LaneRun {
 
     /// Notes which records of a batch get another key while their table is read, without all of them being told: what
     /// stands under the old key may be out of date, and the new one may lie behind what was read.
-    pub(super) fn look_again_at_moved(&self, batch: &Batch) -> Result<(), LaneEnd> {
+    pub(super) fn look_again_at_moved(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut moved: BTreeMap<FlowId, Vec<IntegrationKey>> = BTreeMap::new();
         for (write, record) in batch.writes.iter().zip(&batch.records) {
             let WriteOp::Rekey { values, .. } = &write.op else { continue };
@@ -102,7 +102,7 @@ impl LaneRun {
             return Ok(());
         }
         let again: Vec<Record> = moved.into_iter().map(|(flow, keys)| Record::Again { flow, keys }).collect();
-        self.context.store.save(&again).map(drop).map_err(LaneEnd::Forgetful)
+        self.context.store.save(&again).map(drop)
     }
 
     /// Writes the next slice of a window.

@@ -387,7 +387,7 @@ impl LaneRun {
 
     async fn settle_batch(&mut self, batch: &mut Batch, put_off: &Changes) -> Result<(), LaneEnd> {
         self.set_aside(&batch.refused).await?;
-        self.look_again_at_moved(batch)?;
+        self.look_again_at_moved(batch).map_err(LaneEnd::Forgetful)?;
         self.try_batch(batch, put_off).await?;
         if let Some(RetryRun { retry, .. }) = self.retry {
             let done = Record::Retried { retry, through: batch.through };

@@ -57,7 +57,7 @@ impl LaneRun {
                     }
                 };
                 self.set_aside(&batch.refused).await?;
-                self.look_again_at_moved(&batch)?;
+                self.look_again_at_moved(&batch).map_err(LaneEnd::Forgetful)?;
                 self.give_way(&mut batch, 0).await?;
                 self.put_off(&batch, 0, &changes).await?;
                 self.stand_behind(&mut batch, 0).await?;

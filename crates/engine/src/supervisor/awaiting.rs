@@ -6,7 +6,7 @@
 
 use super::Supervisor;
 use super::releasing::streams_of;
-use super::retrying::may_try;
+use super::retrying::{Asker, may_try};
 use super::snapshot::Fact;
 use crate::request::{ErrorRequest, ErrorVerb};
 use crate::store::{ErrorPick, FlowRecord, MapRecord, StoreError};
@@ -39,7 +39,7 @@ impl Supervisor {
         let mut due = Vec::new();
         for (name, record) in &self.maps {
             let goes_on = record.state.phase != Phase::NotRunning && may_try(record);
-            if !goes_on || !record.retries.is_empty() || self.is_refreshing(record) {
+            if !goes_on || !record.retries.is_empty() {
                 continue;
             }
             for stream in streams_of(record) {
@@ -73,7 +73,7 @@ impl Supervisor {
                 reason: "the maps that these waited for have come as far".to_owned(),
                 expected: None,
             };
-            if let Err(refused) = self.take_errors(&request, Vec::new(), may_try) {
+            if let Err(refused) = self.take_errors(&request, Vec::new(), Asker::Engine) {
                 tracing::warn!(map = %request.map, "what waited for another map is not tried yet: {refused}");
             }
         }

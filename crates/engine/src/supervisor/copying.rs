@@ -5,6 +5,7 @@
 //! go together. That all of a flow is done its desk says, which has saved it.
 
 use super::Supervisor;
+use super::plans::is_held;
 use super::retrying::may_write;
 use crate::copy::{Desk, Reader, read};
 use crate::journal::ReadLimit;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use tandem_core::lifecycle::{Action, Initializing, Phase};
 use tandem_core::map::Direction;
 use tandem_core::two_way::SideName;
-use tandem_core::{Change, MapName, Rate};
+use tandem_core::{Change, Fault, FaultClass, MapName, Rate};
 
 /// Errors that are looked at in one step.
 const LOOKED_AT_ONCE: usize = 1_000;
@@ -353,6 +354,16 @@ impl Supervisor {
         self.dependents.ancestors(name).iter().any(is_behind)
     }
 
+    /// Why the initial sync of a map stands whose apps answer.
+    fn stands_for(&self, record: &MapRecord) -> Option<Fault> {
+        let above = self.dependents.ancestors(&record.map.name);
+        let held = above.iter().find(|name| self.maps.get(*name).is_some_and(is_held));
+        let held = held.filter(|_| is_copying(record))?;
+        let message = format!("{held} is paused, and this map depends on it");
+        let fix = format!("tandem map resume {held}: this goes on by itself then");
+        Some(Fault::new(FaultClass::Reference, "copy", message).fix(fix))
+    }
+
     /// The places of columns by which records of a flow refer to each other, or to those of maps that depend on its own as
     /// well as it on them. None of a map that goes both ways: what is left empty would come back as a change.
     fn circular(&self, flow: FlowId) -> Vec<usize> {
@@ -454,7 +465,7 @@ impl Supervisor {
                 .map(|copy| copy.ended_at)
                 .collect::<Option<Vec<_>>>()
                 .and_then(|all| all.into_iter().max()),
-            fault: desks().find_map(|desk| desk.fault()),
+            fault: self.stands_for(record).or_else(|| desks().find_map(|desk| desk.fault())),
         };
         for CopyRecord { counts, estimate, .. } in &copies {
             view.rows_done += counts.rows;

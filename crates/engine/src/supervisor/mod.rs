@@ -58,7 +58,7 @@ use copying::Copies;
 use holding::Changes;
 use limiting::Watched;
 use resuming::Watching;
-use retrying::{Errors, Turn, may_write};
+use retrying::{Asker, Errors, Turn};
 use ruling::Ruling;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -338,7 +338,7 @@ impl Supervisor {
                     self.answer(reply, answer);
                 }
                 Some(Command::Errors { request, adopted, reply }) => {
-                    let answer = self.take_errors(&request, adopted, may_write);
+                    let answer = self.take_errors(&request, adopted, Asker::Person);
                     self.answer(reply, answer);
                 }
                 Some(Command::ResumeAfterWindow { request, prepared, reply }) => {

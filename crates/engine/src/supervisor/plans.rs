@@ -25,8 +25,9 @@ pub(super) fn streams(maps: &BTreeMap<MapName, MapRecord>) -> BTreeSet<StreamNam
     flows.chain(skipped).map(|flow| &flow.stream).chain(retried).cloned().collect()
 }
 
-/// What is wanted of each stream. The retries in `trying` have their turn: their maps' flows wait meanwhile, and with
-/// them those of maps that depend on them, which must not overtake them.
+/// What is wanted of each stream. The retries in `trying` have their turn: their maps' flows rest meanwhile. Where a map
+/// rests, for that or because it is paused, those that depend on it do too, also in their initial sync: they must not
+/// overtake it.
 pub(super) fn stream_flows(
     maps: &BTreeMap<MapName, MapRecord>,
     dependents: &Dependents,
@@ -52,9 +53,10 @@ pub(super) fn stream_flows(
             let name = &record.map.name;
             let family = family(record, &flow.stream);
             let has_turn = |retry: &RetryRecord| retry.stream == flow.stream && trying.contains(&retry.retry);
-            let itself_and_above =
+            let rests = |map: &MapRecord| is_held(map) || map.retries.iter().any(has_turn);
+            let mut itself_and_above =
                 maps.values().filter(|other| other.map.name == *name || below(&other.map.name, name));
-            let waits = itself_and_above.flat_map(|other| &other.retries).any(has_turn);
+            let waits = itself_and_above.any(rests);
             let both_ways = both_ways(record, &flow.stream, journal);
             // Before the other flow has begun nobody could tell our writes from a user's.
             let tells = record.map.direction != Direction::Both || both_ways.is_some();
@@ -115,6 +117,12 @@ pub(super) fn stream_flows(
         }
     }
     streams
+}
+
+/// Whether a map that was live is held, by whomever.
+pub(super) fn is_held(record: &MapRecord) -> bool {
+    matches!(record.state.phase, Phase::Running | Phase::Paused | Phase::Resuming)
+        && !duties(&record.state).apply
 }
 
 /// A two-way map as its flow of one stream sees it. `None` for others, and until both flows have begun: before that

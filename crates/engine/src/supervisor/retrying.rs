@@ -28,6 +28,14 @@ const PAUSE_BETWEEN: Duration = Duration::from_millis(500);
 /// How long a map goes on that does not catch up.
 const PAUSE_BEHIND: Duration = Duration::from_secs(10);
 
+/// Who asks for something to be done about errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    Person,
+    /// What has waited for other maps is tried again.
+    Engine,
+}
+
 /// Whose turn it is, since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Turn {
@@ -159,12 +167,12 @@ impl Supervisor {
     }
 
     /// Takes a request about errors, saves what follows, and makes it so. `adopted` are the records of preserved
-    /// queues that it is about, if it is not about all of them; `may` says whether a map may have a retry now.
+    /// queues that it is about, if it is not about all of them.
     pub(super) fn take_errors(
         &mut self,
         request: &ErrorRequest,
         adopted: Vec<SetAside>,
-        may: fn(&MapRecord) -> bool,
+        asker: Asker,
     ) -> Result<ErrorsTaken, Rejected> {
         let name = &request.map;
         let mut record = self.maps.get(name).cloned().ok_or_else(|| Rejected::UnknownMap(name.clone()))?;
@@ -173,7 +181,13 @@ impl Supervisor {
             let blocker = Blocker { map: name.clone(), state: state.to_owned(), needs: needs.to_owned() };
             Err(Rejected::State(vec![blocker]))
         };
-        let is_retried = !record.retries.is_empty() || self.is_refreshing(&record);
+        // What a refresh waits for may be what waits itself.
+        let is_refreshed = asker == Asker::Person && self.is_refreshing(&record);
+        let is_retried = !record.retries.is_empty() || is_refreshed;
+        let may = match asker {
+            Asker::Person => may_write(&record),
+            Asker::Engine => may_try(&record),
+        };
         match request.verb {
             ErrorVerb::Cancel if record.retries.is_empty() && is_retried => {
                 return blocked("its errors are being refreshed, which ends by itself");
@@ -182,7 +196,7 @@ impl Supervisor {
             ErrorVerb::Retry | ErrorVerb::Delete if is_retried => {
                 return blocked("its errors are being retried: wait for the end, or cancel it");
             }
-            ErrorVerb::Retry if !may(&record) => {
+            ErrorVerb::Retry if !may => {
                 return blocked("a retry needs a running map: resume it, or wait until it has caught up");
             }
             ErrorVerb::Retry if request.refresh && record.state.phase != Phase::Running => {

@@ -254,6 +254,12 @@ fn account(world: &World, id: i64, mail: i64) {
     world.left.transaction(|t| t.insert(&table("customers"), row)).expect("a new customer");
 }
 
+fn phase(world: &World, map: &str) -> Phase {
+    let snapshot = world.engine.as_ref().map(Engine::snapshot).unwrap_or_default();
+    let view = snapshot.maps.iter().find(|view| view.map.name.as_str() == map);
+    view.map_or(Phase::NotRunning, |view| view.state.phase)
+}
+
 fn is_there(world: &World, name: &str, id: i64) -> bool {
     world.right.rows(&table(name)).iter().any(|row| row.first() == Some(&Value::Int(id)))
 }
@@ -379,6 +385,50 @@ fn a_child_does_not_overtake_its_parent_that_rests_while_its_errors_are_tried_ag
             waiting(world, "customers") + waiting(world, "orders") == 0
         });
     });
+}
+
+/// The customers were paused while their orders were still copied: an order was read that refers to a customer by the
+/// number of another, who was still to be deleted at the destination.
+#[test]
+fn an_initial_sync_waits_while_a_map_is_paused_that_it_depends_on() {
+    let mut waited = 0;
+    for seed in 0..ORDERS {
+        let mut world = World::new(seed, Weather { copies: true, ..Weather::calm() }, false);
+        world.copy_all();
+        world.until("customers are there", |world| phase(world, "customers") == Phase::Running);
+        world.rest(seed % 20);
+        world.pause("customers");
+        world.until("customers are paused", |world| phase(world, "customers") == Phase::Paused);
+        let last =
+            world.left.rows(&table("customers")).iter().filter_map(|row| row.first().cloned()).next_back();
+        let last = last.expect("there are some");
+        world
+            .left
+            .transaction(|t| {
+                t.delete(&table("orders"), vec![last.clone()]);
+                t.delete(&table("customers"), vec![last.clone()]);
+                t.insert(&table("customers"), vec![Value::Int(100), Value::Int(100), Value::from("long")]);
+            })
+            .expect("its order goes first");
+        world
+            .left
+            .transaction(|t| {
+                t.update(&table("customers"), vec![Value::Int(100)], vec![("id", last.clone())]);
+                t.insert(&table("orders"), vec![Value::Int(7), last, Value::Int(100)]);
+            })
+            .expect("the number is free");
+        world.rest(seed % 100);
+        if matches!(phase(&world, "orders"), Phase::Initializing(_)) {
+            waited += 1;
+            let snapshot = world.engine.as_ref().map(Engine::snapshot).unwrap_or_default();
+            let orders = snapshot.maps.iter().find(|view| view.map.name.as_str() == "orders");
+            let fault = orders.and_then(|view| view.initial_sync.as_ref()?.fault.clone());
+            assert!(fault.is_some_and(|fault| fault.message.contains("customers is paused")), "seed {seed}");
+        }
+        world.resume("customers");
+        world.settle();
+    }
+    assert!(waited > ORDERS / 4, "{waited}");
 }
 
 /// A record got another key while its table was copied, and its long text is not told along with that: what the
