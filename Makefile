@@ -59,6 +59,7 @@ chaos: postgres
 	  $(CARGO) test --release -p tandem --test binary -- \
 	  --test-threads 1 --nocapture nearly_all:: stalled:: a_rule_pauses_when_the_destination_is_gone both::traffic both_histories::
 	TANDEM_SCHEDULES=300000 $(CARGO) test --release -p tandem-engine --test simulation -- --test-threads 1 every_schedule --skip every_schedule_of_tables
+	TANDEM_SCHEDULES=50000 $(CARGO) test --release -p tandem-engine --test simulation -- --test-threads 1 every_schedule_of_tables
 	$(CARGO) run --release -p tandem-chaos -- --long
 	$(CARGO) run --release -p tandem-chaos -- --mistakes
 

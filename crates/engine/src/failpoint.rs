@@ -293,12 +293,12 @@ mod armed {
     }
 
     /// What an engine is tuned with. With `TANDEM_SMALL_JOURNAL` segments are so small that a test sees them sealed,
-    /// shelved and reclaimed all the time.
+    /// shelved and reclaimed all the time, and so little may wait for another map that whole maps do.
     pub(crate) fn tuning() -> Tuning {
         if std::env::var_os("TANDEM_SMALL_JOURNAL").is_none() {
             return Tuning::default();
         }
         let journal = Settings { segment_bytes: 64 << 10, frame_bytes: 4 << 10, ahead_bytes: 16 << 10 };
-        Tuning { keep_applied_bytes: 256 << 10, journal, ..Tuning::default() }
+        Tuning { keep_applied_bytes: 256 << 10, put_off_max: 20, journal, ..Tuning::default() }
     }
 }

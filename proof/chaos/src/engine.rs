@@ -22,6 +22,8 @@ pub(crate) const AS_TANDEM: &str = "as-tandem";
 
 /// How long an engine may take until its API answers, with both databases up or not.
 const START_WITHIN: Duration = Duration::from_secs(30);
+/// How long one may take to be gone that has met its fail point and does not answer any more.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the engine's log said, by message.
 pub(crate) type Messages = Arc<Mutex<Said>>;
@@ -132,7 +134,7 @@ impl Home {
             }
         }
         let answers = engine.ask(&["map", "list", "-o", "json"])?.is_ok();
-        if !answers && engine.is_alive() {
+        if !answers && !engine.ends_within(GONE_WITHIN) {
             bail!("the engine listens, and its API does not answer");
         }
         Ok((engine, answers))

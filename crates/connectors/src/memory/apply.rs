@@ -169,6 +169,7 @@ fn effect(commit: u64, stream: &Arc<str>, lane: LaneId, write: &Write) -> Effect
 
 /// Does all parts. On a stop the caller takes everything back.
 fn attempt(world: &mut World, work: &mut Work, parts: &mut [Done], commit: bool) -> Result<(), Stop> {
+    let last = parts.len().saturating_sub(1);
     // The source transaction that is being done in order, and the part in which its checks are blamed.
     let mut transaction = None;
     for (part, done) in parts.iter_mut().enumerate() {
@@ -202,6 +203,12 @@ fn attempt(world: &mut World, work: &mut Work, parts: &mut [Done], commit: bool)
             };
             match outcome {
                 Ok(()) => {}
+                // It went through when its part was done, which was said. A database holds locks against this.
+                Err(fault) if part < last && done.plan.leaves_out() => {
+                    let message = format!("somebody else was in the way meanwhile: {}", fault.message);
+                    let fault = Fault::new(FaultClass::Conflict, "apply part", message);
+                    return Err(Stop { part, write: None, fault });
+                }
                 Err(fault) if done.plan.leaves_out() && fault.class.is_about_record() => {
                     world.store.rollback(work, before);
                     done.refused.insert(at, fault);

@@ -161,7 +161,7 @@ impl LaneRun {
         let outcome = self.write_items(flow, desk, window, written).await?;
         self.set_note(&self.note(NoteKind::Journal));
         FailPoint::ChunkUnsaved.pass();
-        let Outcome { mut copied, refused, mut through, errors, mut superseded } = outcome;
+        let Outcome { mut copied, refused, mut through, errors, waiting, mut superseded } = outcome;
         through.extend(overtaken);
         let is_chunk = matches!(window.kind, Kind::Chunk { .. });
         // What was written without what it refers to is not done yet.
@@ -183,6 +183,7 @@ impl LaneRun {
         }
         records.extend(superseded);
         records.extend(errors);
+        records.extend(waiting);
         let count = |record: &mut CopyRecord| {
             if let Some(refresh) = &mut record.refresh {
                 refresh.refused += failed;
@@ -347,7 +348,12 @@ impl LaneRun {
                     stood.push(record);
                 }
                 Some(fault) => {
-                    self.refuse(&record, key, fault.clone(), last, &mut outcome);
+                    let waits =
+                        last && self.may_only_wait(&record, fault.class).map_err(LaneEnd::Forgetful)?;
+                    match waits {
+                        true => self.put_aside(&record, key, fault.clone(), &mut outcome),
+                        false => self.refuse(&record, key, fault.clone(), last, &mut outcome),
+                    }
                     // The error that it is now makes older ones of its record pointless.
                     stood.extend(last.then_some(record));
                 }
@@ -414,6 +420,16 @@ impl LaneRun {
         tracing::warn!(map = %spec.map, seq = %record.seq, class = %fault.class, code = fault.code, "a row of the initial sync was refused: {fault}");
         let now = self.context.env.wall();
         outcome.errors.push(Record::Error(SetAside::of(record, spec, fault, now)));
+        outcome.through.push(key);
+    }
+
+    /// A row that was refused only because of what another map has still to do waits for that.
+    fn put_aside(&self, record: &JournalRecord, key: IntegrationKey, fault: Fault, outcome: &mut Outcome) {
+        let Some(member) = self.members.get(&record.flow) else { return };
+        let spec = &member.flow.spec;
+        tracing::info!(map = %spec.map, seq = %record.seq, "a row waits for another map: {fault}");
+        let waits = SetAside::of(record, spec, fault, self.context.env.wall()).awaiting();
+        outcome.waiting.push(Record::Error(waits));
         outcome.through.push(key);
     }
 
@@ -507,6 +523,8 @@ struct Outcome {
     /// Written, or errors: not to be looked at again.
     through: Vec<IntegrationKey>,
     errors: Vec<Record>,
+    /// As errors, of what only waits for other maps.
+    waiting: Vec<Record>,
     superseded: Vec<Record>,
 }
 

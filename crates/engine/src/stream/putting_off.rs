@@ -18,6 +18,7 @@
 use super::batch::Batch;
 use super::lane::{LaneEnd, LaneRun, Progress};
 use super::plan::Family;
+use crate::journal::Record as JournalRecord;
 use crate::store::{Awaiting, ErrorStatus, FlowId, SetAside, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -201,6 +202,17 @@ impl LaneRun {
         let flow = batch.records.get(place).map(|record| record.flow);
         let fault = needed_still().fix("resume the map that is behind; this one goes on by itself then");
         LaneEnd::Failed(self.fault(fault, flow.into_iter().collect()))
+    }
+
+    /// Whether a record may have been refused because a related map is behind.
+    pub(super) fn is_behind(&self, record: &JournalRecord, class: FaultClass) -> bool {
+        let behind = self.others_at.get(&record.flow).is_some_and(|others| *others < record.seq);
+        behind && class == FaultClass::Reference
+    }
+
+    /// Whether a row of the source that was refused may only have to wait for another map.
+    pub(super) fn may_only_wait(&self, row: &JournalRecord, class: FaultClass) -> Result<bool, StoreError> {
+        Ok(self.is_behind(row, class) || self.is_refused_for_now(row.flow, row.seq, class)?)
     }
 
     /// Whether a record may have been refused only because of something older that waits for a map.

@@ -155,9 +155,8 @@ impl LaneRun {
                 let fault = Fault::new(FaultClass::Internal, "set a record aside", message);
                 return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::new())));
             };
-            let behind = self.others_at.get(&record.flow).is_some_and(|others| *others < record.seq);
             let covered = member.flow.copy.as_ref().is_some_and(|desk| desk.covers());
-            let behind = fault.class == FaultClass::Reference && behind && !covered;
+            let behind = self.is_behind(record, fault.class) && !covered;
             if behind && self.retry.is_none() {
                 self.rollback().await;
                 return Err(LaneEnd::Failed(self.fault(fault, BTreeSet::from([record.flow]))));

@@ -354,6 +354,26 @@ fn what_waits_is_tried_while_its_maps_still_catch_up() {
     );
 }
 
+/// A person had what waited refreshed while the orders were still paused: the source no longer has the customer, the
+/// destination could not let go of it, and that became an error.
+#[test]
+fn a_refresh_of_what_waits_for_a_map_goes_on_waiting() {
+    check_in(
+        |calm| calm.refreshes = true,
+        |world| {
+            delete_a_customer_whose_orders_are_paused(world);
+            world.until("one waits", |world| waiting(world, "customers") == 1);
+            world.ask_of_errors(ErrorVerb::Retry, "customers".into(), false);
+            world.rest(world.seed % 300);
+            assert!(is_there(world, "customers", 1), "seed {}: its order is there", world.seed);
+            world.resume("orders");
+            world.until("it is gone", |world| {
+                waiting(world, "customers") == 0 && !is_there(world, "customers", 1)
+            });
+        },
+    );
+}
+
 /// What had waited of the customers was tried again, for which their map rests a moment, and the orders went on meanwhile:
 /// one came to refer to the customer who was still to be deleted, instead of the one who has that number now.
 #[test]

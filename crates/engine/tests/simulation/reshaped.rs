@@ -356,14 +356,10 @@ impl Reshaped {
             self.make_customers();
         }
         self.rest(50);
+        // Others may look up what was not mapped when its map was resumed: they come to no rest without.
+        self.look_for_columns();
         self.come_to_rest();
-        for (place, name) in MAPS.iter().enumerate() {
-            // What is mapped by its name is found when the map is resumed.
-            if self.tables[place].declared.pairs.is_none() {
-                self.ask("pause", Action::Pause, vec![(*name).into()]);
-            }
-        }
-        self.rest(50);
+        self.look_for_columns();
         self.come_to_rest();
         self.equal_but_for_what_no_log_tells();
         if self.weather.dangles {
@@ -381,6 +377,16 @@ impl Reshaped {
             self.come_to_rest();
         }
         panic!("seed {}: a repair does not make {:?} equal", self.seed, self.differing());
+    }
+
+    /// What is mapped by its name is found when the map is resumed.
+    fn look_for_columns(&mut self) {
+        for (place, name) in MAPS.iter().enumerate() {
+            if self.tables[place].declared.pairs.is_none() {
+                self.ask("pause", Action::Pause, vec![(*name).into()]);
+            }
+        }
+        self.rest(50);
     }
 
     /// Lets time pass, and a person mend what they are told of, until nothing is left to do.
