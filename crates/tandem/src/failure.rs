@@ -27,7 +27,7 @@ pub(crate) enum Exit {
     TimedOut = 6,
     /// Two sides differ.
     Differs = 7,
-    /// No server answers.
+    /// No server answers, or something else does in its place.
     NoServer = 8,
 }
 
@@ -97,7 +97,7 @@ impl From<ClientError> for Failure {
             ClientError::NoServer { .. } => Self::new(Exit::NoServer, message)
                 .fix("start it with: tandem serve -c tandem.toml; or say where it is with --server or TANDEM_SERVER"),
             ClientError::Stranger { .. } => {
-                Self::new(Exit::Failed, message).fix("look at what listens there; say where the server is with --server")
+                Self::new(Exit::NoServer, message).fix("look at what listens there; say where the server is with --server")
             }
             ClientError::Problem(problem) => Self::from(*problem),
         }
