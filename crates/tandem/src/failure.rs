@@ -13,7 +13,7 @@ use tandem_server::wire::{Finding, Problem};
 pub(crate) enum Exit {
     /// It did what it was asked.
     Ok = 0,
-    /// It failed.
+    /// It failed, or was done and left errors.
     Failed = 1,
     /// It was asked wrongly: arguments, config, or what this version cannot do.
     Usage = 2,
