@@ -56,3 +56,71 @@ fn of_a_view_it_is_said_that_it_is_one_and_nothing_else() {
         house.edit(view, table);
     }
 }
+
+#[test]
+fn a_key_column_that_may_be_null_is_told_of_with_what_mends_it() {
+    let (house, server) = world(PostgresOptions::default());
+    let two = "ALTER TABLE customers ADD mail text UNIQUE; ALTER TABLE customers REPLICA IDENTITY FULL";
+    server.sql_blocking("erp", two);
+    house.edit(
+        "left = { app = \"erp\", table = \"public.customers\", key = [\"customer_no\"] }",
+        "left = { app = \"erp\", table = \"public.customers\", key = [\"mail\"] }",
+    );
+    house.edit("{ left = \"customer_no\", right = \"ext_no\" },", "{ left = \"mail\", right = \"ext_no\" },");
+    let found = of(&house, "public");
+    let told = found.iter().find(|[code, ..]| code == "key_nullable").unwrap();
+    let [_, severity, message, fix] = told;
+    assert_eq!(severity, "warning");
+    assert!(message.contains("the key column mail may be null"), "{message}");
+    assert!(fix.starts_with("ALTER mail SET NOT NULL"), "{fix}");
+    // What it says mends it; so is a column of a primary key, without a word.
+    server.sql_blocking("erp", "ALTER TABLE customers ALTER mail SET NOT NULL");
+    assert!(!codes(&of(&house, "public")).contains(&"key_nullable"));
+
+    let house = House::new();
+    house.app("erp").execute_batch("CREATE TABLE m (no TEXT UNIQUE, name TEXT)").unwrap();
+    house.app("erp").execute_batch("CREATE TABLE n (no TEXT NOT NULL UNIQUE, name TEXT)").unwrap();
+    let from = "left = { app = \"erp\", table = \"customers\"";
+    assert!(
+        !codes(&of(&house, "customers")).contains(&"key_nullable"),
+        "SQLite's primary keys may be null, all of them"
+    );
+    house.edit(from, &from.replace("customers", "m"));
+    assert!(codes(&of(&house, "m")).contains(&"key_nullable"));
+    house.edit(&from.replace("customers", "m"), &from.replace("customers", "n"));
+    assert!(!codes(&of(&house, "n")).contains(&"key_nullable"));
+}
+
+#[test]
+fn a_step_that_may_make_one_key_of_two_is_told_of_and_one_that_cannot_is_not() {
+    let (postgres, _server) = world(PostgresOptions::default());
+    let sqlite = House::new();
+    let plain = "columns = [{ left = \"no\", right = \"no\" }, { left = \"name\", right = \"name\" }]";
+    let right = "right = { app = \"crm\", table = \"customers\", key = [\"no\"] }";
+    sqlite.edit(right, &format!("{right}\n{plain}"));
+    let sides = [
+        (&postgres, "{ left = \"customer_no\", right = \"ext_no\"", "customer_no", "public"),
+        (&sqlite, "{ left = \"no\", right = \"no\"", "no", "customers"),
+    ];
+    for (house, column, name, table) in sides {
+        assert_eq!(codes(&of(house, table)), [""; 0]);
+        for (step, merges) in [
+            ("to_right = [{ trim = true }]", true),
+            ("to_right = [{ case = \"upper\" }]", true),
+            ("to_right = [{ replace = { from = \"-\", to = \"\" } }]", true),
+            ("values = { A = \"B\" }", false),
+        ] {
+            let stepped = format!("{column}, {step}");
+            house.edit(column, &stepped);
+            let found = of(house, table);
+            let told = found.iter().find(|[code, ..]| code == "key_merges");
+            assert_eq!(told.is_some(), merges, "{step}: {found:?}");
+            if let Some([_, severity, message, fix]) = told {
+                assert_eq!(severity, "warning");
+                assert!(message.contains("may make one key of two") && message.contains(name), "{message}");
+                assert!(!fix.is_empty());
+            }
+            house.edit(&stepped, column);
+        }
+    }
+}
