@@ -2,6 +2,7 @@
 
 import { useState } from "react";
 import { ActDialog } from "../acts/act";
+import { GapDialog, type Torn, tornBy } from "../acts/gap";
 import { get } from "../api/client";
 import { useLive } from "../api/live";
 import type { Verb } from "../api/wire/action";
@@ -19,6 +20,7 @@ import { useMayAct } from "../parts/who";
 import { mapAddress } from "../route";
 import { faultName } from "../words/faults";
 import { counted } from "../words/format";
+import { conditionName } from "../words/names";
 
 export function AppsPage() {
   const { apps, maps, problem } = useLive();
@@ -65,6 +67,7 @@ function OwnServer() {
 function AppCard({ app, maps }: { app: App; maps: TableMap[] }) {
   const [verb, setVerb] = useState<Verb | null>(null);
   const mayAct = useMayAct();
+  const torn = tornBy(app.name, maps);
   const can = (verb: Verb) => maps.some((map) => map.allowed.includes(verb));
   const connected = (map: TableMap) =>
     map.conditions.every((condition) => {
@@ -73,7 +76,7 @@ function AppCard({ app, maps }: { app: App; maps: TableMap[] }) {
     });
   const isSource = maps.some((map) => map.flows.some((flow) => flow.source === app.name));
   const flowing = maps.some((map) => (map.state === "running" && !map.pausing) || map.state === "resuming");
-  const well = app.fault === null && maps.every(connected);
+  const well = app.fault === null && torn.length === 0 && maps.every(connected);
   return (
     <section className="card app" aria-label={app.name}>
       <div className="card-head">
@@ -100,7 +103,8 @@ function AppCard({ app, maps }: { app: App; maps: TableMap[] }) {
           </div>
         )}
       </div>
-      {app.fault && (
+      {torn.length > 0 && <Gap app={app.name} torn={torn} />}
+      {app.fault && !(app.fault.class === "gap" && torn.length > 0) && (
         <Notice kind="bad" title={faultName(app.fault.class)}>
           <p>{app.fault.message}</p>
           {app.fault.fix && <Fix text={app.fault.fix} />}
@@ -136,5 +140,32 @@ function AppCard({ app, maps }: { app: App; maps: TableMap[] }) {
       )}
       {verb && <ActDialog verb={verb} target={{ maps: [], app: app.name }} onClose={() => setVerb(null)} />}
     </section>
+  );
+}
+
+/** A gap in an app's log, and going on behind it, for the app as a whole. */
+function Gap({ app, torn }: { app: string; torn: Torn[] }) {
+  const [asked, setAsked] = useState(false);
+  const mayAct = useMayAct();
+  const each = (said: (string | null)[]) => [...new Set(said)].filter((text) => text !== null);
+  return (
+    <>
+      <Notice kind="bad" title={conditionName("GapDetected", true)}>
+        {each(torn.map(({ condition }) => condition.reason)).map((reason) => (
+          <p key={reason}>{reason}</p>
+        ))}
+        {each(torn.map(({ condition }) => condition.fix)).map((fix) => (
+          <Fix key={fix} text={fix} />
+        ))}
+        {mayAct && (
+          <p className="notice-act">
+            <ActButton onClick={() => setAsked(true)} label={`Go on behind the gap in ${app} …`}>
+              Go on behind the gap …
+            </ActButton>
+          </p>
+        )}
+      </Notice>
+      {asked && <GapDialog app={app} torn={torn} onClose={() => setAsked(false)} />}
+    </>
   );
 }

@@ -42,6 +42,8 @@ impl Relation {
 pub struct TableSchema {
     /// The table, with its schema filled in.
     pub table: TableName,
+    /// Whether it is a table, and no view or anything else that no map can have: its connector's `check` says what it is.
+    pub is_table: bool,
     /// Its columns.
     pub columns: Vec<ColumnSchema>,
     /// The primary key's columns; empty without one.

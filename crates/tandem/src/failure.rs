@@ -13,7 +13,7 @@ use tandem_server::wire::{Finding, Problem};
 pub(crate) enum Exit {
     /// It did what it was asked.
     Ok = 0,
-    /// It failed.
+    /// It failed, or was done and left errors.
     Failed = 1,
     /// It was asked wrongly: arguments, config, or what this version cannot do.
     Usage = 2,
@@ -27,7 +27,7 @@ pub(crate) enum Exit {
     TimedOut = 6,
     /// Two sides differ.
     Differs = 7,
-    /// No server answers.
+    /// No server answers, or something else does in its place.
     NoServer = 8,
 }
 
@@ -97,7 +97,7 @@ impl From<ClientError> for Failure {
             ClientError::NoServer { .. } => Self::new(Exit::NoServer, message)
                 .fix("start it with: tandem serve -c tandem.toml; or say where it is with --server or TANDEM_SERVER"),
             ClientError::Stranger { .. } => {
-                Self::new(Exit::Failed, message).fix("look at what listens there; say where the server is with --server")
+                Self::new(Exit::NoServer, message).fix("look at what listens there; say where the server is with --server")
             }
             ClientError::Problem(problem) => Self::from(*problem),
         }

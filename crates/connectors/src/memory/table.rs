@@ -222,6 +222,7 @@ impl Table {
         let all = || spec.columns.iter().map(|column| column.name.clone()).collect();
         TableSchema {
             table: spec.table.clone(),
+            is_table: true,
             columns: spec.columns.clone(),
             primary_key: spec.primary_key.clone(),
             unique_keys: spec.unique_keys.clone(),

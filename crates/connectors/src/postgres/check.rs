@@ -233,9 +233,10 @@ impl Check<'_> {
         let (owns, owner, published): (bool, String, bool) = (row.get(0), row.get(1), row.get(2));
         if !owns && !published {
             let message = format!("{place} belongs to {owner}: only its owner can put it into a publication");
+            // The second way is a comment, so that all of it can be pasted.
             let fix = format!(
-                "GRANT {} TO {}; or, as a superuser, once the publication is there: \
-                 ALTER PUBLICATION {} ADD TABLE ONLY {name};",
+                "GRANT {} TO {};\n-- or, as a superuser, once the publication is there:\n\
+                 -- ALTER PUBLICATION {} ADD TABLE ONLY {name};",
                 quoted(&owner),
                 self.user,
                 quoted(self.slot)

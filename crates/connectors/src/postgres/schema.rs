@@ -162,6 +162,7 @@ pub(super) async fn describe(client: &Client, table: &TableName) -> Result<Optio
             schema: Some(class.get::<_, String>(4).into()),
             name: class.get::<_, String>(5).into(),
         },
+        is_table: matches!(class.get::<_, String>(1).as_str(), "r" | "p"),
         columns,
         primary_key,
         unique_keys,

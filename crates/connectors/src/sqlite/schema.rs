@@ -127,6 +127,7 @@ pub(super) fn read(conn: &Connection, name: &TableName) -> Result<Option<Table>,
         vec![free.to_owned()]
     };
     let schema = TableSchema {
+        is_table: kind == "table",
         identity: columns
             .iter()
             .filter(|column| !column.generated)

@@ -139,6 +139,7 @@ mod tests {
             generated: false,
         };
         TableSchema {
+            is_table: true,
             table: TableName::parse(table).unwrap(),
             columns: columns.iter().map(column).collect(),
             primary_key: vec![columns[0].0.into()],

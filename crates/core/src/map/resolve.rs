@@ -8,7 +8,9 @@ use super::shape::Shape;
 use super::transform::{Origin, Step};
 use super::{ColumnPair, Columns, Direction, OnLeave, Side, TableMap};
 use crate::canonical::Comparison;
-use crate::{Change, Finding, IntegrationKey, Lookup, MapName, Relation, Row, TableName, TableSchema};
+use crate::{
+    Change, Finding, IntegrationKey, Lookup, MapName, Relation, Row, Severity, TableName, TableSchema,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -236,7 +238,13 @@ pub fn resolve(
         }
     }
     findings.extend(key_doubts(&columns, source, source_schema, &place(source)));
-    findings.extend(not_unique(destination, destination_schema, place(destination)));
+    if source_schema.is_table && destination_schema.is_table {
+        findings.extend(not_unique(destination, destination_schema, place(destination)));
+    } else {
+        // A view has no keys and promises nothing of its values. What would mend that mends no view: that it is one is all
+        // there is to say, and its connector says it.
+        findings.retain(|finding| finding.severity == Severity::Error);
+    }
     for column in &destination_schema.columns {
         let written = columns.iter().any(|written| written.to == column.name);
         if !written && !column.nullable && !column.has_default && !column.generated {
@@ -251,7 +259,7 @@ pub fn resolve(
             findings.push(Finding::error("column_required", place(destination), message).fix(fix));
         }
     }
-    if findings.iter().any(|finding| finding.severity == crate::Severity::Error) {
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(findings);
     }
     let filtered: Vec<Arc<str>> = source.filter.iter().flat_map(Expression::columns).cloned().collect();

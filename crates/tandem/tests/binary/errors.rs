@@ -128,7 +128,12 @@ fn a_live_change_supersedes_an_older_error_or_waits_behind_it() {
     tandem.ok(&["error", "retry", "customers", "--key", "K2", "--wait"]);
     assert_eq!(errors(&tandem, "customers", &[]), ["\"K4\" open", "\"K5\" waiting"]);
     let page = tandem.ok(&["error", "list", "customers", "--key", "K4"]);
-    tandem.ok(&["error", "retry", "customers", "--id", items(&page)[0]["id"].as_str().unwrap(), "--wait"]);
+    let id = items(&page)[0]["id"].as_str().unwrap();
+    // It was tried, and a script is told that it did not help.
+    let again = tandem.tandem(&["error", "retry", "customers", "--id", id, "--wait", "-o", "json"]);
+    let again = again.ended(1, "of 1 errors of customers that were tried, 1 were refused again; 2 are left");
+    let again = again.ended(1, "fix: tandem error list customers --by-cause");
+    assert_eq!(again.json()["errors"], 1, "{again:?}");
     assert_eq!(errors(&tandem, "customers", &[]), ["\"K4\" open", "\"K5\" waiting"]);
     let tried = tandem.ok(&["error", "list", "customers", "--key", "K4"]);
     assert_eq!(items(&tried)[0]["attempts"], 2, "{tried}");

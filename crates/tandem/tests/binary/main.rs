@@ -18,6 +18,7 @@ mod data_folder;
 mod document;
 mod errors;
 mod events;
+mod findings;
 mod force;
 mod gaps;
 mod histories;

@@ -1,6 +1,8 @@
 //! What is asked wrongly, and what this version cannot do, ends with its exit code and says what to do.
 
 use crate::house::tandem;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 
 /// A port on which nobody can listen without rights.
@@ -32,6 +34,27 @@ fn without_a_server_every_verb_of_one_ends_with_8() {
     ] {
         let all: Vec<&str> = args.iter().copied().chain(["--server", NOBODY]).collect();
         check(&all, 8, "no server answers at http://127.0.0.1:1");
+    }
+}
+
+/// A script that waits for the server must not take what listens on its port meanwhile for a failure of what it asked.
+#[test]
+fn another_program_in_the_servers_place_ends_with_8_as_none_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut asked in listener.incoming().map(Result::unwrap) {
+            // All of the head is read first: who closes with unread bytes resets the connection.
+            let mut lines = BufReader::new(asked.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let _ =
+                asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+        }
+    });
+    for args in [&["map", "list"][..], &["app", "list"], &["error", "list"], &["top", "--once"]] {
+        let all: Vec<&str> = args.iter().copied().chain(["--server", &address]).collect();
+        let said = format!("{address} answers, but not as a Tandem server does");
+        tandem(Path::new("."), &all).ended(8, &said).ended(8, "look at what listens there");
     }
 }
 

@@ -55,7 +55,7 @@ fn a_customer_is_deleted_while_the_orders_are_paused(pair: &Pair<'_>) {
     let fix = items(&listed)[0]["fix"].as_str().unwrap();
     assert!(fix.contains("resume the map that is behind"), "{fix}");
 
-    // Whoever tries them now does no harm, and whoever stops the map has to say what becomes of them.
+    // Whoever tries them now does no harm, and is not told of a failure; whoever stops the map has to say what becomes of them.
     tandem.ok(&["error", "retry", "customers", "--all", "--wait"]);
     let map = tandem.until(&["map", "show", "customers"], |map| errors(map) == [0, 2, 0]);
     assert_eq!(waits(&map), Some("2 records wait for orders"), "{map}");

@@ -15,6 +15,7 @@ fn schema(table: &str, columns: &[Column]) -> TableSchema {
         generated: false,
     };
     TableSchema {
+        is_table: true,
         table: TableName::parse(table).unwrap(),
         columns: columns.iter().map(column).collect(),
         primary_key: vec!["id".into()],

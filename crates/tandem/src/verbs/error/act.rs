@@ -6,10 +6,11 @@ use crate::output::{can_ask, count, table};
 use crate::verbs::map::{actor, typed};
 use crate::verbs::{Desk, Outcome};
 use comfy_table::Cell;
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tandem_server::wire::{CancelRequest, ErrorsRequest, ErrorsTaken};
-use tandem_server::{ErrorSearch, PAGE_MAX};
+use tandem_server::{ActivityWay, ErrorSearch, PAGE_MAX};
 use tokio::time::Instant;
 
 /// How often a retry that is waited for is looked at.
@@ -23,8 +24,9 @@ pub(crate) async fn retry(desk: &Desk<'_>, asked: ErrorRetry) -> Outcome {
     if asked.wait {
         wait(desk, &map, deadline).await?;
     }
+    let ended = if asked.wait { ended(desk, &taken).await } else { Ok(()) };
     show(desk, &taken);
-    Ok(Exit::Ok)
+    ended.map(|()| Exit::Ok)
 }
 
 pub(crate) async fn cancel(desk: &Desk<'_>, asked: ErrorCancel) -> Outcome {
@@ -66,26 +68,11 @@ fn show(desk: &Desk<'_>, taken: &ErrorsTaken) {
     });
 }
 
-/// Waits until nothing of a map is being tried again. What was refused again is said, and is no failure: it was tried.
+/// Waits until nothing of a map is being tried again.
 async fn wait(desk: &Desk<'_>, map: &str, deadline: Instant) -> Result<(), Failure> {
-    let mut refused = 0;
     loop {
         let shown = desk.client.map(map).await?;
-        let Some(retry) = shown.retries.first() else {
-            let left = shown.errors.open + shown.errors.waiting;
-            if left == 0 {
-                return Ok(());
-            }
-            let said = match refused {
-                0 => format!("{} errors of {map} are open", count(left)),
-                again => {
-                    format!("{} were refused again; {} errors of {map} are open", count(again), count(left))
-                }
-            };
-            desk.output.say(&said);
-            return Ok(());
-        };
-        refused = retry.refused;
+        let Some(retry) = shown.retries.first() else { return Ok(()) };
         if Instant::now() >= deadline {
             let said = format!("{} of {} errors are left after all this time", retry.left, retry.errors);
             return Err(Failure::new(Exit::TimedOut, said)
@@ -93,6 +80,70 @@ async fn wait(desk: &Desk<'_>, map: &str, deadline: Instant) -> Result<(), Failu
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Says what is left of a retry that has ended. What was refused again is a failure: a script that mends and retries has to know
+/// that it did not mend.
+async fn ended(desk: &Desk<'_>, taken: &ErrorsTaken) -> Result<(), Failure> {
+    let map = &taken.map;
+    let errors = desk.client.map(map).await?.errors;
+    let left = errors.open + errors.waiting;
+    let refused = refused_again(desk, taken).await?;
+    if refused > 0 {
+        let [tried, refused, left] = [taken.errors, refused, left].map(count);
+        let said = format!(
+            "of {tried} errors of {map} that were tried, {refused} were refused again; {left} are left"
+        );
+        return Err(Failure::new(Exit::Failed, said).fix(format!(
+            "tandem error list {map} --by-cause says why; mend that and retry them, or drop them with tandem error delete {map}"
+        )));
+    }
+    if left > 0 {
+        desk.output.say(&format!("{} errors of {map} are left", count(left)));
+    }
+    Ok(())
+}
+
+/// How many were refused again, as the activity log has it: a retry may be over between two looks at its map. What was put off
+/// because it waits for another map is counted there and is none of them: it goes by itself.
+async fn refused_again(desk: &Desk<'_>, taken: &ErrorsTaken) -> Result<u64, Failure> {
+    let (mut refused, mut begun, mut since) = (0, None, taken.id.saturating_sub(1).to_string());
+    loop {
+        let page = desk.client.activity(Some(&taken.map), ActivityWay::On(&since), Some(PAGE_MAX)).await?;
+        begun = begun.or(page.items.first().map(|entry| entry.at));
+        let ends = page.items.iter().filter(|entry| entry.event == "errors.retried");
+        refused += ends.filter_map(|entry| refused_in(&entry.detail)).sum::<u64>();
+        match page.items.last() {
+            Some(last) if page.items.len() >= PAGE_MAX => since = last.id.to_string(),
+            _ => break,
+        }
+    }
+    match begun {
+        Some(begun) if refused > 0 => Ok(refused.saturating_sub(put_off(desk, &taken.map, begun).await?)),
+        _ => Ok(refused),
+    }
+}
+
+/// How many records of a map were set aside before this moment, and were since put off because they wait for another map.
+async fn put_off(desk: &Desk<'_>, map: &str, begun: Timestamp) -> Result<u64, Failure> {
+    let search = ErrorSearch { map: Some(map), status: Some("waiting"), ..ErrorSearch::default() };
+    let (mut records, mut after) = (0, None);
+    loop {
+        let page = desk.client.errors(search, after.as_deref(), Some(PAGE_MAX)).await?;
+        let waits = page.items.iter().filter(|error| error.code.as_deref() == Some("waits_for_map"));
+        records += waits.filter(|error| error.first_at < begun && error.last_at >= begun).count() as u64;
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(records),
+        }
+    }
+}
+
+/// The number in "of 4 errors, 1 were refused again; …", and in "…, 1 records were refused as they are now". What stands before it
+/// may be what a destination said, and nothing of that stands behind it.
+fn refused_in(detail: &str) -> Option<u64> {
+    let (before, _) = detail.rsplit_once(" were refused ")?;
+    before.trim_end_matches(" records").rsplit(' ').next()?.parse().ok()
 }
 
 /// Errors are deleted only after a yes: by `--yes`, or by a person who types the map's name. Says how many that person saw.
