@@ -348,8 +348,10 @@ impl LaneRun {
                     stood.push(record);
                 }
                 Some(fault) => {
-                    let waits =
-                        last && self.may_only_wait(&record, fault.class).map_err(LaneEnd::Forgetful)?;
+                    // An initial sync has waited for its parents before its last round, and ends with what it could not write.
+                    let waits = last
+                        && desk.is_refresh()
+                        && self.may_only_wait(&record, fault.class).map_err(LaneEnd::Forgetful)?;
                     match waits {
                         true => self.put_aside(&record, key, fault.clone(), &mut outcome),
                         false => self.refuse(&record, key, fault.clone(), last, &mut outcome),

@@ -1,7 +1,7 @@
 //! Catch-up errors: a queue that is skipped and preserved, errors that are tried again, superseded, waiting, deleted.
 
 use crate::house::{House, Server, items, running, until_equal};
-use crate::http::ask;
+use crate::http::{JSON, ask};
 use crate::postgres::{run, until, world};
 use serde_json::Value as Json;
 use std::time::Instant;
@@ -172,7 +172,7 @@ fn errors_are_retried_and_deleted_one_by_one_and_by_filter() {
     tandem.tandem(&["error", "retry", "customers"]).ended(2, "required");
     tandem.tandem(&["error", "retry", "customers", "--all", "--key", "K1"]).ended(2, "cannot be used with");
     tandem.tandem(&["error", "delete", "customers", "--all"]).ended(2, "--yes");
-    let unsaid = ask(&tandem, "POST", "/api/v1/maps/customers/errors/retry", "application/json", "{}");
+    let unsaid = ask(&tandem, "POST", "/api/v1/maps/customers/errors/retry", JSON, "{}");
     assert_eq!(unsaid.status, 400, "{}", unsaid.body);
     tandem.tandem(&["error", "retry", "customers", "--id", "99-1"]).ended(5, "there is no error 99-1");
     tandem.tandem(&["error", "retry", "customers", "--id", "K1"]).ended(2, "names no error");

@@ -79,11 +79,14 @@ pub(crate) fn ask_over(
 ) -> Answer {
     let host = if headers.contains("Host:") { String::new() } else { format!("Host: {address}\r\n") };
     let length = body.len();
-    write!(
-        stream,
+    let request = format!(
         "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
-    .unwrap();
+    );
+    match stream.write_all(request.as_bytes()) {
+        // It has answered already and closed, without reading all of it: what it said is there to be read.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written.unwrap(),
+    }
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -6,7 +6,6 @@ use crate::output::{can_ask, count, table};
 use crate::verbs::map::{actor, typed};
 use crate::verbs::{Desk, Outcome};
 use comfy_table::Cell;
-use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tandem_server::wire::{CancelRequest, ErrorsRequest, ErrorsTaken};
@@ -104,46 +103,23 @@ async fn ended(desk: &Desk<'_>, taken: &ErrorsTaken) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many were refused again, as the activity log has it: a retry may be over between two looks at its map. What was put off
-/// because it waits for another map is counted there and is none of them: it goes by itself.
+/// How many open errors of a map were refused since a retry began, and no more than that retry was about: it may be over between
+/// two looks at its map, and says no more then. What was put off because it waits for another map is not open.
 async fn refused_again(desk: &Desk<'_>, taken: &ErrorsTaken) -> Result<u64, Failure> {
-    let (mut refused, mut begun, mut since) = (0, None, taken.id.saturating_sub(1).to_string());
-    loop {
-        let page = desk.client.activity(Some(&taken.map), ActivityWay::On(&since), Some(PAGE_MAX)).await?;
-        begun = begun.or(page.items.first().map(|entry| entry.at));
-        let ends = page.items.iter().filter(|entry| entry.event == "errors.retried");
-        refused += ends.filter_map(|entry| refused_in(&entry.detail)).sum::<u64>();
-        match page.items.last() {
-            Some(last) if page.items.len() >= PAGE_MAX => since = last.id.to_string(),
-            _ => break,
-        }
-    }
-    match begun {
-        Some(begun) if refused > 0 => Ok(refused.saturating_sub(put_off(desk, &taken.map, begun).await?)),
-        _ => Ok(refused),
-    }
-}
-
-/// How many records of a map were set aside before this moment, and were since put off because they wait for another map.
-async fn put_off(desk: &Desk<'_>, map: &str, begun: Timestamp) -> Result<u64, Failure> {
-    let search = ErrorSearch { map: Some(map), status: Some("waiting"), ..ErrorSearch::default() };
-    let (mut records, mut after) = (0, None);
+    let map = Some(&*taken.map);
+    let before = taken.id.saturating_sub(1).to_string();
+    let noted = desk.client.activity(map, ActivityWay::On(&before), Some(1)).await?;
+    let Some(begun) = noted.items.first().map(|entry| entry.at) else { return Ok(0) };
+    let search = ErrorSearch { map, status: Some("open"), ..ErrorSearch::default() };
+    let (mut refused, mut after) = (0, None);
     loop {
         let page = desk.client.errors(search, after.as_deref(), Some(PAGE_MAX)).await?;
-        let waits = page.items.iter().filter(|error| error.code.as_deref() == Some("waits_for_map"));
-        records += waits.filter(|error| error.first_at < begun && error.last_at >= begun).count() as u64;
+        refused += page.items.iter().filter(|error| error.last_at >= begun).count() as u64;
         match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(records),
+            Some(next) if refused < taken.errors => after = Some(next),
+            _ => return Ok(refused.min(taken.errors)),
         }
     }
-}
-
-/// The number in "of 4 errors, 1 were refused again; …", and in "…, 1 records were refused as they are now". What stands before it
-/// may be what a destination said, and nothing of that stands behind it.
-fn refused_in(detail: &str) -> Option<u64> {
-    let (before, _) = detail.rsplit_once(" were refused ")?;
-    before.trim_end_matches(" records").rsplit(' ').next()?.parse().ok()
 }
 
 /// Errors are deleted only after a yes: by `--yes`, or by a person who types the map's name. Says how many that person saw.
