@@ -3,6 +3,9 @@
 //! Related maps take turns by Seq: what waits of a map is tried up to where the maps that are related to it are, and up to
 //! the first of what waits of those. So it is tried in source order across maps, and the very first has nothing before
 //! it: it goes through or becomes an error, and each turn leaves less. A retry that a person has running goes first.
+//!
+//! That is so of maps that catch up, too, and while errors of them are refreshed: where too much waits a whole lane stands,
+//! and goes on only once the very record is through that this would otherwise wait for the end of the catch-up with.
 
 use super::Supervisor;
 use super::releasing::streams_of;

@@ -46,17 +46,20 @@ pub(super) fn stream_flows(
         let flows = captured.filter(|other| wanted(&other.map.name)).flat_map(|other| &other.flows);
         flows.filter(|other| other.stream == *stream).map(|other| other.flow).collect()
     };
+    let has_turn = |map: &MapRecord, stream: &StreamName| {
+        map.retries.iter().any(|retry| retry.stream == *stream && trying.contains(&retry.retry))
+    };
+    let may_rest = |map: &&MapRecord| is_held(map) || !map.retries.is_empty();
+    let resting: Vec<&MapRecord> = maps.values().filter(may_rest).collect();
     let mut streams = StreamFlows::new();
     for record in maps.values().filter(|record| duties(&record.state).capture) {
         let follow = duties(&record.state).apply;
         for flow in &record.flows {
             let name = &record.map.name;
             let family = family(record, &flow.stream);
-            let has_turn = |retry: &RetryRecord| retry.stream == flow.stream && trying.contains(&retry.retry);
-            let rests = |map: &MapRecord| is_held(map) || map.retries.iter().any(has_turn);
-            let mut itself_and_above =
-                maps.values().filter(|other| other.map.name == *name || below(&other.map.name, name));
-            let waits = itself_and_above.any(rests);
+            let rests = |map: &MapRecord| is_held(map) || has_turn(map, &flow.stream);
+            let waits =
+                rests(record) || resting.iter().any(|other| below(&other.map.name, name) && rests(other));
             let both_ways = both_ways(record, &flow.stream, journal);
             // Before the other flow has begun nobody could tell our writes from a user's.
             let tells = record.map.direction != Direction::Both || both_ways.is_some();

@@ -404,7 +404,10 @@ impl Supervisor {
         match turn {
             None => Some(Turn { retry: true, since }),
             Some(Turn { retry: true, since: begun }) => {
-                let has_more = waiting.iter().any(|flow| self.flow_view(flow).queue.records > 0);
+                let has_work = |flow: &&FlowRecord| {
+                    self.copies.desks().contains_key(&flow.flow) || self.flow_view(flow).queue.records > 0
+                };
+                let has_more = waiting.iter().any(has_work);
                 let is_long = now.saturating_sub(begun) >= TURN && has_more;
                 Some(if is_long { Turn { retry: false, since } } else { Turn { retry: true, since: begun } })
             }

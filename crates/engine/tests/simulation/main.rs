@@ -92,9 +92,9 @@ fn schedule(seed: u64, tracing: bool) {
 }
 
 /// How many schedules a plain test run goes through.
-const SCHEDULES: u64 = 15_000;
+const SCHEDULES: u64 = 10_000;
 /// The same, of maps that go both ways.
-const BOTH_SCHEDULES: u64 = 10_000;
+const BOTH_SCHEDULES: u64 = 8_000;
 
 /// The same, of tables that change under their maps.
 const RESHAPED_SCHEDULES: u64 = 1_500;
