@@ -89,13 +89,19 @@ impl LaneRun {
     /// Notes which records of a batch get another key while their table is read, without all of them being told: what
     /// stands under the old key may be out of date, and the new one may lie behind what was read.
     pub(super) fn look_again_at_moved(&self, batch: &Batch) -> Result<(), StoreError> {
+        let is_read = |desk: &Arc<Desk>| desk.covers() && !desk.is_refresh();
+        let read = self.members.iter().filter(|(_, member)| member.flow.copy.as_ref().is_some_and(is_read));
+        let read: BTreeMap<&FlowId, &FlowSpec> =
+            read.map(|(flow, member)| (flow, &member.flow.spec)).collect();
+        if read.is_empty() {
+            return Ok(());
+        }
         let mut moved: BTreeMap<FlowId, Vec<IntegrationKey>> = BTreeMap::new();
         for (write, record) in batch.writes.iter().zip(&batch.records) {
             let WriteOp::Rekey { values, .. } = &write.op else { continue };
-            let Some(member) = self.members.get(&record.flow) else { continue };
-            let is_read = |desk: &Arc<Desk>| desk.covers() && !desk.is_refresh();
-            if values.iter().any(Option::is_none) && member.flow.copy.as_ref().is_some_and(is_read) {
-                moved.entry(record.flow).or_default().extend(member.flow.spec.keys_of(&record.change));
+            let Some(spec) = read.get(&record.flow) else { continue };
+            if values.iter().any(Option::is_none) {
+                moved.entry(record.flow).or_default().extend(spec.keys_of(&record.change));
             }
         }
         if moved.is_empty() {

@@ -6,7 +6,7 @@
 //! changes did not know each other.
 
 use crate::executor::{Executor, Random, SimEnv};
-use crate::world::table;
+use crate::world::{outage, table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -331,18 +331,7 @@ impl Both {
         let app = self.apps[side].clone();
         let nth = 1 + self.random.below(3);
         let what = match self.random.below(if self.weather.refusals { 12 } else { 9 }) {
-            0 => {
-                app.break_connections();
-                "connections break"
-            }
-            1 => {
-                app.go_down();
-                "goes down"
-            }
-            2 | 3 => {
-                app.come_back();
-                "comes back"
-            }
+            drawn @ 0..=3 => outage(&app, drawn),
             4 => {
                 app.script_nth(Call::Apply, nth, Reaction::LoseReply);
                 "loses a reply"

@@ -274,6 +274,20 @@ fn waiting(world: &World, map: &str) -> u64 {
     })
 }
 
+fn until_nothing_waits(world: &mut World) {
+    world
+        .until("nothing waits any more", |world| waiting(world, "customers") + waiting(world, "orders") == 0);
+}
+
+/// A customer gets another number, which nobody has.
+fn renumber(world: &World, from: i64, to: i64) {
+    let number = vec![("id", Value::Int(to))];
+    world
+        .left
+        .transaction(|t| t.update(&table("customers"), vec![Value::Int(from)], number))
+        .expect("the number is free");
+}
+
 /// Two customers are there, and the order of the first; orders are paused, then the order and its customer are deleted.
 fn delete_a_customer_whose_orders_are_paused(world: &mut World) {
     account(world, 1, 7);
@@ -333,11 +347,7 @@ fn what_waits_is_tried_while_its_maps_still_catch_up() {
             world.until("they are there", |world| is_there(world, "orders", 1));
             world.pause("orders");
             world.until_phase("orders", Phase::Paused);
-            let number = vec![("id", Value::Int(9))];
-            world
-                .left
-                .transaction(|t| t.update(&table("customers"), vec![Value::Int(1)], number))
-                .expect("the number is free");
+            renumber(world, 1, 9);
             order(world, 2, 9);
             world.until("one waits", |world| waiting(world, "customers") == 1);
             world.pause("customers");
@@ -384,13 +394,6 @@ fn a_child_does_not_overtake_its_parent_that_rests_while_its_errors_are_tried_ag
         world.until("they are there", |world| is_there(world, "orders", 1));
         world.pause("orders");
         world.until_phase("orders", Phase::Paused);
-        let renumber = |world: &World, from: i64, to: i64| {
-            let number = vec![("id", Value::Int(to))];
-            world
-                .left
-                .transaction(|t| t.update(&table("customers"), vec![Value::Int(from)], number))
-                .expect("the number is free");
-        };
         renumber(world, 1, 100);
         world.until("one waits", |world| waiting(world, "customers") == 1);
         world.resume("orders");
@@ -401,9 +404,7 @@ fn a_child_does_not_overtake_its_parent_that_rests_while_its_errors_are_tried_ag
             order(world, id, id);
         }
         world.until("all of it is there", |world| is_there(world, "orders", 14));
-        world.until("nothing waits any more", |world| {
-            waiting(world, "customers") + waiting(world, "orders") == 0
-        });
+        until_nothing_waits(world);
     });
 }
 
@@ -479,11 +480,7 @@ fn a_record_whose_key_changes_while_its_table_is_copied_is_read_again() {
 fn what_refers_to_a_record_whose_delete_was_put_off_waits_behind_it() {
     check(|world| {
         delete_a_customer_whose_orders_are_paused(world);
-        let number = vec![("id", Value::Int(1))];
-        world
-            .left
-            .transaction(|t| t.update(&table("customers"), vec![Value::Int(2)], number))
-            .expect("the number is free");
+        renumber(world, 2, 1);
         world.until("both wait", |world| waiting(world, "customers") == 2);
         order(world, 2, 1);
         if world.seed.is_multiple_of(2) {
@@ -497,9 +494,7 @@ fn what_refers_to_a_record_whose_delete_was_put_off_waits_behind_it() {
             world.resume("orders");
         }
         world.until("all of it is there", |world| is_there(world, "orders", 19));
-        world.until("nothing waits any more", |world| {
-            waiting(world, "customers") + waiting(world, "orders") == 0
-        });
+        until_nothing_waits(world);
     });
 }
 
@@ -535,9 +530,7 @@ fn what_is_refused_because_of_a_delete_that_was_put_off_waits_with_it() {
             world.rest(world.seed % 60);
             world.resume("orders");
             world.until("all of it is there", |world| is_there(world, "orders", 5));
-            world.until("nothing waits any more", |world| {
-                waiting(world, "customers") + waiting(world, "orders") == 0
-            });
+            until_nothing_waits(world);
         },
     );
 }

@@ -16,7 +16,7 @@ mod truth;
 
 use crate::executor::{Executor, Random, SimEnv};
 use crate::oracle::Oracle;
-use crate::world::MAPS;
+use crate::world::{MAPS, outage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -279,18 +279,7 @@ impl Reshaped {
         let app = self.apps[side].clone();
         let nth = 1 + self.random.below(3);
         let what = match self.random.below(10) {
-            0 => {
-                app.break_connections();
-                "connections break"
-            }
-            1 => {
-                app.go_down();
-                "goes down"
-            }
-            2 | 3 => {
-                app.come_back();
-                "comes back"
-            }
+            drawn @ 0..=3 => outage(&app, drawn),
             4 => {
                 self.apps[1].script_nth(Call::Apply, nth, Reaction::LoseReply);
                 "loses a reply"

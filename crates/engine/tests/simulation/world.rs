@@ -124,6 +124,24 @@ pub(crate) struct World {
 /// What was asked of which map, and what came of it.
 type Answer = (&'static str, MapName, Result<(), Rejected>);
 
+/// An app loses its connections, goes away, or comes back, which it does as often as the other two together.
+pub(crate) fn outage(app: &MemoryApp, drawn: u64) -> &'static str {
+    match drawn {
+        0 => {
+            app.break_connections();
+            "connections break"
+        }
+        1 => {
+            app.go_down();
+            "goes down"
+        }
+        _ => {
+            app.come_back();
+            "comes back"
+        }
+    }
+}
+
 pub(crate) fn table(name: &str) -> TableName {
     TableName { schema: None, name: name.into() }
 }
@@ -419,18 +437,7 @@ impl World {
                 self.left.script_nth(Call::Disarm, 1, Reaction::LoseRequest);
                 "loses the request to disarm a guard"
             }
-            0 => {
-                app.break_connections();
-                "connections break"
-            }
-            1 => {
-                app.go_down();
-                "goes down"
-            }
-            2 | 3 => {
-                app.come_back();
-                "comes back"
-            }
+            drawn @ 0..=3 => outage(&app, drawn),
             4 => {
                 self.right.script_nth(Call::Apply, 1 + self.random.below(3), Reaction::LoseReply);
                 "loses a reply"
